@@ -1,0 +1,222 @@
+//! What twinboot has built before: a folder of entries named by what they were made from.
+//!
+//! `<root>/<kind>/<key>/` is an entry; it appears whole or not at all (made beside it, then renamed), so several
+//! twinboots can share one cache. `<root>/locks/<kind>-<key>` serialises the making of one entry.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+/// How often a lock that somebody else holds is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// Why the cache could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Neither `--cache-dir`, `$XDG_CACHE_HOME` nor `$HOME` names a place.
+    #[error("no place for the cache: set HOME or XDG_CACHE_HOME, or pass --cache-dir")]
+    NoHome,
+    /// A file operation failed.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Interrupted while another twinboot held the entry.
+    #[error("interrupted while waiting for another twinboot to finish `{}`", path.display())]
+    Interrupted {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+/// A cache folder.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// An entry that is there, whole.
+#[derive(Debug, Clone)]
+pub struct Filled {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// It was there before.
+    pub hit: bool,
+}
+
+/// An exclusive lock, released when dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Cache {
+    /// Opens `dir`, or `$XDG_CACHE_HOME/twinboot`, or `$HOME/.cache/twinboot`, and makes it when it is missing.
+    pub fn open(dir: Option<&Path>) -> Result<Self, Error> {
+        let from_env = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let root = dir
+            .map(Path::to_path_buf)
+            .or_else(|| from_env("XDG_CACHE_HOME").map(|base| base.join("twinboot")))
+            .or_else(|| from_env("HOME").map(|home| home.join(".cache/twinboot")))
+            .ok_or(Error::NoHome)?;
+        make_dir(&root)?;
+        let root = root.canonicalize().map_err(|source| Error::Io { action: "open", path: root, source })?;
+        Ok(Self { root })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where an entry is or would be.
+    pub fn path(&self, kind: &str, key: &str) -> PathBuf {
+        self.root.join(kind).join(key)
+    }
+
+    /// The entry, if it is there; notes the use for `twinboot clean`.
+    pub fn get(&self, kind: &str, key: &str) -> Option<PathBuf> {
+        let dir = self.path(kind, key);
+        if !dir.is_dir() {
+            return None;
+        }
+        if let Ok(handle) = File::open(&dir) {
+            // Best effort: a read-only cache still serves.
+            let _ = handle.set_modified(SystemTime::now());
+        }
+        Some(dir)
+    }
+
+    /// The entry, made by `make` in an empty folder when it is missing. A failed or interrupted `make` leaves nothing.
+    pub async fn fill<E: From<Error>>(
+        &self,
+        kind: &str,
+        key: &str,
+        cancel: &CancellationToken,
+        make: impl AsyncFnOnce(&Path) -> Result<(), E>,
+    ) -> Result<Filled, E> {
+        if let Some(dir) = self.get(kind, key) {
+            return Ok(Filled { dir, hit: true });
+        }
+        let _lock = self.lock(&format!("{kind}-{key}"), cancel).await?;
+        if let Some(dir) = self.get(kind, key) {
+            return Ok(Filled { dir, hit: true });
+        }
+        let parent = self.root.join(kind);
+        make_dir(&parent)?;
+        let scratch = tempfile::Builder::new().prefix(".making-").tempdir_in(&parent).map_err(|source| Error::Io {
+            action: "make a folder in",
+            path: parent,
+            source,
+        })?;
+        make(scratch.path()).await?;
+        let dir = self.path(kind, key);
+        let made = scratch.keep();
+        std::fs::rename(&made, &dir).map_err(|source| Error::Io { action: "finish", path: dir.clone(), source })?;
+        Ok(Filled { dir, hit: false })
+    }
+
+    /// Takes the exclusive lock `name`, waiting for as long as another process holds it.
+    pub async fn lock(&self, name: &str, cancel: &CancellationToken) -> Result<Lock, Error> {
+        let dir = self.root.join("locks");
+        make_dir(&dir)?;
+        let path = dir.join(name);
+        let io = |source| Error::Io { action: "lock", path: path.clone(), source };
+        let file = File::options().create(true).append(true).open(&path).map_err(io)?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(TryLockError::Error(source)) => return Err(io(source)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOCK_POLL) => {}
+                () = cancel.cancelled() => return Err(Error::Interrupted { path }),
+            }
+        }
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(|source| Error::Io { action: "make", path: path.to_path_buf(), source })
+}
+
+/// A key from everything an entry is made from, each part with its name: 32 hex digits of SHA-256.
+#[derive(Default)]
+pub struct Key(Sha256);
+
+impl Key {
+    /// Starts a key.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a part; lengths go in too, so that no two lists of parts give one key.
+    #[must_use]
+    pub fn part(mut self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref();
+        self.0.update((name.len() as u64).to_le_bytes());
+        self.0.update(name);
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// The key.
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize()[..16])
+    }
+}
+
+/// Lowercase hex.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// SHA-256 of bytes, lowercase hex.
+pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failed_making_leaves_nothing_and_the_next_one_fills() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let cache = Cache::open(Some(dir.path())).expect("opens");
+        let cancel = CancellationToken::new();
+        let failed = cache
+            .fill("things", "k", &cancel, async |dir: &Path| {
+                std::fs::write(dir.join("half"), b"").expect("writes");
+                Err(Error::NoHome)
+            })
+            .await;
+        assert!(matches!(failed, Err(Error::NoHome)));
+        assert_eq!(std::fs::read_dir(cache.root().join("things")).expect("is there").count(), 0);
+
+        let filled = cache.fill("things", "k", &cancel, async |_: &Path| Ok::<_, Error>(())).await.expect("fills");
+        assert!(!filled.hit);
+        let again = cache.fill("things", "k", &cancel, async |_: &Path| Err(Error::NoHome)).await.expect("is there");
+        assert!(again.hit);
+    }
+
+    #[test]
+    fn parts_do_not_run_together() {
+        assert_ne!(Key::new().part("ab", "c").finish(), Key::new().part("a", "bc").finish());
+    }
+}

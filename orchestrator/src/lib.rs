@@ -1,0 +1,16 @@
+//! twinboot boots a kernel with and without a proposed patch and says, with numbers, whether the patch fixes the race.
+//!
+//! Data flows one way: [`plan`] → [`kernel`] and [`image`] → [`runner`] over [`vm`] → [`outcome`] and [`stats`] →
+//! [`report`]. `docs/architecture.md` draws it.
+
+pub mod cache;
+pub mod cli;
+pub mod image;
+pub mod kernel;
+pub mod outcome;
+pub mod plan;
+pub mod process;
+pub mod report;
+pub mod runner;
+pub mod stats;
+pub mod vm;

@@ -1,0 +1,3 @@
+//! The `twinboot` command.
+
+fn main() {}

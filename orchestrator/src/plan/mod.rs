@@ -1,0 +1,3 @@
+//! Test plans: what to build, boot and race, read from YAML and checked before anything runs.
+
+pub mod model;

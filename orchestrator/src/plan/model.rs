@@ -1,0 +1,256 @@
+//! A resolved plan: every default filled in, every path absolute, every axis expanded. Plain data, no YAML.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A plan ready to run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Name, used in result folders (`[a-z0-9._-]+`).
+    pub name: String,
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// SHA-256 of the file's bytes, lowercase hex.
+    pub sha256: String,
+    /// Kernels by order of appearance.
+    pub kernels: Vec<Kernel>,
+    /// Guest shapes, one per point of the guest axes.
+    pub guests: Vec<Guest>,
+    /// Tests, one per point of the test axes.
+    pub tests: Vec<Test>,
+    /// Every kernel × variant × guest × test that is to run, in plan order.
+    pub cells: Vec<Cell>,
+    /// Which cells are held against which, in plan order.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// A source tree at a version, and the variants to build of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kernel {
+    /// Name, unique in the plan.
+    pub name: String,
+    /// Patch series directory under `kernels/patches/`, such as `6.1`.
+    pub series: Option<String>,
+    /// Where the tree comes from.
+    pub source: Source,
+    /// What the fragments are merged over.
+    pub base_config: BaseConfig,
+    /// Configuration layers, later ones win.
+    pub config: Vec<ConfigLayer>,
+    /// Variants of this kernel, in plan order.
+    pub variants: Vec<Variant>,
+}
+
+/// Where a kernel comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A Debian `linux-source-*` package, fetched and verified by apt.
+    Debian {
+        /// Package name.
+        package: String,
+        /// Suite to take it from; the machine's own choice when absent.
+        suite: Option<String>,
+        /// Exact package version; the newest when absent.
+        version: Option<String>,
+    },
+    /// A git repository at a revision.
+    Git {
+        /// Local path or URL.
+        location: Location,
+        /// Revision: commit, tag or branch.
+        rev: String,
+    },
+    /// An unpacked tree, built as it stands and never written to.
+    Dir(PathBuf),
+    /// A (compressed) tar archive.
+    Tarball {
+        /// Local path or URL.
+        location: Location,
+        /// Expected SHA-256, lowercase hex.
+        sha256: String,
+    },
+    /// A kernel that is built already.
+    Image {
+        /// `bzImage` or `vmlinux`.
+        kernel: PathBuf,
+        /// Directory of modules to take along (`lib/modules/<release>`).
+        modules: Option<PathBuf>,
+        /// Its `.config`, for the record.
+        config: Option<PathBuf>,
+    },
+}
+
+/// A file or a repository: here or elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Location {
+    /// On this machine.
+    Path(PathBuf),
+    /// Fetched by `git` or `curl`.
+    Url(String),
+}
+
+/// What the configuration fragments are merged over.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseConfig {
+    /// `make allnoconfig`.
+    Allnoconfig,
+    /// `make defconfig`.
+    Defconfig,
+    /// A user's `.config`.
+    File(PathBuf),
+}
+
+/// One layer of configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigLayer {
+    /// A `.config` fragment; `CONFIG_X=v` and `# CONFIG_X is not set` lines. A trailing `# optional` on the line
+    /// before an option allows it to be absent from the result.
+    Fragment(PathBuf),
+    /// Options written in the plan: name without `CONFIG_` → value as `.config` spells it (`y`, `m`, `n`, `100`, `"text"`).
+    Inline(BTreeMap<String, String>),
+}
+
+/// A kernel plus patches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Variant {
+    /// Name, unique within the kernel.
+    pub name: String,
+    /// Patches in the order they are applied.
+    pub patches: Vec<Patch>,
+    /// What the plan's author expects to see.
+    pub expect: Expectation,
+    /// Variant it is compared with; none for a base.
+    pub base: Option<String>,
+}
+
+/// One patch file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct Patch {
+    /// The file: a plain diff or a `git format-patch` mail.
+    pub path: PathBuf,
+    /// Apply it in reverse (take a fix out).
+    pub reverse: bool,
+}
+
+/// What a variant is expected to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Expectation {
+    /// At least one corruption in the cell.
+    Corrupt,
+    /// No corruption, with enough exposures to mean something.
+    Clean,
+    /// Nothing: report what is seen.
+    Any,
+}
+
+/// The shape of a virtual machine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Guest {
+    /// Name, unique in the plan; `default` where the plan has one shape only.
+    pub name: String,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory in bytes, a multiple of 1 MiB.
+    pub memory: u64,
+    /// Swap device the init creates.
+    pub swap: Option<Swap>,
+    /// Sysctls written by the init.
+    pub sysctl: BTreeMap<String, String>,
+    /// Extra kernel command line, appended as it stands.
+    pub cmdline: String,
+    /// Image recipe.
+    pub image: PathBuf,
+}
+
+/// A swap device, as the plan asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Swap {
+    /// Compressed RAM.
+    Zram {
+        /// `disksize` in bytes.
+        size: u64,
+        /// Compressor.
+        algorithm: String,
+    },
+    /// Plain RAM block device.
+    Brd {
+        /// Size in bytes.
+        size: u64,
+    },
+}
+
+/// A guest program and how long to run it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Test {
+    /// Name, unique in the plan.
+    pub name: String,
+    /// Program in the image.
+    pub run: String,
+    /// Its arguments, passed as `--key value`; `true` passes `--key` alone and `false` nothing.
+    pub args: BTreeMap<String, String>,
+    /// Rounds (fresh guests) per cell.
+    pub rounds: u32,
+    /// When a round ends.
+    pub stop: Stop,
+    /// Deadlines of the stages around it.
+    pub deadlines: Deadlines,
+}
+
+/// When a round ends, whichever comes first.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stop {
+    /// Significance the verdict must reach; 1e-6 unless the plan says otherwise.
+    pub alpha: f64,
+    /// Racing time of one round.
+    pub at_most: Duration,
+    /// Corruptions after which a round ends.
+    pub corruptions: Option<u64>,
+    /// Exposures after which a round ends.
+    pub exposures: Option<u64>,
+}
+
+/// How long each stage of a round may take before it counts as lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Deadlines {
+    /// QEMU's start to the init's `ready` line.
+    pub boot: Duration,
+    /// Connecting and authenticating.
+    pub ssh: Duration,
+    /// Grace after a round's racing time until its last record.
+    pub test: Duration,
+    /// Power-off request to the end of the QEMU process.
+    pub shutdown: Duration,
+}
+
+/// One kernel × variant × guest × test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cell {
+    /// Unique, stable and fit for a file name.
+    pub id: String,
+    /// [`Kernel::name`].
+    pub kernel: String,
+    /// [`Variant::name`].
+    pub variant: String,
+    /// [`Guest::name`].
+    pub guest: String,
+    /// [`Test::name`].
+    pub test: String,
+}
+
+/// Two cells that differ in the variant alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// Cell id of the positive control.
+    pub base: String,
+    /// Cell id of the variant under judgement.
+    pub patched: String,
+}

@@ -1,0 +1,98 @@
+//! One child process and the process group it leads.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+/// A running child that leads its own process group. Dropping it kills the whole group.
+///
+/// The child also gets `PR_SET_PDEATHSIG` (prctl(2)), so that it ends when twinboot itself is killed outright.
+#[derive(Debug)]
+pub struct Group {
+    child: Child,
+    leader: Pid,
+    reaped: Option<ExitStatus>,
+}
+
+impl Group {
+    /// Starts `command` in a new process group with no standard input.
+    pub fn spawn(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+        // SAFETY: prctl(2) is async-signal-safe and touches nothing that the parent shares with the child.
+        unsafe {
+            command.pre_exec(|| {
+                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+                Ok(())
+            });
+        }
+        let child = command.spawn()?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { child, leader: Pid::from_raw(pid), reaped: None })
+    }
+
+    /// Process id of the leader, which is the id of the group.
+    pub fn pid(&self) -> i32 {
+        self.leader.as_raw()
+    }
+
+    /// The child's standard output, once.
+    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
+    /// The child's standard error, once.
+    pub fn take_stderr(&mut self) -> Option<ChildStderr> {
+        self.child.stderr.take()
+    }
+
+    /// Waits for the leader's end. Safe to cancel and to call again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.reaped {
+            return Ok(status);
+        }
+        let status = self.child.wait().await?;
+        self.reaped = Some(status);
+        Ok(status)
+    }
+
+    /// Asks the group to end (TERM), waits `grace`, then kills it.
+    pub async fn terminate(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        if self.reaped.is_none() {
+            self.signal(Signal::SIGTERM);
+            if tokio::time::timeout(grace, self.wait()).await.is_err() {
+                self.signal(Signal::SIGKILL);
+            }
+        }
+        let status = self.wait().await;
+        self.signal(Signal::SIGKILL);
+        status
+    }
+
+    /// Signals every process of the group; a group that is gone already is no error.
+    fn signal(&self, signal: Signal) {
+        let _ = killpg(self.leader, signal);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+    }
+}
+
+/// How a process ended, in words: `exit status 2`, `signal 9 (SIGKILL)`.
+pub fn exit_text(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(number)) => match Signal::try_from(number) {
+            Ok(signal) => format!("signal {number} ({signal})"),
+            Err(_) => format!("signal {number}"),
+        },
+        (None, None) => "an unknown end".to_owned(),
+    }
+}

@@ -1,0 +1,256 @@
+//! What a twinboot guest and its host say to each other: nothing here does I/O.
+//!
+//! Two documents cross the boundary.
+//!
+//! * [`GuestConfig`], host → guest: one JSON file inside the initramfs that tells the init how to set the guest up.
+//! * [`Record`], guest → host: one JSON object a line on the test's standard output.
+//!
+//! Both carry [`VERSION`]; a side that meets another version refuses it instead of guessing.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the two documents; raised when an old reader would misread a new writer.
+pub const VERSION: u32 = 1;
+
+/// Where the init finds [`GuestConfig`] in the guest's root.
+pub const GUEST_CONFIG_PATH: &str = "/etc/twinboot/guest.json";
+
+/// Prefix of every line the init prints on the console for the host to act on.
+pub const INIT_PREFIX: &str = "twinboot-init: ";
+
+/// Follows [`INIT_PREFIX`] once swap is on, the network is up and the SSH server listens.
+pub const INIT_READY: &str = "ready";
+
+/// Follows [`INIT_PREFIX`] when the guest cannot be set up; the reason stands behind it and the guest powers off.
+pub const INIT_FATAL: &str = "fatal: ";
+
+/// How the init sets a guest up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestConfig {
+    /// [`VERSION`] of the writer.
+    pub protocol: u32,
+    /// Swap device to create and switch on; none where the test brings its own.
+    pub swap: Option<SwapConfig>,
+    /// Sysctls to write before the test, as (`vm.swappiness`, `100`).
+    pub sysctl: Vec<(String, String)>,
+    /// Seed for this guest's entropy pool, so that clones of one snapshot differ.
+    pub seed: u64,
+}
+
+/// A swap device the init creates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SwapConfig {
+    /// Compressed RAM block device (`CONFIG_ZRAM`).
+    Zram {
+        /// `disksize` in bytes, the swap header's page included.
+        size: u64,
+        /// Compressor as `comp_algorithm` names it.
+        algorithm: String,
+    },
+    /// Plain RAM block device (`CONFIG_BLK_DEV_RAM`).
+    Brd {
+        /// Device size in bytes, the swap header's page included.
+        size: u64,
+    },
+}
+
+/// One line of a guest test's output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Record {
+    /// First record: what the test found before it began.
+    Preflight(Preflight),
+    /// Twice a second: counters since the test began.
+    Progress(Progress),
+    /// A try whose oracle failed, one record each.
+    Corruption(Corruption),
+    /// Last record of a test that ended by itself.
+    Summary(Summary),
+    /// The test could not run or had to give up; the process then exits non-zero.
+    Failure(Failure),
+}
+
+/// The ground a test stands on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preflight {
+    /// [`VERSION`] of the writer.
+    pub protocol: u32,
+    /// Name of the test program.
+    pub test: String,
+    /// Strategy it was asked to use.
+    pub strategy: String,
+    /// `uname -r`.
+    pub kernel_release: String,
+    /// `uname -v`.
+    pub kernel_version: String,
+    /// Online CPUs.
+    pub cpus: u32,
+    /// Preemption model: `none`, `voluntary`, `full`, `rt`, `lazy` or `unknown`.
+    pub preemption: String,
+    /// Page size in bytes.
+    pub page_size: u64,
+    /// Swap device under test.
+    pub swap: Option<SwapDevice>,
+    /// Seed of every random choice the test makes.
+    pub seed: u64,
+}
+
+/// A swap device as `/proc/swaps` and sysfs show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapDevice {
+    /// Device node.
+    pub path: String,
+    /// Compressor in use, for zram.
+    pub algorithm: Option<String>,
+    /// Usable page slots.
+    pub slots: u64,
+    /// Whether the kernel takes the `SWP_SYNCHRONOUS_IO` path on it, as far as the device's sysfs says.
+    pub synchronous: Option<bool>,
+}
+
+/// Counters that every test keeps, in the words of docs/verdicts.md.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Attempts at the race.
+    pub tries: u64,
+    /// Tries in which the interferer started inside the victim's fault.
+    pub landings: u64,
+    /// Tries after which the page was back at the same swap entry.
+    pub reuses: u64,
+    /// Tries that were both a landing and a reuse: they really tested the race.
+    pub exposures: u64,
+    /// Tries whose oracle failed.
+    pub corruptions: u64,
+}
+
+/// Counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Nanoseconds since the first try (`CLOCK_MONOTONIC`).
+    pub elapsed_ns: u64,
+    /// Counters so far.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// What the oracle saw instead of the page that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CorruptionKind {
+    /// An older generation of the same page: a write is gone.
+    LostUpdate,
+    /// Only zeroes.
+    ZeroPage,
+    /// A whole generation of another page.
+    ForeignPage,
+    /// More than one generation, or bytes nobody wrote.
+    TornPage,
+}
+
+/// Swap type and offset of a non-present page, from `/proc/self/pagemap`
+/// (Documentation/admin-guide/mm/pagemap.rst: bits 0-4 type, bits 5-54 offset).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SwapEntry {
+    /// Index of the swap device.
+    #[serde(rename = "type")]
+    pub kind: u8,
+    /// Slot on it, in pages.
+    pub offset: u64,
+}
+
+/// One failed oracle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Corruption {
+    /// Nanoseconds since the first try (`CLOCK_MONOTONIC`).
+    pub elapsed_ns: u64,
+    /// Number of the try, from 1.
+    #[serde(rename = "try")]
+    pub attempt: u64,
+    /// Which page of the test's, from 0.
+    pub page: u64,
+    /// Generation that was written last.
+    pub expected: u64,
+    /// Generation that was read.
+    pub found: u64,
+    /// What kind of wrong.
+    pub kind: CorruptionKind,
+    /// Swap entry before the victim's fault.
+    pub entry_before: Option<SwapEntry>,
+    /// Swap entry after the interferer's pageout.
+    pub entry_after: Option<SwapEntry>,
+}
+
+/// Why a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// The time was up.
+    Deadline,
+    /// Enough corruptions.
+    Corruptions,
+    /// Enough exposures.
+    Exposures,
+    /// A signal asked it to stop.
+    Signal,
+}
+
+/// The whole test in one record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Nanoseconds from the first try to the end.
+    pub elapsed_ns: u64,
+    /// Final counters.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Nanoseconds from the first try to the first corruption.
+    pub first_corruption_ns: Option<u64>,
+    /// Why it ended.
+    pub stopped_by: StopReason,
+    /// Seed that was used.
+    pub seed: u64,
+    /// Numbers particular to the strategy, for people (name, value with unit).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<(String, String)>,
+}
+
+/// Why a test could not go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// One sentence: what was tried, on what, and why it failed.
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_corruption_line_is_flat_and_tagged() {
+        let record = Record::Corruption(Corruption {
+            elapsed_ns: 15_000_000,
+            attempt: 3,
+            page: 0,
+            expected: 4,
+            found: 3,
+            kind: CorruptionKind::LostUpdate,
+            entry_before: Some(SwapEntry { kind: 0, offset: 15 }),
+            entry_after: Some(SwapEntry { kind: 0, offset: 15 }),
+        });
+        let line = serde_json::to_string(&record).expect("a record is plain data");
+        assert_eq!(
+            line,
+            r#"{"type":"corruption","elapsed_ns":15000000,"try":3,"page":0,"expected":4,"found":3,"kind":"lost_update","entry_before":{"type":0,"offset":15},"entry_after":{"type":0,"offset":15}}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("reads back"), record);
+    }
+
+    #[test]
+    fn counters_stand_beside_the_time() {
+        let line =
+            r#"{"type":"progress","elapsed_ns":1,"tries":9,"landings":8,"reuses":7,"exposures":6,"corruptions":5}"#;
+        let Record::Progress(progress) = serde_json::from_str(line).expect("flat") else { panic!("a progress record") };
+        assert_eq!(progress.counts.exposures, 6);
+    }
+}
