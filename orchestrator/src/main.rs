@@ -1,3 +1,7 @@
 //! The `twinboot` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(twinboot::cli::main(std::env::args_os()))
+}

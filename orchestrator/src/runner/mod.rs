@@ -1,1 +1,64 @@
-//! x
+//! Runs a plan: builds what it names, boots every round in a fresh guest, and journals what happens.
+//!
+//! One dispatcher owns the signals, the schedule and the journal; one executor owns each guest. Both only emit
+//! [`messages::Event`]s: what people see of them is decided in `report`.
+
+mod dispatcher;
+mod executor;
+mod folder;
+mod host;
+pub mod journal;
+pub mod messages;
+mod prepare;
+mod records;
+mod schedule;
+mod shell;
+mod signals;
+mod stamp;
+
+pub use dispatcher::{Options, Run, run};
+pub use prepare::{Ground, Tools, prepare};
+pub use signals::interrupts;
+
+use std::path::PathBuf;
+
+/// Why a run could not be carried out at all. What goes wrong inside a round is an outcome, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the results could not be written.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The results folder holds something else already.
+    #[error("`{}` is not empty: name another --out, or remove it", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The guest image could not be made.
+    #[error("cannot make the guest image from `{}`", recipe.display())]
+    Image {
+        /// Its recipe.
+        recipe: PathBuf,
+        /// Why.
+        source: crate::image::Error,
+    },
+    /// No kernel variant could be built, so there is nothing to boot.
+    #[error("no kernel could be built")]
+    NothingBuilt,
+    /// The accelerator asked for cannot be used.
+    #[error("cannot choose an accelerator")]
+    Accelerator(#[from] crate::vm::accel::Error),
+    /// The guests' SSH keys could not be made.
+    #[error("cannot make the guests' SSH keys")]
+    Keys(#[source] crate::image::Error),
+    /// Interrupted before the first round.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,180 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::vm::accel::Wanted;
+
+/// Boots a kernel with and without a patch, races both, and says with numbers whether the patch fixes the race.
+#[derive(Debug, Parser)]
+#[command(name = "twinboot", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Where things are kept and found.
+    #[command(flatten)]
+    pub places: Places,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Folders that every command may need.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Places")]
+pub struct Places {
+    /// Keep builds and downloads here [default: $XDG_CACHE_HOME/twinboot].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Find kernels/ and images/ here [default: above the plan, then above this program].
+    #[arg(long, global = true, value_name = "DIR", env = "TWINBOOT_DATA")]
+    pub data_dir: Option<PathBuf>,
+    /// Find guest programs here before looking beside this program.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub guest_dir: Option<PathBuf>,
+    /// QEMU to run.
+    #[arg(long, global = true, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
+    pub qemu: PathBuf,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build, boot and race everything a plan names, then report.
+    Run(RunArgs),
+    /// Check, show or describe plans.
+    Plan(PlanArgs),
+    /// Only build the kernels a plan names.
+    Build(BuildArgs),
+    /// Make the reports of a results folder again from its journal.
+    Report(ReportArgs),
+    /// Say what this machine lacks, and whether KVM works.
+    Doctor(DoctorArgs),
+    /// Remove what the cache has not used for a while.
+    Clean(CleanArgs),
+}
+
+/// `twinboot run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The plan.
+    pub plan: PathBuf,
+    /// Only cells whose id matches (`*` and `?`; may be repeated).
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Guests at a time [default: as many as the CPUs carry].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// What executes the guests.
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
+    pub accel: AccelArg,
+    /// Seed of every random choice [default: drawn, and printed].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+    /// Results folder [default: results/<plan>-<utc>].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What to print at the end.
+    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
+    pub format: FormatArg,
+    /// Print what would run, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `twinboot plan`
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: PlanCommand,
+}
+
+/// The `plan` commands.
+#[derive(Debug, Subcommand)]
+pub enum PlanCommand {
+    /// Check plans without running anything.
+    Check {
+        /// The plans.
+        #[arg(required = true)]
+        plans: Vec<PathBuf>,
+    },
+    /// Show a plan with every default filled in and every axis expanded.
+    Show {
+        /// The plan.
+        plan: PathBuf,
+        /// As text for people or as JSON.
+        #[arg(long, value_enum, default_value_t = FormatArg::Human)]
+        format: FormatArg,
+    },
+    /// Print the JSON schema of plans.
+    Schema,
+}
+
+/// `twinboot build`
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The plan.
+    pub plan: PathBuf,
+    /// `-j` of make [default: the number of CPUs].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+}
+
+/// `twinboot report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A results folder.
+    pub results: PathBuf,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
+    pub format: FormatArg,
+}
+
+/// `twinboot doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// A kernel to try KVM with, such as one of the cache's.
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+}
+
+/// `twinboot clean`
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// Remove what was not used for this many days.
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub older_than: u32,
+    /// Remove everything.
+    #[arg(long, conflicts_with = "older_than")]
+    pub all: bool,
+}
+
+/// Accelerators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccelArg {
+    /// KVM if a guest really boots under it, TCG otherwise.
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// Software emulation.
+    Tcg,
+}
+
+impl From<AccelArg> for Wanted {
+    fn from(arg: AccelArg) -> Self {
+        match arg {
+            AccelArg::Auto => Self::Auto,
+            AccelArg::Kvm => Self::Kvm,
+            AccelArg::Tcg => Self::Tcg,
+        }
+    }
+}
+
+/// Output formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}

@@ -1,0 +1,92 @@
+//! Exit codes, and the one place that maps errors to them. Scripts depend on the numbers.
+
+use std::fmt::Write as _;
+
+/// Every expectation of the plan was met.
+pub const OK: u8 = 0;
+/// An expectation was not met.
+pub const EXPECTATION_NOT_MET: u8 = 1;
+/// Wrong usage, or a plan with errors.
+pub const USAGE: u8 = 2;
+/// Something around the race failed: a build, a boot, SSH, the disk.
+pub const INFRASTRUCTURE: u8 = 3;
+/// Nothing conclusive because of infrastructure; worth another try (`EX_TEMPFAIL`, sysexits.h).
+pub const RETRY: u8 = 75;
+/// Interrupted by a signal; what was measured is kept.
+pub const INTERRUPTED: u8 = 130;
+
+/// Why a command ended without doing what it was asked: an exit code and what to say.
+#[derive(Debug)]
+pub struct Failure {
+    /// One of the constants above.
+    pub code: u8,
+    message: String,
+    causes: Vec<String>,
+    hint: Option<&'static str>,
+}
+
+impl Failure {
+    /// A failure that `error` and its causes explain.
+    pub fn new(code: u8, error: &dyn std::error::Error) -> Self {
+        let mut causes = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        Self { code, message: error.to_string(), causes, hint: None }
+    }
+
+    /// A failure in words of its own.
+    pub fn say(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// What is printed on standard error.
+    pub fn text(&self) -> String {
+        let mut text = match self.code {
+            INTERRUPTED => format!("twinboot: {}\n", self.message),
+            _ => format!("error: {}\n", self.message),
+        };
+        for cause in &self.causes {
+            let _ = writeln!(text, "  because: {}", cause.replace('\n', "\n  "));
+        }
+        if let Some(hint) = self.hint {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+        text
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// Standard output is gone, or the runtime could not be set up.
+    fn from(error: std::io::Error) -> Self {
+        Self::new(INFRASTRUCTURE, &error)
+    }
+}
+
+impl From<crate::cache::Error> for Failure {
+    fn from(error: crate::cache::Error) -> Self {
+        Self::new(INFRASTRUCTURE, &error)
+    }
+}
+
+impl From<crate::runner::Error> for Failure {
+    fn from(error: crate::runner::Error) -> Self {
+        use crate::runner::Error;
+        match &error {
+            Error::Interrupted => Self::new(INTERRUPTED, &error),
+            Error::Occupied { .. } => Self::new(USAGE, &error),
+            Error::Accelerator(_) => Self::new(INFRASTRUCTURE, &error).hint("`--accel auto` falls back to TCG by itself"),
+            Error::NothingBuilt => Self::new(INFRASTRUCTURE, &error).hint("the reasons stand above; the whole logs are in the cache folder"),
+            _ => Self::new(INFRASTRUCTURE, &error),
+        }
+    }
+}

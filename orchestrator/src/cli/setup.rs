@@ -1,0 +1,48 @@
+//! What several commands set up in the same way: the plan, the tools, the asynchronous runtime.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::args::Places;
+use super::exit::{Failure, INFRASTRUCTURE, USAGE};
+use crate::cache::Cache;
+use crate::plan;
+use crate::plan::model::Plan;
+use crate::runner::Tools;
+use crate::vm::accel::Wanted;
+
+/// Loads a plan; its errors are printed in full, all of them, before this returns.
+pub fn load_plan(places: &Places, path: &Path) -> Result<Plan, Failure> {
+    plan::load(path, places.data_dir.as_deref()).map_err(|problems| {
+        let fancy = std::io::stderr().is_terminal();
+        let _ = std::io::stderr().write_all(problems.render(fancy).as_bytes());
+        Failure::say(USAGE, format!("`{}` is not a plan that can run", path.display()))
+    })
+}
+
+/// The programs and places of this invocation. `build_jobs` is make's `-j`, the number of CPUs when absent.
+pub fn tools(places: &Places, accel: Wanted, build_jobs: Option<u16>) -> Result<Tools, Failure> {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut program_dirs: Vec<PathBuf> = places.guest_dir.iter().cloned().collect();
+    let program = std::env::current_exe().map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
+    program_dirs.extend(program.parent().map(Path::to_path_buf));
+    Ok(Tools {
+        cache: Cache::open(places.cache_dir.as_deref())?,
+        qemu: places.qemu.clone(),
+        program_dirs,
+        build_jobs: build_jobs.map_or(cpus, usize::from),
+        accel,
+    })
+}
+
+/// Runs `work` to its end on an asynchronous runtime of its own.
+pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
+    let done = runtime.block_on(work);
+    // Blocking threads that wait for a guest that is gone must not hold up the end.
+    runtime.shutdown_background();
+    Ok(done)
+}

@@ -1,0 +1,196 @@
+//! The run as a whole: one task that owns the schedule, the journal and the end.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::executor::{self, Task};
+use super::folder::{self, failed};
+use super::journal::{self, Journal};
+use super::messages::{Event, Observer};
+use super::prepare::Ground;
+use super::{Error, host, schedule, stamp};
+use crate::image::Keys;
+use crate::outcome::Entry;
+use crate::outcome::entry::{RoundFinished, RoundId, RoundOutcome, RunFinished};
+use crate::plan::model::{Cell, Plan};
+
+/// Rounds in a row without a result after which a cell is given up: it will not get better, and hung guests cost minutes.
+const GIVE_UP_AFTER: u32 = 3;
+
+/// How a run is to be made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Results folder; see [`folder::create`].
+    pub out: Option<PathBuf>,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Guests at a time; as many as the host's CPUs carry when absent.
+    pub jobs: Option<usize>,
+    /// Command that makes the same run again.
+    pub rerun: String,
+}
+
+/// A run that came to its end, well or not.
+#[derive(Debug)]
+pub struct Run {
+    /// Results folder, absolute.
+    pub results: PathBuf,
+    /// Everything that was journalled.
+    pub entries: Vec<Entry>,
+}
+
+/// Runs every round of the plan on `ground`. After an interrupt no new round starts and the running ones end at once;
+/// what was measured is in the journal either way.
+pub async fn run(
+    plan: &Plan,
+    ground: &Ground,
+    options: &Options,
+    observer: &Observer,
+    cancel: &CancellationToken,
+) -> Result<Run, Error> {
+    let now = jiff::Timestamp::now();
+    let results = folder::create(options.out.as_deref(), &plan.name, &now)?;
+    let journal = Journal::create(&results).map_err(|source| failed("start", &results.join(journal::FILE), source))?;
+    let mut dispatcher = Dispatcher {
+        plan,
+        ground,
+        results,
+        journal,
+        entries: Vec::new(),
+        observer: observer.clone(),
+        seed: options.seed,
+        keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
+        fruitless: HashMap::new(),
+    };
+    dispatcher.open(options, &now)?;
+    dispatcher.rounds(options.jobs, cancel).await?;
+    let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
+    dispatcher.note(Entry::RunFinished(finished))?;
+    Ok(Run { results: dispatcher.results, entries: dispatcher.entries })
+}
+
+struct Dispatcher<'a> {
+    plan: &'a Plan,
+    ground: &'a Ground,
+    results: PathBuf,
+    journal: Journal,
+    entries: Vec<Entry>,
+    observer: Observer,
+    seed: u64,
+    keys: Arc<Keys>,
+    /// Rounds in a row without a result, by cell.
+    fruitless: HashMap<String, u32>,
+}
+
+impl Dispatcher<'_> {
+    fn note(&mut self, entry: Entry) -> Result<(), Error> {
+        self.journal
+            .append(&entry)
+            .map_err(|source| failed("write", &self.results.join(journal::FILE), source))?;
+        (self.observer)(Event::Journal(Box::new(entry.clone())));
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// What is known before the first round.
+    fn open(&mut self, options: &Options, now: &jiff::Timestamp) -> Result<(), Error> {
+        let started = stamp::run_started(self.plan, self.ground, options, now);
+        self.note(Entry::RunStarted(Box::new(started)))?;
+        if let Some(text) = self.ground.accelerator.notice.clone() {
+            self.note(Entry::Notice { text })?;
+        }
+        for built in self.ground.built(self.plan) {
+            self.note(Entry::Built(Box::new(built)))?;
+        }
+        for failure in self.ground.failed.clone() {
+            self.note(Entry::BuildFailed(failure))?;
+        }
+        Ok(())
+    }
+
+    async fn rounds(&mut self, jobs: Option<usize>, cancel: &CancellationToken) -> Result<(), Error> {
+        let mut folders = HashMap::new();
+        let mut cells = Vec::new();
+        for cell in &self.plan.cells {
+            let kernel = self.kernel(cell);
+            let folder = folder::cell(&self.results, &cell.id, kernel)?;
+            folders.insert(cell.id.clone(), folder);
+            if kernel.is_some() {
+                cells.push((cell.id.clone(), self.test(cell).rounds));
+            }
+        }
+        let mut waiting: VecDeque<RoundId> = schedule::interleave(&cells, self.seed).into();
+        let jobs = jobs.unwrap_or_else(|| self.default_jobs());
+        let mut running: JoinSet<std::io::Result<RoundFinished>> = JoinSet::new();
+        loop {
+            while running.len() < jobs && !cancel.is_cancelled() {
+                let Some(id) = waiting.pop_front() else { break };
+                if self.fruitless.get(&id.cell).is_some_and(|count| *count >= GIVE_UP_AFTER) {
+                    continue;
+                }
+                let Some(task) = self.task(id, &folders) else { continue };
+                self.note(Entry::RoundStarted(task.id.clone()))?;
+                let (observer, cancel) = (self.observer.clone(), cancel.clone());
+                running.spawn(async move { executor::run(&task, &observer, &cancel).await });
+            }
+            let Some(ended) = running.join_next().await else { return Ok(()) };
+            match ended {
+                Ok(Ok(round)) => self.ended(round)?,
+                Ok(Err(source)) => return Err(failed("write records under", &self.results, source)),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+    }
+
+    fn ended(&mut self, round: RoundFinished) -> Result<(), Error> {
+        let cell = round.id.cell.clone();
+        let fruitful = matches!(round.outcome, RoundOutcome::Finished | RoundOutcome::Interrupted);
+        self.note(Entry::RoundFinished(Box::new(round)))?;
+        let count = self.fruitless.entry(cell.clone()).or_default();
+        *count = if fruitful { 0 } else { *count + 1 };
+        if *count == GIVE_UP_AFTER {
+            let text = format!("{cell}: given up after {GIVE_UP_AFTER} rounds in a row without a result");
+            self.note(Entry::Notice { text })?;
+        }
+        Ok(())
+    }
+
+    /// As many guests as fit on the host's CPUs and in its free memory, at least one.
+    fn default_jobs(&self) -> usize {
+        let host = host::describe();
+        let most_cpus = self.plan.guests.iter().map(|guest| guest.cpus).max().unwrap_or(1).max(1);
+        let most_memory = self.plan.guests.iter().map(|guest| guest.memory).max().unwrap_or(0).max(1);
+        let by_cpu = host.cpus / most_cpus;
+        let by_memory = host::free_memory() / most_memory;
+        usize::try_from(u64::from(by_cpu).min(by_memory)).unwrap_or(1).max(1)
+    }
+
+    fn kernel(&self, cell: &Cell) -> Option<&crate::kernel::BuiltKernel> {
+        self.ground.kernels.get(&(cell.kernel.clone(), cell.variant.clone()))
+    }
+
+    fn test(&self, cell: &Cell) -> &crate::plan::model::Test {
+        stamp::test(self.plan, cell)
+    }
+
+    fn task(&self, id: RoundId, folders: &HashMap<String, PathBuf>) -> Option<Task> {
+        let cell = self.plan.cells.iter().find(|cell| cell.id == id.cell)?;
+        let guest = stamp::guest(self.plan, cell).clone();
+        Some(Task {
+            seed: schedule::round_seed(self.seed, &id),
+            test: self.test(cell).clone(),
+            kernel: self.kernel(cell)?.clone(),
+            image: self.ground.images.get(Path::new(&guest.image))?.clone(),
+            keys: self.keys.clone(),
+            qemu: self.ground.qemu.clone(),
+            accel: self.ground.accelerator.accel,
+            folder: folders.get(&id.cell)?.clone(),
+            guest,
+            id,
+        })
+    }
+}

@@ -1,0 +1,295 @@
+//! One round: a fresh guest is booted, runs its test, is powered off. Whatever goes wrong is the round's outcome.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use twinboot_protocol::GuestConfig;
+
+use super::messages::{Event, Observer};
+use super::prepare::chain;
+use super::records::Records;
+use super::shell::command_line;
+use crate::image::{self, Image, Keys};
+use crate::kernel::BuiltKernel;
+use crate::outcome::entry::{ConsoleProblem, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
+use crate::plan::model::{Guest, Swap, Test};
+use crate::vm::{self, Accel, Vm, ssh};
+
+/// How long the console may take to say why a guest's SSH session broke off.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Everything one round needs, resolved.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Which round.
+    pub id: RoundId,
+    /// Seed handed to the test and to the guest's entropy pool.
+    pub seed: u64,
+    /// Guest shape.
+    pub guest: Guest,
+    /// Test.
+    pub test: Test,
+    /// Kernel.
+    pub kernel: BuiltKernel,
+    /// Image.
+    pub image: Image,
+    /// SSH keys of the run.
+    pub keys: Arc<Keys>,
+    /// QEMU.
+    pub qemu: PathBuf,
+    /// Accelerator.
+    pub accel: Accel,
+    /// The cell's folder.
+    pub folder: PathBuf,
+}
+
+/// A round on its way through its stages.
+struct Round<'a> {
+    task: &'a Task,
+    observer: &'a Observer,
+    cancel: &'a CancellationToken,
+    records: Records,
+    problems: Vec<ConsoleProblem>,
+    stages: Vec<StageTime>,
+}
+
+/// Runs the round. Takes no longer than the sum of its deadlines and leaves no process behind.
+pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -> std::io::Result<RoundFinished> {
+    let records = Records::open(&task.folder.join("records.jsonl"), task.id.round)?;
+    let mut round = Round { task, observer, cancel, records, problems: Vec::new(), stages: Vec::new() };
+    let outcome = round.whole().await;
+    round.records.sync()?;
+    let Round { records, problems, stages, .. } = round;
+    Ok(RoundFinished {
+        id: task.id.clone(),
+        seed: task.seed,
+        outcome,
+        preflight: records.preflight,
+        summary: records.summary,
+        progress: records.progress,
+        corruptions_received: records.corruptions,
+        samples: records.samples,
+        problems,
+        stages,
+    })
+}
+
+impl Round<'_> {
+    async fn whole(&mut self) -> RoundOutcome {
+        let scratch = match tempfile::Builder::new().prefix("twinboot-").tempdir() {
+            Ok(dir) => dir,
+            Err(error) => return infrastructure(Stage::Start, &error),
+        };
+        let logs = Logs::new(&self.task.folder, self.task.id.round);
+        let outcome = self.in_guest(scratch.path(), &logs).await;
+        logs.keep();
+        outcome
+    }
+
+    /// Start, boot, test, shutdown. The guest is always ended before this returns.
+    async fn in_guest(&mut self, scratch: &Path, logs: &Logs) -> RoundOutcome {
+        let spec = match self.spec(scratch, logs) {
+            Ok(spec) => spec,
+            Err(error) => return infrastructure(Stage::Start, &error),
+        };
+        let started = self.enter(Stage::Start);
+        let vm = Vm::start(&spec, scratch, self.cancel).await;
+        self.leave(Stage::Start, started);
+        let mut vm = match vm {
+            Ok(vm) => vm,
+            Err(_) if self.cancel.is_cancelled() => return RoundOutcome::Interrupted,
+            Err(error) => return infrastructure(Stage::Start, &error),
+        };
+        let outcome = self.race(&mut vm).await;
+        let clean = matches!(outcome, RoundOutcome::Finished | RoundOutcome::TestFailed { .. });
+        let started = self.enter(Stage::Shutdown);
+        let deadline = self.task.test.deadlines.shutdown;
+        let end = if clean && !self.cancel.is_cancelled() { vm.power_off(deadline).await } else { vm.quit().await };
+        self.leave(Stage::Shutdown, started);
+        match end {
+            Ok(end) => {
+                self.problems = end.problems;
+                if clean && !end.orderly {
+                    return RoundOutcome::TimedOut { stage: Stage::Shutdown, after_s: deadline.as_secs_f64() };
+                }
+                outcome
+            }
+            Err(_) if self.cancel.is_cancelled() => RoundOutcome::Interrupted,
+            Err(error) => infrastructure(Stage::Shutdown, &error),
+        }
+    }
+
+    fn spec(&self, scratch: &Path, logs: &Logs) -> Result<vm::Spec, image::Error> {
+        let task = self.task;
+        let config = GuestConfig {
+            protocol: twinboot_protocol::VERSION,
+            swap: task.guest.swap.as_ref().map(|swap| match swap {
+                Swap::Zram { size, algorithm } => {
+                    twinboot_protocol::SwapConfig::Zram { size: *size, algorithm: algorithm.clone() }
+                }
+                Swap::Brd { size } => twinboot_protocol::SwapConfig::Brd { size: *size },
+            }),
+            sysctl: task.guest.sysctl.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            seed: task.seed,
+        };
+        let initrd = scratch.join("initrd");
+        image::seal(&task.image, &config, &task.keys, &initrd)?;
+        Ok(vm::Spec {
+            qemu: task.qemu.clone(),
+            accel: task.accel,
+            kernel: task.kernel.boot.clone(),
+            initrd: Some(initrd),
+            cmdline: task.guest.cmdline.clone(),
+            cpus: task.guest.cpus,
+            memory: task.guest.memory,
+            console_log: logs.console.clone(),
+            qemu_log: logs.qemu.clone(),
+        })
+    }
+
+    /// Boot, SSH and the test, each within its deadline.
+    async fn race(&mut self, vm: &mut Vm) -> RoundOutcome {
+        let deadlines = self.task.test.deadlines;
+        let started = self.enter(Stage::Boot);
+        let ready = tokio::select! {
+            ready = vm.ready(deadlines.boot) => ready,
+            () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
+        };
+        self.leave(Stage::Boot, started);
+        if let Err(error) = ready {
+            return match error {
+                vm::Error::Deadline { .. } => timed_out(Stage::Boot, deadlines.boot),
+                vm::Error::Died { .. } => RoundOutcome::GuestDied { reason: chain(&error) },
+                other => infrastructure(Stage::Boot, &other),
+            };
+        }
+
+        let login = ssh::Login {
+            user: "root".to_owned(),
+            private_key_openssh: self.task.keys.user_private_openssh().to_owned(),
+            host_key: self.task.keys.host_public_blob(),
+        };
+        let started = self.enter(Stage::Ssh);
+        let session = tokio::select! {
+            session = ssh::connect(vm.ssh_port(), &login, deadlines.ssh) => session,
+            death = vm.died() => return RoundOutcome::GuestDied { reason: death.to_string() },
+            () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
+        };
+        self.leave(Stage::Ssh, started);
+        let session = match session {
+            Ok(session) => session,
+            Err(ssh::Error::Deadline { .. }) => return timed_out(Stage::Ssh, deadlines.ssh),
+            Err(error) => return infrastructure(Stage::Ssh, &error),
+        };
+
+        let started = self.enter(Stage::Test);
+        let outcome = self.test(vm, &session).await;
+        self.leave(Stage::Test, started);
+        outcome
+    }
+
+    async fn test(&mut self, vm: &mut Vm, session: &ssh::Session) -> RoundOutcome {
+        let test = &self.task.test;
+        let deadline = test.stop.at_most + test.deadlines.test;
+        let overrun = tokio::time::sleep(deadline);
+        tokio::pin!(overrun);
+        let mut exec = match session.exec(&command_line(test, self.task.seed), None).await {
+            Ok(exec) => exec,
+            Err(error) => return infrastructure(Stage::Test, &error),
+        };
+        let mut stderr = String::new();
+        loop {
+            let event = tokio::select! {
+                event = exec.next() => event,
+                () = &mut overrun => return timed_out(Stage::Test, deadline),
+                () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
+            };
+            match event {
+                ssh::Event::Out(line) => match self.records.take(&line) {
+                    Ok(None) => {}
+                    Ok(Some(progress)) => {
+                        (self.observer)(Event::Progress { id: self.task.id.clone(), progress });
+                    }
+                    Err(error) => return infrastructure(Stage::Test, &error),
+                },
+                ssh::Event::Err(line) => {
+                    if stderr.len() < 4096 {
+                        stderr.push_str(&String::from_utf8_lossy(&line));
+                        stderr.push('\n');
+                    }
+                }
+                ssh::Event::Exit(exit) => return self.test_ended(exit, stderr.trim_end()),
+                ssh::Event::Lost(reason) => {
+                    return match tokio::time::timeout(LAST_WORDS, vm.died()).await {
+                        Ok(death) => RoundOutcome::GuestDied { reason: death.to_string() },
+                        Err(_) => RoundOutcome::Infrastructure { stage: Stage::Test, reason },
+                    };
+                }
+            }
+        }
+    }
+
+    fn test_ended(&self, exit: ssh::Exit, stderr: &str) -> RoundOutcome {
+        let reason = match (&self.records.failure, &self.records.summary) {
+            (Some(failure), _) => failure.clone(),
+            (None, Some(_)) if exit == ssh::Exit::Code(0) => return RoundOutcome::Finished,
+            (None, _) if stderr.is_empty() => format!("`{}` ended with {exit} and no summary", self.task.test.run),
+            (None, _) => format!("`{}` ended with {exit}: {stderr}", self.task.test.run),
+        };
+        RoundOutcome::TestFailed { reason }
+    }
+
+    fn enter(&self, stage: Stage) -> Instant {
+        (self.observer)(Event::Stage { id: self.task.id.clone(), stage });
+        Instant::now()
+    }
+
+    fn leave(&mut self, stage: Stage, entered: Instant) {
+        self.stages.push(StageTime { stage, seconds: entered.elapsed().as_secs_f64() });
+    }
+}
+
+fn infrastructure(stage: Stage, error: &dyn std::error::Error) -> RoundOutcome {
+    RoundOutcome::Infrastructure { stage, reason: chain(error) }
+}
+
+fn timed_out(stage: Stage, after: Duration) -> RoundOutcome {
+    RoundOutcome::TimedOut { stage, after_s: after.as_secs_f64() }
+}
+
+/// The logs of one round, written live under names of their own and then appended to the cell's.
+struct Logs {
+    folder: PathBuf,
+    round: u32,
+    console: PathBuf,
+    qemu: PathBuf,
+}
+
+impl Logs {
+    fn new(folder: &Path, round: u32) -> Self {
+        let live = |name: &str| folder.join(format!("{name}.round-{round}.log"));
+        Self { folder: folder.to_path_buf(), round, console: live("console"), qemu: live("qemu") }
+    }
+
+    /// Appends both to the cell's logs; a log that cannot be moved stays where it is, so nothing is lost.
+    fn keep(&self) {
+        for (live, name) in [(&self.console, "console.log"), (&self.qemu, "qemu.log")] {
+            let Ok(text) = std::fs::read(live) else { continue };
+            let whole = std::fs::File::options().append(true).create(true).open(self.folder.join(name));
+            let kept = whole.and_then(|mut whole| {
+                use std::io::Write as _;
+                let mut block = format!("==== round {} ====\n", self.round).into_bytes();
+                block.extend(&text);
+                if !block.ends_with(b"\n") {
+                    block.push(b'\n');
+                }
+                whole.write_all(&block)
+            });
+            if kept.is_ok() {
+                let _ = std::fs::remove_file(live);
+            }
+        }
+    }
+}

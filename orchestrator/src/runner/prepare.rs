@@ -1,0 +1,145 @@
+//! Everything a run needs before its first guest starts: kernels, images, and an accelerator that really works.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::messages::{Event, Observer};
+use super::Error;
+use crate::cache::Cache;
+use crate::image::{self, Image};
+use crate::kernel::{self, BuiltKernel};
+use crate::outcome::entry::{BuildFailed, Built};
+use crate::plan::model::{Guest, Kernel, Plan, Variant};
+use crate::vm::accel;
+
+/// The programs and places a run works with.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// What was built before.
+    pub cache: Cache,
+    /// QEMU.
+    pub qemu: PathBuf,
+    /// Where guest programs are looked for, in order.
+    pub program_dirs: Vec<PathBuf>,
+    /// `-j` of kernel builds.
+    pub build_jobs: usize,
+    /// Accelerator asked for.
+    pub accel: accel::Wanted,
+}
+
+/// What rounds run on. Shared by all executors, never changed.
+#[derive(Debug)]
+pub struct Ground {
+    /// QEMU.
+    pub qemu: PathBuf,
+    /// Built kernels by kernel and variant name.
+    pub kernels: HashMap<(String, String), BuiltKernel>,
+    /// Variants that could not be built.
+    pub failed: Vec<BuildFailed>,
+    /// Images by recipe.
+    pub images: HashMap<PathBuf, Image>,
+    /// The accelerator, and what a reader must know about the choice.
+    pub accelerator: accel::Decision,
+}
+
+impl Ground {
+    /// What was built, in the plan's order.
+    pub fn built(&self, plan: &Plan) -> Vec<Built> {
+        variants(plan)
+            .filter_map(|(kernel, variant)| self.kernels.get(&(kernel.name.clone(), variant.name.clone())))
+            .map(|built| built.info.clone())
+            .collect()
+    }
+}
+
+/// Builds what the plan names. A variant that does not build is kept as such and costs only its own cells.
+pub async fn prepare(
+    plan: &Plan,
+    tools: &Tools,
+    observer: &Observer,
+    cancel: &CancellationToken,
+) -> Result<Ground, Error> {
+    let (kernels, images) = tokio::join!(kernels(plan, tools, observer, cancel), images(plan, tools, observer, cancel));
+    let ((kernels, failed), images) = (kernels, images?);
+    if cancel.is_cancelled() {
+        return Err(Error::Interrupted);
+    }
+    let first = variants(plan).find_map(|(kernel, variant)| kernels.get(&(kernel.name.clone(), variant.name.clone())));
+    let Some(first) = first else { return Err(Error::NothingBuilt) };
+    observer(Event::Accelerator);
+    let accelerator = accel::decide(tools.accel, &tools.qemu, &first.boot, tools.cache.root(), cancel).await?;
+    Ok(Ground { qemu: tools.qemu.clone(), kernels, failed, images, accelerator })
+}
+
+/// Every variant of every kernel, in plan order.
+pub fn variants(plan: &Plan) -> impl Iterator<Item = (&Kernel, &Variant)> {
+    plan.kernels.iter().flat_map(|kernel| kernel.variants.iter().map(move |variant| (kernel, variant)))
+}
+
+type Kernels = (HashMap<(String, String), BuiltKernel>, Vec<BuildFailed>);
+
+/// Builds one variant after the other: each build already uses every CPU, and variants share one object tree.
+async fn kernels(plan: &Plan, tools: &Tools, observer: &Observer, cancel: &CancellationToken) -> Kernels {
+    let (mut built, mut failed) = (HashMap::new(), Vec::new());
+    for (kernel, variant) in variants(plan) {
+        if cancel.is_cancelled() {
+            break;
+        }
+        let request = kernel::Request { kernel, variant, jobs: tools.build_jobs };
+        let step = |step| {
+            observer(Event::Build { kernel: kernel.name.clone(), variant: variant.name.clone(), step });
+        };
+        match kernel::build(&request, &tools.cache, &step, cancel).await {
+            Ok(done) => {
+                observer(Event::Built(Box::new(done.info.clone())));
+                built.insert((kernel.name.clone(), variant.name.clone()), done);
+            }
+            Err(_) if cancel.is_cancelled() => break,
+            Err(error) => {
+                let failure = BuildFailed {
+                    kernel: kernel.name.clone(),
+                    variant: variant.name.clone(),
+                    reason: chain(&error),
+                };
+                observer(Event::BuildFailed(Box::new(failure.clone())));
+                failed.push(failure);
+            }
+        }
+    }
+    (built, failed)
+}
+
+/// Makes each image the plan's guests name, with the programs its tests run.
+async fn images(
+    plan: &Plan,
+    tools: &Tools,
+    observer: &Observer,
+    cancel: &CancellationToken,
+) -> Result<HashMap<PathBuf, Image>, Error> {
+    let programs: BTreeSet<String> = plan.tests.iter().map(|test| test.run.clone()).collect();
+    let programs: Vec<String> = programs.into_iter().collect();
+    let recipes: BTreeSet<&Path> = plan.guests.iter().map(|guest: &Guest| guest.image.as_path()).collect();
+    let mut images = HashMap::new();
+    for recipe in recipes {
+        observer(Event::Image);
+        let image = image::build(recipe, &programs, &tools.program_dirs, &tools.cache, cancel)
+            .await
+            .map_err(|source| Error::Image { recipe: recipe.to_path_buf(), source })?;
+        images.insert(recipe.to_path_buf(), image);
+    }
+    Ok(images)
+}
+
+/// An error and everything under it, on one line each.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(under) = source {
+        text.push_str(": ");
+        text.push_str(&under.to_string());
+        source = under.source();
+    }
+    text
+}

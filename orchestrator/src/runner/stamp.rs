@@ -1,0 +1,94 @@
+//! What every result is stamped with: plan, cells, host, accelerator, seed.
+
+use super::dispatcher::Options;
+use super::host;
+use super::prepare::Ground;
+use crate::kernel::patch;
+use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted};
+use crate::plan::model::{Cell, Guest, Plan, Swap, Test, Variant};
+
+/// UTC to the second, RFC 3339.
+pub fn utc(time: &jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// First line of the journal.
+pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::Timestamp) -> RunStarted {
+    RunStarted {
+        schema: entry::SCHEMA,
+        twinboot: env!("CARGO_PKG_VERSION").to_owned(),
+        started: utc(now),
+        plan: plan.name.clone(),
+        plan_sha256: plan.sha256.clone(),
+        rerun: options.rerun.clone(),
+        seed: options.seed,
+        alpha: plan.tests.iter().map(|test| test.stop.alpha).fold(f64::INFINITY, f64::min),
+        host: host::describe(),
+        accelerator: Accelerator {
+            name: ground.accelerator.accel.name().to_owned(),
+            qemu: ground.accelerator.qemu_version.clone(),
+        },
+        cells: plan.cells.iter().map(|cell| cell_spec(plan, cell)).collect(),
+        comparisons: plan
+            .comparisons
+            .iter()
+            .map(|pair| ComparisonSpec { base: pair.base.clone(), patched: pair.patched.clone() })
+            .collect(),
+    }
+}
+
+fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
+    let (guest, test, variant) = (guest(plan, cell), test(plan, cell), variant(plan, cell));
+    CellSpec {
+        id: cell.id.clone(),
+        kernel: cell.kernel.clone(),
+        variant: cell.variant.clone(),
+        guest: cell.guest.clone(),
+        test: cell.test.clone(),
+        program: test.run.clone(),
+        strategy: test.args.get("strategy").cloned(),
+        expect: variant.expect,
+        rounds: test.rounds,
+        cpus: guest.cpus,
+        memory: guest.memory,
+        swap: guest.swap.as_ref().map(swap_text),
+        patches: variant.patches.iter().map(patch_info).collect(),
+    }
+}
+
+fn swap_text(swap: &Swap) -> String {
+    match swap {
+        Swap::Zram { size, algorithm } => format!("zram {} KiB {algorithm}", size / 1024),
+        Swap::Brd { size } => format!("brd {} KiB", size / 1024),
+    }
+}
+
+/// A patch that cannot be read any more is named all the same: it was read when the kernel was built.
+fn patch_info(patch: &crate::plan::model::Patch) -> PatchInfo {
+    patch::info(patch).unwrap_or_else(|_| PatchInfo {
+        file: patch.path.display().to_string(),
+        subject: None,
+        reverse: patch.reverse,
+        id: String::new(),
+    })
+}
+
+/// The cell's test. Cells are made from the plan's own tests, so it is always there.
+pub fn test<'a>(plan: &'a Plan, cell: &Cell) -> &'a Test {
+    named(&plan.tests, |test| &test.name, &cell.test)
+}
+
+/// The cell's guest shape.
+pub fn guest<'a>(plan: &'a Plan, cell: &Cell) -> &'a Guest {
+    named(&plan.guests, |guest| &guest.name, &cell.guest)
+}
+
+fn variant<'a>(plan: &'a Plan, cell: &Cell) -> &'a Variant {
+    let kernel = named(&plan.kernels, |kernel| &kernel.name, &cell.kernel);
+    named(&kernel.variants, |variant| &variant.name, &cell.variant)
+}
+
+#[expect(clippy::panic, reason = "a resolved plan whose cells name what it lacks is a bug in the resolver")]
+fn named<'a, T>(all: &'a [T], name: impl Fn(&T) -> &String, wanted: &str) -> &'a T {
+    all.iter().find(|one| name(one) == wanted).unwrap_or_else(|| panic!("the plan has no `{wanted}`"))
+}
