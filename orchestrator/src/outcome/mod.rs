@@ -1,5 +1,20 @@
 //! What was seen: plain data, written to the journal as it happens and folded into results.
 
+mod cell;
+mod compare;
 pub mod entry;
+mod exit;
+mod journal;
+mod numbers;
+mod results;
+mod trouble;
+mod verdict;
 
+pub use cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
 pub use entry::Entry;
+pub use exit::exit_code;
+pub use journal::{JournalError, journal_lines};
+pub use numbers::{Evidence, EvidenceKind, Numbers, Rate};
+pub use results::Results;
+pub use trouble::{Trouble, TroubleKind};
+pub use verdict::{Comparison, Reason, Verdict};

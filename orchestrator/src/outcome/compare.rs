@@ -1,0 +1,125 @@
+//! The rules that turn two cells into a verdict, in the order in which they decide.
+
+use super::cell::{BuildState, CellResult};
+use super::numbers::{Direction, Numbers};
+use super::trouble::{self, TroubleKind};
+use super::verdict::{Comparison, Reason, Verdict};
+
+/// Rounds a side must have before its scatter says anything.
+const FEWEST_ROUNDS: u64 = 2;
+
+/// Holds `patched` against `base` at significance `alpha`.
+pub(super) fn judge(base: &CellResult, patched: &CellResult, alpha: f64) -> Comparison {
+    let measured = base.counted_rounds() > 0 && patched.counted_rounds() > 0;
+    let numbers = measured.then(|| Numbers::of(base, patched, alpha));
+    let (verdict, reason) = decide(base, patched, numbers.as_ref(), alpha);
+    let direction = if verdict == Verdict::Regressed { Direction::Higher } else { Direction::Lower };
+    let evidence = numbers
+        .as_ref()
+        .and_then(|numbers| numbers.carrying(direction, alpha).or_else(|| numbers.strongest(direction)));
+    let enough = numbers.as_ref().and_then(|numbers| numbers.exposures_enough);
+    let missing = matches!(reason, Reason::NotEnoughExposures | Reason::NoExposures | Reason::TooFewRounds);
+    Comparison {
+        base: base.spec.id.clone(),
+        patched: patched.spec.id.clone(),
+        verdict,
+        reason,
+        alpha,
+        p: evidence.map(|evidence| evidence.p(direction)),
+        evidence,
+        exposures_needed: enough
+            .filter(|_| missing)
+            .map(|enough| enough.saturating_sub(patched.totals.exposures))
+            .filter(|&more| more > 0),
+        caveats: caveats(base, patched, numbers.as_ref()),
+        numbers,
+    }
+}
+
+fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, alpha: f64) -> (Verdict, Reason) {
+    let inconclusive = |reason| (Verdict::Inconclusive, reason);
+    if matches!(base.build, BuildState::Failed(_)) || matches!(patched.build, BuildState::Failed(_)) {
+        return inconclusive(Reason::BuildFailed);
+    }
+    if same_code(base, patched) {
+        return inconclusive(Reason::IdenticalKernels);
+    }
+    // Where the base gets through no round either, the trouble may be the host's or the configuration's.
+    let base_fails_too = base.counted_rounds() == 0 && base.kernel_trouble().next().is_some();
+    if patched.kernel_trouble().next().is_some() && !base_fails_too {
+        return (Verdict::Broken, Reason::KernelTrouble);
+    }
+    let Some(numbers) = numbers else { return inconclusive(Reason::NoRounds) };
+    let two_rounds = base.counted_rounds() >= FEWEST_ROUNDS && patched.counted_rounds() >= FEWEST_ROUNDS;
+    if patched.corruptions_seen > 0 {
+        return if two_rounds && numbers.carrying(Direction::Higher, alpha).is_some() {
+            (Verdict::Regressed, Reason::MoreCorruptions)
+        } else if base.totals.corruptions == 0 {
+            (Verdict::NotReproduced, Reason::BaseClean)
+        } else if two_rounds && numbers.carrying(Direction::Lower, alpha).is_some() {
+            (Verdict::Reduced, Reason::FewerCorruptions)
+        } else {
+            (Verdict::NotFixed, Reason::StillCorrupts)
+        };
+    }
+    if base.totals.corruptions == 0 {
+        (Verdict::NotReproduced, Reason::BaseClean)
+    } else if base.totals.exposures == 0 {
+        inconclusive(Reason::BaseUnexposed)
+    } else if patched.totals.exposures == 0 {
+        inconclusive(Reason::NoExposures)
+    } else if patched.trouble.iter().any(|trouble| trouble.kind.hides_evidence()) {
+        inconclusive(Reason::RoundsLost)
+    } else if !two_rounds {
+        inconclusive(Reason::TooFewRounds)
+    } else if numbers.carrying(Direction::Lower, alpha).is_none() {
+        inconclusive(Reason::NotEnoughExposures)
+    } else {
+        (Verdict::Fixed, Reason::CleanAndExposed)
+    }
+}
+
+fn same_code(base: &CellResult, patched: &CellResult) -> bool {
+    match (base.built(), patched.built()) {
+        (Some(a), Some(b)) => !a.load_digest.is_empty() && a.load_digest == b.load_digest,
+        _ => false,
+    }
+}
+
+fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>) -> Vec<String> {
+    let mut found = Vec::new();
+    for trouble in base.kernel_trouble() {
+        found.push(format!(
+            "the base showed a {} too, in {}: {}",
+            trouble.kind.label(),
+            rounds(trouble.rounds.len()),
+            trouble.headline
+        ));
+    }
+    if patched.kernel_trouble().any(|ours| base.trouble.iter().any(|theirs| trouble::same(ours, theirs))) {
+        found.push("the patched kernel's trouble is the base's as well, so the patch may not be its cause".to_owned());
+    }
+    if patched.corruptions_seen > 0 && base.totals.corruptions == 0 && base.counted_rounds() > 0 {
+        found.push("the patched kernel corrupts although the base did not".to_owned());
+    }
+    for (cell, side) in [(base, "base"), (patched, "patched kernel")] {
+        let gone = cell.rounds.iter().filter(|round| round.counts().is_none()).count();
+        if gone > 0 {
+            found.push(format!("{} of the {side} out of {} did not count", rounds(gone), cell.rounds.len()));
+        }
+        if cell.trouble.iter().any(|trouble| trouble.kind == TroubleKind::Lost) {
+            found.push(format!("a round of the {side} began and never ended"));
+        }
+    }
+    if let Some(dispersion) = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion) {
+        found.push(format!(
+            "rounds scatter {:.1} times as much as independent exposures would ({}), so the verdict rests on rounds",
+            dispersion.index, dispersion.p
+        ));
+    }
+    found
+}
+
+fn rounds(count: usize) -> String {
+    if count == 1 { "1 round".to_owned() } else { format!("{count} rounds") }
+}

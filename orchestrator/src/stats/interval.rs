@@ -1,0 +1,84 @@
+//! Exact confidence limits for proportions and for rates.
+
+use super::root::bisect;
+use super::tail;
+
+/// Lower and upper limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    /// Lower limit.
+    pub low: f64,
+    /// Upper limit.
+    pub high: f64,
+}
+
+/// Two-sided Clopper–Pearson interval for `k` successes of `n` at `confidence` (such as 0.95).
+///
+/// Source: C. J. Clopper, E. S. Pearson, Biometrika 26 (1934) 404–413. With `n = 0` everything is possible: 0 to 1.
+pub fn clopper_pearson(k: u64, n: u64, confidence: f64) -> Interval {
+    let tail = (1.0 - confidence) / 2.0;
+    Interval { low: proportion_lower(k, n, tail), high: proportion_upper(k, n, tail) }
+}
+
+/// One-sided lower Clopper–Pearson limit: P(X >= k) equals `tail` there.
+pub fn proportion_lower(k: u64, n: u64, tail: f64) -> f64 {
+    if k == 0 {
+        return 0.0;
+    }
+    if k >= n {
+        return (tail.ln() / n as f64).exp();
+    }
+    from_logit(bisect(-60.0, 60.0, |logit| {
+        tail::binomial_at_least_pq(k, n, from_logit(logit), from_logit(-logit)).ln() > tail.ln()
+    }))
+}
+
+/// One-sided upper Clopper–Pearson limit: P(X <= k) equals `tail` there.
+pub fn proportion_upper(k: u64, n: u64, tail: f64) -> f64 {
+    if k >= n {
+        return 1.0;
+    }
+    if k == 0 {
+        return -(tail.ln() / n as f64).exp_m1();
+    }
+    from_logit(bisect(-60.0, 60.0, |logit| {
+        tail::binomial_at_most_pq(k, n, from_logit(logit), from_logit(-logit)).ln() < tail.ln()
+    }))
+}
+
+fn from_logit(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+/// Two-sided exact interval for the mean of a Poisson count `k` at `confidence`.
+///
+/// Source: F. Garwood, "Fiducial limits for the Poisson distribution", Biometrika 28 (1936) 437–442.
+pub fn poisson(k: f64, confidence: f64) -> Interval {
+    let tail = (1.0 - confidence) / 2.0;
+    Interval { low: poisson_lower(k, tail), high: poisson_upper(k, tail) }
+}
+
+/// One-sided lower Garwood limit of the mean: P(X >= k) equals `tail` there.
+///
+/// By the identity with the gamma distribution `k` need not be whole, which clustered counts make use of.
+pub fn poisson_lower(k: f64, tail: f64) -> f64 {
+    if k <= 0.0 {
+        return 0.0;
+    }
+    // P(X >= k; mean) is the lower regularised gamma function of (k, mean).
+    bisect(-700.0, k.ln(), |ln| statrs::function::gamma::gamma_lr(k, ln.exp()) > tail).exp()
+}
+
+/// One-sided upper Garwood limit of the mean: P(X <= k) equals `tail` there.
+pub fn poisson_upper(k: f64, tail: f64) -> f64 {
+    let shape = k + 1.0;
+    let top = shape.ln() + (2.0 - tail.ln() / shape).ln() + 2.0;
+    bisect(-10.0, top, |ln| statrs::function::gamma::gamma_ur(shape, ln.exp()) < tail).exp()
+}
+
+/// Upper limit at `confidence` of a rate after `exposures` without an event: `-ln(1 - confidence) / exposures`.
+///
+/// At 95 % this is the rule of three: J. A. Hanley, A. Lippman-Hand, JAMA 249 (1983) 1743–1745. Infinite without exposures.
+pub fn rule_of_three(exposures: u64, confidence: f64) -> f64 {
+    -(1.0 - confidence).ln() / exposures as f64
+}
