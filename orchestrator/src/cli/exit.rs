@@ -2,18 +2,10 @@
 
 use std::fmt::Write as _;
 
-/// Every expectation of the plan was met.
-pub const OK: u8 = 0;
-/// An expectation was not met.
-pub const EXPECTATION_NOT_MET: u8 = 1;
+pub use crate::outcome::exit::{INFRASTRUCTURE, INTERRUPTED, MET as OK, NOT_MET as EXPECTATION_NOT_MET, RETRY};
+
 /// Wrong usage, or a plan with errors.
 pub const USAGE: u8 = 2;
-/// Something around the race failed: a build, a boot, SSH, the disk.
-pub const INFRASTRUCTURE: u8 = 3;
-/// Nothing conclusive because of infrastructure; worth another try (`EX_TEMPFAIL`, sysexits.h).
-pub const RETRY: u8 = 75;
-/// Interrupted by a signal; what was measured is kept.
-pub const INTERRUPTED: u8 = 130;
 
 /// Why a command ended without doing what it was asked: an exit code and what to say.
 #[derive(Debug)]

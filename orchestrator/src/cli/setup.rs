@@ -1,6 +1,6 @@
 //! What several commands set up in the same way: the plan, the tools, the asynchronous runtime.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::args::Places;
@@ -10,12 +10,12 @@ use crate::plan;
 use crate::plan::model::Plan;
 use crate::runner::Tools;
 use crate::vm::accel::Wanted;
+use crate::yaml::Style;
 
 /// Loads a plan; its errors are printed in full, all of them, before this returns.
 pub fn load_plan(places: &Places, path: &Path) -> Result<Plan, Failure> {
     plan::load(path, places.data_dir.as_deref()).map_err(|problems| {
-        let fancy = std::io::stderr().is_terminal();
-        let _ = std::io::stderr().write_all(problems.render(fancy).as_bytes());
+        let _ = std::io::stderr().write_all(problems.render(Style::for_stderr()).as_bytes());
         Failure::say(USAGE, format!("`{}` is not a plan that can run", path.display()))
     })
 }

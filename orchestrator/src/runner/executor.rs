@@ -15,7 +15,7 @@ use crate::image::{self, Image, Keys};
 use crate::kernel::BuiltKernel;
 use crate::outcome::entry::{ConsoleProblem, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
 use crate::plan::model::{Guest, Swap, Test};
-use crate::vm::{self, Accel, Vm, ssh};
+use crate::vm::{self, Accel, DeathKind, How, Vm, ssh};
 
 /// How long the console may take to say why a guest's SSH session broke off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -78,7 +78,7 @@ pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -
 
 impl Round<'_> {
     async fn whole(&mut self) -> RoundOutcome {
-        let scratch = match tempfile::Builder::new().prefix("twinboot-").tempdir() {
+        let scratch = match tempfile::Builder::new().prefix("twinboot-").tempdir_in(vm::run_dir_parent()) {
             Ok(dir) => dir,
             Err(error) => return infrastructure(Stage::Start, &error),
         };
@@ -103,7 +103,7 @@ impl Round<'_> {
             Err(error) => return infrastructure(Stage::Start, &error),
         };
         let outcome = self.race(&mut vm).await;
-        let clean = matches!(outcome, RoundOutcome::Finished | RoundOutcome::TestFailed { .. });
+        let clean = orderly(&outcome);
         let started = self.enter(Stage::Shutdown);
         let deadline = self.task.test.deadlines.shutdown;
         let end = if clean && !self.cancel.is_cancelled() { vm.power_off(deadline).await } else { vm.quit().await };
@@ -111,10 +111,11 @@ impl Round<'_> {
         match end {
             Ok(end) => {
                 self.problems = end.problems;
-                if clean && !end.orderly {
-                    return RoundOutcome::TimedOut { stage: Stage::Shutdown, after_s: deadline.as_secs_f64() };
+                match (clean, end.how, end.death.kind) {
+                    (true, How::ByGuest, DeathKind::PoweredOff) | (false, ..) => outcome,
+                    (true, How::ByGuest, _) => RoundOutcome::GuestDied { reason: end.death.to_string() },
+                    (true, How::Quit | How::Signal, _) => timed_out(Stage::Shutdown, deadline),
                 }
-                outcome
             }
             Err(_) if self.cancel.is_cancelled() => RoundOutcome::Interrupted,
             Err(error) => infrastructure(Stage::Shutdown, &error),
@@ -144,6 +145,7 @@ impl Round<'_> {
             cmdline: task.guest.cmdline.clone(),
             cpus: task.guest.cpus,
             memory: task.guest.memory,
+            network: true,
             console_log: logs.console.clone(),
             qemu_log: logs.qemu.clone(),
         })
@@ -187,6 +189,10 @@ impl Round<'_> {
         let started = self.enter(Stage::Test);
         let outcome = self.test(vm, &session).await;
         self.leave(Stage::Test, started);
+        if orderly(&outcome) {
+            // Whether the guest took the request shows in its end.
+            let _ = session.exec("poweroff", None).await;
+        }
         outcome
     }
 
@@ -249,6 +255,11 @@ impl Round<'_> {
     fn leave(&mut self, stage: Stage, entered: Instant) {
         self.stages.push(StageTime { stage, seconds: entered.elapsed().as_secs_f64() });
     }
+}
+
+/// Whether the guest is still in order, so that it can be asked to power itself off.
+fn orderly(outcome: &RoundOutcome) -> bool {
+    matches!(outcome, RoundOutcome::Finished | RoundOutcome::TestFailed { .. })
 }
 
 fn infrastructure(stage: Stage, error: &dyn std::error::Error) -> RoundOutcome {

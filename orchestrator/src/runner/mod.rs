@@ -17,7 +17,7 @@ mod signals;
 mod stamp;
 
 pub use dispatcher::{Options, Run, run};
-pub use prepare::{Ground, Tools, prepare};
+pub use prepare::{Ground, Tools, build_kernels, chain, prepare, variants};
 pub use signals::interrupts;
 
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ pub enum Error {
     NothingBuilt,
     /// The accelerator asked for cannot be used.
     #[error("cannot choose an accelerator")]
-    Accelerator(#[from] crate::vm::accel::Error),
+    Accelerator(#[source] crate::vm::Error),
     /// The guests' SSH keys could not be made.
     #[error("cannot make the guests' SSH keys")]
     Keys(#[source] crate::image::Error),

@@ -61,7 +61,7 @@ pub async fn prepare(
     observer: &Observer,
     cancel: &CancellationToken,
 ) -> Result<Ground, Error> {
-    let (kernels, images) = tokio::join!(kernels(plan, tools, observer, cancel), images(plan, tools, observer, cancel));
+    let (kernels, images) = tokio::join!(build_kernels(plan, tools, observer, cancel), images(plan, tools, observer, cancel));
     let ((kernels, failed), images) = (kernels, images?);
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
@@ -69,7 +69,7 @@ pub async fn prepare(
     let first = variants(plan).find_map(|(kernel, variant)| kernels.get(&(kernel.name.clone(), variant.name.clone())));
     let Some(first) = first else { return Err(Error::NothingBuilt) };
     observer(Event::Accelerator);
-    let accelerator = accel::decide(tools.accel, &tools.qemu, &first.boot, tools.cache.root(), cancel).await?;
+    let accelerator = accel::decide(tools.accel, &tools.qemu, &first.boot, tools.cache.root(), cancel).await.map_err(Error::Accelerator)?;
     Ok(Ground { qemu: tools.qemu.clone(), kernels, failed, images, accelerator })
 }
 
@@ -81,7 +81,7 @@ pub fn variants(plan: &Plan) -> impl Iterator<Item = (&Kernel, &Variant)> {
 type Kernels = (HashMap<(String, String), BuiltKernel>, Vec<BuildFailed>);
 
 /// Builds one variant after the other: each build already uses every CPU, and variants share one object tree.
-async fn kernels(plan: &Plan, tools: &Tools, observer: &Observer, cancel: &CancellationToken) -> Kernels {
+pub async fn build_kernels(plan: &Plan, tools: &Tools, observer: &Observer, cancel: &CancellationToken) -> Kernels {
     let (mut built, mut failed) = (HashMap::new(), Vec::new());
     for (kernel, variant) in variants(plan) {
         if cancel.is_cancelled() {

@@ -1,0 +1,34 @@
+//! `twinboot build`
+
+use std::io::Write;
+
+use super::args::{BuildArgs, Places};
+use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK};
+use super::setup;
+use crate::report::progress::Progress;
+use crate::runner;
+use crate::vm::accel::Wanted;
+
+/// Builds every variant of a plan and says where the kernels are.
+pub fn run(places: &Places, args: &BuildArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+    let plan = setup::load_plan(places, &args.plan)?;
+    let tools = setup::tools(places, Wanted::Auto, args.jobs)?;
+    let progress = Progress::on_stderr();
+    let observer = progress.observer();
+    let (built, failed, interrupted) = setup::block_on(async {
+        let cancel = runner::interrupts()?;
+        let (built, failed) = runner::build_kernels(&plan, &tools, &observer, &cancel).await;
+        Ok::<_, Failure>((built, failed, cancel.is_cancelled()))
+    })??;
+    progress.finish();
+    for (kernel, variant) in runner::variants(&plan) {
+        if let Some(done) = built.get(&(kernel.name.clone(), variant.name.clone())) {
+            writeln!(out, "{} {}: {} {}", kernel.name, variant.name, done.info.release, done.boot.display())?;
+        }
+    }
+    Ok(match (interrupted, failed.is_empty()) {
+        (true, _) => INTERRUPTED,
+        (false, true) => OK,
+        (false, false) => INFRASTRUCTURE,
+    })
+}
