@@ -22,7 +22,7 @@ pub use diagnostics::{Diagnostic, Diagnostics, Style};
 pub use marks::Mark;
 use marks::{Marks, Node};
 pub use path::{KeyPath, Step};
-pub use wording::nearest;
+pub use wording::{likely_slip, nearest};
 
 /// Errors after which a file is not read any further.
 const MOST_ERRORS: usize = 100;
@@ -34,19 +34,9 @@ const MOST_ERRORS: usize = 100;
 /// Every unknown key, duplicate key and wrong type in the text, or its first syntax error.
 pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Diagnostics> {
     let (value, document) = Document::read(text, file);
-    match (value, document.finish()) {
-        (Some(value), Ok(())) => Ok(value),
-        (_, Err(diagnostics)) => Err(diagnostics),
-        (None, Ok(())) => Err(Diagnostics::new(
-            file,
-            text,
-            vec![Diagnostic {
-                at: Mark::start(),
-                path: KeyPath::root(),
-                message: "this cannot be read".to_owned(),
-                hint: None,
-            }],
-        )),
+    match value {
+        Some(value) => document.finish().map(|()| value),
+        None => Err(document.into_diagnostics()),
     }
 }
 
@@ -188,6 +178,12 @@ impl Document {
         self.root.as_ref().is_some_and(|root| root.find(&original).is_some())
     }
 
+    /// Whether something at `path` or below it was unreadable and is missing from the value that was read.
+    pub fn damaged(&self, path: &KeyPath) -> bool {
+        let original = self.original(path);
+        self.removed.iter().any(|removed| removed.steps().starts_with(original.steps()))
+    }
+
     /// The scalar at `path` as it is spelled in the file, without quotes: `6.10` stays `6.10`.
     pub fn spelling(&self, path: &KeyPath) -> Option<&str> {
         self.root.as_ref()?.find(&self.original(path))?.scalar()
@@ -204,8 +200,15 @@ impl Document {
     ///
     /// When anything was.
     pub fn finish(self) -> Result<(), Diagnostics> {
-        let found = self.found.into_inner();
-        if found.is_empty() { Ok(()) } else { Err(Diagnostics::new(&self.file, &self.text, found)) }
+        if self.has_errors() { Err(self.into_diagnostics()) } else { Ok(()) }
+    }
+
+    /// What was found wrong, by line and column; something is said even if nothing was noted.
+    pub fn into_diagnostics(self) -> Diagnostics {
+        if !self.has_errors() {
+            self.error(&KeyPath::root(), "this cannot be read", None);
+        }
+        Diagnostics::new(&self.file, &self.text, self.found.into_inner())
     }
 
     fn value_mark(&self, original: &KeyPath) -> Mark {

@@ -52,12 +52,21 @@ pub(super) fn syntax(error: &str) -> String {
     message
 }
 
-/// The known word that `found` is most likely a slip for.
+/// The known word that `found` may be a slip for: good enough for a question.
 pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    most_like(found, known, 0.6)
+}
+
+/// The known word that `found` is in all likelihood a slip for: good enough to refuse it.
+pub fn likely_slip<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    most_like(found, known, 0.8)
+}
+
+fn most_like<'a>(found: &str, known: impl IntoIterator<Item = &'a str>, least: f64) -> Option<&'a str> {
     known
         .into_iter()
         .map(|word| (strsim::normalized_damerau_levenshtein(found, word), word))
-        .filter(|(likeness, _)| *likeness >= 0.6)
+        .filter(|(likeness, _)| *likeness >= least)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)
 }
