@@ -124,6 +124,8 @@ pub struct Variant {
     pub name: String,
     /// Patches in the order they are applied.
     pub patches: Vec<Patch>,
+    /// A ready kernel ([`Source::Image`]) in place of the one of a kernel whose source is an image.
+    pub image: Option<Source>,
     /// What the plan's author expects to see.
     pub expect: Expectation,
     /// Variant it is compared with; none for a base.

@@ -1,0 +1,76 @@
+//! Cells with their ids, and which are held against which.
+
+use std::collections::BTreeMap;
+
+use super::Context;
+use super::matrix::{Point, Points};
+use crate::plan::model::{Cell, Comparison, Kernel};
+use crate::yaml::KeyPath;
+
+/// A cell's folder is named after it, and journals add to the name; file systems take 255 bytes.
+const ID_MAX: usize = 200;
+
+/// Gives every point its cell, and every cell of a variant that has a base its comparison.
+pub(super) fn lay_out(context: Context, kernels: &[Kernel], points: &Points) -> (Vec<Cell>, Vec<Comparison>) {
+    let several_guests = points.guests.len() > 1;
+    let mut by_id: BTreeMap<String, Point> = BTreeMap::new();
+    let mut ids: BTreeMap<Point, String> = BTreeMap::new();
+    let mut cells = Vec::new();
+    for point in &points.cells {
+        let kernel = &kernels[point.kernel];
+        let variant = &kernel.variants[point.variant];
+        let (guest, test) = (&points.guests[point.guest], &points.tests[point.test]);
+        let mut id = format!("{}.{}.{}", kernel.name, variant.name, test.name);
+        if several_guests {
+            id = format!("{id}.{}", guest.name);
+        }
+        let at = KeyPath::keys(&["kernels"]).index(point.kernel).key("name");
+        if id.len() > ID_MAX {
+            let message = format!("the cell id {id} is longer than {ID_MAX} characters");
+            context.document.error(&at, message, Some("shorten the names it is made of".to_owned()));
+        }
+        if by_id.insert(id.clone(), *point).is_some() && !context.document.has_errors() {
+            let hint = "names are joined with dots; rename a kernel, a variant or a test".to_owned();
+            context.document.error(&at, format!("two cells would have the id {id}"), Some(hint));
+        }
+        ids.insert(*point, id.clone());
+        cells.push(Cell {
+            id,
+            kernel: kernel.name.clone(),
+            variant: variant.name.clone(),
+            guest: guest.name.clone(),
+            test: test.name.clone(),
+        });
+    }
+    if cells.is_empty() && !context.document.has_errors() {
+        let hint = "`matrix.exclude` leaves no cell".to_owned();
+        context.document.error(&KeyPath::keys(&["matrix", "exclude"]), "there is nothing to run", Some(hint));
+    }
+    let comparisons = comparisons(context, kernels, points, &ids);
+    (cells, comparisons)
+}
+
+fn comparisons(
+    context: Context,
+    kernels: &[Kernel],
+    points: &Points,
+    ids: &BTreeMap<Point, String>,
+) -> Vec<Comparison> {
+    let mut comparisons = Vec::new();
+    for point in &points.cells {
+        let kernel = &kernels[point.kernel];
+        let Some(base) = &kernel.variants[point.variant].base else { continue };
+        let Some(variant) = kernel.variants.iter().position(|variant| variant.name == *base) else { continue };
+        match (ids.get(&Point { variant, ..*point }), &ids[point]) {
+            (Some(base), patched) => comparisons.push(Comparison { base: base.clone(), patched: patched.clone() }),
+            (None, patched) if !context.document.has_errors() => {
+                let message =
+                    format!("cell {patched} has nothing to be compared with: the matrix leaves its base '{base}' out");
+                let hint = "include or exclude a variant together with its base".to_owned();
+                context.document.error(&KeyPath::keys(&["matrix"]), message, Some(hint));
+            }
+            (None, _) => {}
+        }
+    }
+    comparisons
+}

@@ -1,0 +1,267 @@
+//! Kernels: sources and configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Context, variants};
+use crate::plan::model::{BaseConfig, ConfigLayer, Kernel, Location, Source};
+use crate::plan::schema::{self, OrText};
+use crate::plan::validate;
+use crate::yaml::KeyPath;
+
+pub(super) fn resolve(context: Context, raw: &schema::Plan) -> Vec<Kernel> {
+    if raw.kernels.is_empty() {
+        context.no_items(&KeyPath::root(), "kernels", "kernel");
+    }
+    let mut seen = BTreeMap::new();
+    let mut kernels = Vec::new();
+    for (index, kernel) in raw.kernels.iter().enumerate() {
+        let path = KeyPath::keys(&["kernels"]).index(index);
+        context.name(&path, &kernel.name, "kernel", &mut seen);
+        kernels.push(self::kernel(context, &path, kernel));
+    }
+    variants::resolve(context, raw, &mut kernels);
+    kernels
+}
+
+fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel) -> Kernel {
+    let source = match &raw.source {
+        Some(source) => self::source(context, &path.key("source"), source),
+        None => {
+            let hint = "where its tree comes from: `source: {debian: linux-source-6.1}`, or git, dir, tarball or image";
+            context.document.missing(path, "source", Some(hint.to_owned()));
+            None
+        }
+    };
+    if matches!(source, Some(Source::Image { .. })) {
+        for key in ["config", "base_config"].into_iter().filter(|key| context.document.has(&path.key(key))) {
+            let hint = "a kernel with an `image` source is built already; take this out, or give it another source";
+            context.document.key_error(&path.key(key), format!("`{key}` has no effect"), Some(hint.to_owned()));
+        }
+    }
+    Kernel {
+        name: raw.name.clone(),
+        series: raw.series.clone().or_else(|| source.as_ref().and_then(|source| series(&raw.name, source))),
+        // An error has been noted where there is none.
+        source: source.unwrap_or_else(|| Source::Dir(PathBuf::new())),
+        base_config: base_config(context, &path.key("base_config"), &raw.base_config.0),
+        config: config(context, &path.key("config"), &raw.config),
+        variants: Vec::new(),
+    }
+}
+
+/// The patch series of a kernel: from the name of its Debian package, else from its own.
+fn series(name: &str, source: &Source) -> Option<String> {
+    let package = match source {
+        Source::Debian { package, .. } => package.strip_prefix("linux-source-").and_then(version_in),
+        _ => None,
+    };
+    package.or_else(|| version_in(name))
+}
+
+/// The first `6.1`-like part of a name.
+fn version_in(name: &str) -> Option<String> {
+    let runs = name.split(|c: char| !c.is_ascii_digit() && c != '.');
+    runs.filter_map(|run| {
+        let mut numbers = run.split('.');
+        let (major, minor) = (numbers.next()?, numbers.next()?);
+        (!major.is_empty() && !minor.is_empty()).then(|| format!("{major}.{minor}"))
+    })
+    .next()
+}
+
+fn source(context: Context, path: &KeyPath, raw: &schema::Source) -> Option<Source> {
+    let mut given = Vec::new();
+    if let Some(debian) = &raw.debian {
+        given.push(("debian", self::debian(context, &path.key("debian"), debian)));
+    }
+    if let Some(git) = &raw.git {
+        given.push(("git", self::git(context, &path.key("git"), git)));
+    }
+    if let Some(dir) = &raw.dir {
+        given.push(("dir", Some(Source::Dir(context.directory(&path.key("dir"), dir, "source tree")))));
+    }
+    if let Some(tarball) = &raw.tarball {
+        given.push(("tarball", self::tarball(context, &path.key("tarball"), tarball)));
+    }
+    if let Some(image) = &raw.image {
+        given.push(("image", Some(self::image(context, &path.key("image"), image))));
+    }
+    if given.len() > 1 {
+        let names: Vec<&str> = given.iter().map(|(name, _)| *name).collect();
+        let message = format!("found {}, expected exactly one source", names.join(" and "));
+        context.document.error(path, message, Some("keep the one to build from".to_owned()));
+    }
+    let keys = ["debian", "git", "dir", "tarball", "image"];
+    if given.is_empty() && !keys.iter().any(|key| context.document.has(&path.key(key))) {
+        let hint = "give it one of debian, git, dir, tarball or image";
+        context.document.error(path, "found no source, expected exactly one", Some(hint.to_owned()));
+    }
+    given.into_iter().next().and_then(|(_, source)| source)
+}
+
+fn debian(context: Context, path: &KeyPath, raw: &OrText<schema::Debian>) -> Option<Source> {
+    let (at, debian) = match raw {
+        OrText::Text(package) => (path.clone(), &schema::Debian { package: package.clone(), ..Default::default() }),
+        OrText::Full(debian) => (path.key("package"), debian),
+    };
+    if debian.package.is_empty() && !context.document.has(&at) {
+        context.document.missing(path, "package", Some("such as `package: linux-source-6.1`".to_owned()));
+        return None;
+    }
+    // https://www.debian.org/doc/debian-policy/ch-controlfields.html#source
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    if debian.package.len() < 2 || !debian.package.chars().all(legal) || debian.package.starts_with(['+', '-', '.']) {
+        let message = format!("'{}' cannot be a Debian package", debian.package);
+        context.document.error(&at, message, Some("such as linux-source-6.1".to_owned()));
+    }
+    for (key, value) in [("suite", &debian.suite), ("version", &debian.version)] {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "+-.:~/".contains(c);
+        if let Some(value) = value
+            && (value.is_empty() || value.starts_with('-') || !value.chars().all(legal))
+        {
+            context.document.error(&path.key(key), format!("'{value}' cannot be a Debian {key}"), None);
+        }
+    }
+    Some(Source::Debian {
+        package: debian.package.clone(),
+        suite: debian.suite.clone(),
+        version: debian.version.clone(),
+    })
+}
+
+fn git(context: Context, path: &KeyPath, raw: &schema::Git) -> Option<Source> {
+    let location = location(context, path, raw.path.as_ref(), raw.url.as_ref(), |at, repository| {
+        context.directory(at, repository, "git repository")
+    });
+    let at = path.key("rev");
+    if !context.document.has(&at) {
+        context.document.missing(path, "rev", Some("the commit, tag or branch to build".to_owned()));
+    } else if raw.rev.starts_with('-') || raw.rev.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        context.document.error(&at, format!("'{}' cannot be a git revision", raw.rev), None);
+    }
+    Some(Source::Git { location: location?, rev: raw.rev.clone() })
+}
+
+fn tarball(context: Context, path: &KeyPath, raw: &schema::Tarball) -> Option<Source> {
+    let location = location(context, path, raw.path.as_ref(), raw.url.as_ref(), |at, archive| {
+        context.file(at, archive, "tar archive")
+    });
+    let at = path.key("sha256");
+    if context.document.has(&at) {
+        context.check(&at, validate::sha256(&raw.sha256));
+    } else {
+        let hint = "an archive is built only when it is the one that was meant; `sha256sum FILE` prints it";
+        context.document.missing(path, "sha256", Some(hint.to_owned()));
+    }
+    Some(Source::Tarball { location: location?, sha256: raw.sha256.to_ascii_lowercase() })
+}
+
+/// Either a path here or a URL.
+fn location(
+    context: Context,
+    path: &KeyPath,
+    here: Option<&PathBuf>,
+    elsewhere: Option<&String>,
+    found: impl Fn(&KeyPath, &PathBuf) -> PathBuf,
+) -> Option<Location> {
+    match (here, elsewhere) {
+        (Some(_), Some(_)) => {
+            context.document.error(path, "found path and url, expected one of them", None);
+            None
+        }
+        (Some(here), None) => Some(Location::Path(found(&path.key("path"), here))),
+        (None, Some(url)) => {
+            if !url.contains(':') || url.starts_with('-') || url.contains(char::is_whitespace) {
+                let hint = "a place on this machine is given with `path:`".to_owned();
+                context.document.error(&path.key("url"), format!("'{url}' is not a URL"), Some(hint));
+            }
+            Some(Location::Url(url.clone()))
+        }
+        (None, None) => {
+            if !context.document.has(&path.key("path")) && !context.document.has(&path.key("url")) {
+                context.document.error(path, "found neither path nor url, expected one of them", None);
+            }
+            None
+        }
+    }
+}
+
+/// A kernel that is built already.
+pub(super) fn image(context: Context, path: &KeyPath, raw: &OrText<schema::Image>) -> Source {
+    match raw {
+        OrText::Text(kernel) => {
+            Source::Image { kernel: context.file(path, kernel, "kernel"), modules: None, config: None }
+        }
+        OrText::Full(image) => {
+            let at = path.key("kernel");
+            let kernel = if context.document.has(&at) {
+                context.file(&at, &image.kernel, "kernel")
+            } else {
+                context.document.missing(path, "kernel", Some("the path of a bzImage or vmlinux".to_owned()));
+                PathBuf::new()
+            };
+            let modules = image.modules.as_ref();
+            let config = image.config.as_ref();
+            Source::Image {
+                kernel,
+                modules: modules.map(|folder| context.directory(&path.key("modules"), folder, "folder of modules")),
+                config: config.map(|file| context.file(&path.key("config"), file, "kernel configuration")),
+            }
+        }
+    }
+}
+
+fn base_config(context: Context, path: &KeyPath, raw: &str) -> BaseConfig {
+    match raw {
+        "allnoconfig" => BaseConfig::Allnoconfig,
+        "defconfig" => BaseConfig::Defconfig,
+        file => {
+            let near = crate::yaml::nearest(file, ["allnoconfig", "defconfig"]);
+            match near.filter(|_| !context.path(file).exists()) {
+                Some(near) => {
+                    let message = format!("'{file}' is neither allnoconfig nor defconfig, nor a file");
+                    context.document.error(path, message, Some(format!("did you mean `{near}`?")));
+                    BaseConfig::File(context.path(file))
+                }
+                None => BaseConfig::File(context.file(path, file, "kernel configuration")),
+            }
+        }
+    }
+}
+
+fn config(context: Context, path: &KeyPath, raw: &[OrText<BTreeMap<String, schema::Scalar>>]) -> Vec<ConfigLayer> {
+    let layer = |(index, layer): (usize, &OrText<_>)| {
+        let at = path.index(index);
+        match layer {
+            OrText::Text(name) => ConfigLayer::Fragment(context.fragment(&at, name)),
+            OrText::Full(options) => {
+                let options = context.scalars(&at, options);
+                for (name, value) in &options {
+                    context.check(&at.key(name), validate::option(name, value));
+                }
+                ConfigLayer::Inline(options)
+            }
+        }
+    };
+    raw.iter().enumerate().map(layer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_in;
+
+    #[test]
+    fn a_series_is_the_first_two_numbers() {
+        for (name, series) in [
+            ("linux-6.1", Some("6.1")),
+            ("6.12.117-mine", Some("6.12")),
+            ("v7-2.x-5.10", Some("5.10")),
+            ("mainline", None),
+            ("next-20240101", None),
+            ("6.", None),
+        ] {
+            assert_eq!(version_in(name).as_deref(), series, "{name}");
+        }
+    }
+}

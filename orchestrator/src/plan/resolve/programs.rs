@@ -1,0 +1,78 @@
+//! The tests as the plan describes them, before the matrix varies their arguments.
+
+use std::collections::BTreeMap;
+
+use super::Context;
+use crate::plan::model::{Deadlines, Stop, Test};
+use crate::plan::{schema, validate};
+use crate::yaml::KeyPath;
+
+pub(super) fn resolve(context: Context, raw: &schema::Plan) -> Vec<Test> {
+    if raw.tests.is_empty() {
+        context.no_items(&KeyPath::root(), "tests", "test");
+    }
+    let mut seen = BTreeMap::new();
+    let mut tests = Vec::new();
+    for (index, test) in raw.tests.iter().enumerate() {
+        let path = KeyPath::keys(&["tests"]).index(index);
+        context.name(&path, &test.name, "test", &mut seen);
+        tests.push(self::test(context, &path, test, &raw.defaults));
+    }
+    tests
+}
+
+fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema::Defaults) -> Test {
+    if context.document.has(&path.key("run")) {
+        if !context.document.damaged(&path.key("run")) {
+            context.check(&path.key("run"), validate::word(&raw.run, "program"));
+        }
+    } else {
+        context.document.missing(path, "run", Some("the program to run, such as `run: swap-race`".to_owned()));
+    }
+    let args = context.scalars(&path.key("args"), &raw.args);
+    for key in args.keys() {
+        context.check(&path.key("args").key(key), validate::word(key, "argument"));
+    }
+    if let Some(rounds) = raw.rounds {
+        context.check(&path.key("rounds"), validate::rounds(rounds));
+    }
+    let deadlines = &raw.deadlines;
+    let stages =
+        [("boot", deadlines.boot), ("ssh", deadlines.ssh), ("test", deadlines.test), ("shutdown", deadlines.shutdown)];
+    for (key, interval) in stages {
+        context.check(&path.key("deadlines").key(key), validate::interval(interval.0));
+    }
+    Test {
+        name: raw.name.clone(),
+        run: raw.run.clone(),
+        args,
+        rounds: raw.rounds.unwrap_or(defaults.rounds),
+        stop: stop(context, &path.key("stop"), &raw.stop, defaults),
+        deadlines: Deadlines {
+            boot: deadlines.boot.0,
+            ssh: deadlines.ssh.0,
+            test: deadlines.test.0,
+            shutdown: deadlines.shutdown.0,
+        },
+    }
+}
+
+fn stop(context: Context, path: &KeyPath, raw: &schema::Stop, defaults: &schema::Defaults) -> Stop {
+    if let Some(alpha) = raw.alpha {
+        context.check(&path.key("alpha"), validate::alpha(alpha));
+    }
+    if let Some(at_most) = raw.at_most {
+        context.check(&path.key("at_most"), validate::interval(at_most.0));
+    }
+    for (key, count) in [("corruptions", raw.corruptions), ("exposures", raw.exposures)] {
+        if let Some(count) = count {
+            context.check(&path.key(key), validate::count(count));
+        }
+    }
+    Stop {
+        alpha: raw.alpha.unwrap_or(defaults.alpha),
+        at_most: raw.at_most.unwrap_or(defaults.at_most).0,
+        corruptions: raw.corruptions,
+        exposures: raw.exposures,
+    }
+}

@@ -1,0 +1,181 @@
+//! Variants: patches, and what each is compared with.
+
+use std::collections::BTreeMap;
+
+use super::{Context, guess, kernels};
+use crate::plan::glob;
+use crate::plan::model::{Expectation, Kernel, Patch, Source, Variant};
+use crate::plan::schema::{self, OrText, PatchFile};
+use crate::yaml::KeyPath;
+
+/// Gives every kernel its variants: its own, or those of the plan.
+pub(super) fn resolve(context: Context, raw: &schema::Plan, resolved: &mut [Kernel]) {
+    let shared = KeyPath::keys(&["variants"]);
+    let needs_shared = raw.kernels.iter().any(|kernel| kernel.variants.is_none());
+    if raw.variants.is_empty() && (needs_shared || context.document.has(&shared)) && !raw.kernels.is_empty() {
+        context.no_items(&KeyPath::root(), "variants", "variant");
+    }
+    check_list(context, &shared, &raw.variants, raw);
+    for (index, (kernel, resolved)) in raw.kernels.iter().zip(resolved).enumerate() {
+        let own = KeyPath::keys(&["kernels"]).index(index).key("variants");
+        match &kernel.variants {
+            Some(variants) => {
+                if variants.is_empty() && context.document.has(&own) {
+                    context.no_items(&KeyPath::keys(&["kernels"]).index(index), "variants", "variant");
+                }
+                check_list(context, &own, variants, raw);
+                of_kernel(context, &own, variants, resolved);
+            }
+            None if context.document.has(&own) => {}
+            None => of_kernel(context, &shared, &raw.variants, resolved),
+        }
+        if resolved.variants.is_empty() && kernel.variants.is_none() && !raw.variants.is_empty() {
+            let at = KeyPath::keys(&["kernels"]).index(index).key("name");
+            let message = format!("no variant is built for kernel '{}'", kernel.name);
+            context.document.error(&at, message, Some("see the `kernels` patterns of the variants".to_owned()));
+        }
+    }
+}
+
+/// Checks what does not depend on the kernel.
+fn check_list(context: Context, path: &KeyPath, variants: &[schema::Variant], raw: &schema::Plan) {
+    let mut seen = BTreeMap::new();
+    for (index, variant) in variants.iter().enumerate() {
+        let path = path.index(index);
+        context.name(&path, &variant.name, "variant", &mut seen);
+        if variant.expect.is_none() {
+            let hint = "what a run must show: `corrupt`, `clean` or `any`";
+            context.document.missing(&path, "expect", Some(hint.to_owned()));
+        }
+        let Some(patterns) = &variant.kernels else { continue };
+        if patterns.is_empty() {
+            context.no_items(&path, "kernels", "pattern");
+        }
+        for (index, pattern) in patterns.iter().enumerate() {
+            if !raw.kernels.iter().any(|kernel| glob::matches(pattern, &kernel.name)) {
+                let hint =
+                    guess(pattern, raw.kernels.iter().map(|kernel| kernel.name.as_str()), "kernels of this plan");
+                let message = format!("no kernel is called '{pattern}'");
+                context.document.error(&path.key("kernels").index(index), message, hint);
+            }
+        }
+    }
+}
+
+fn is_base(variant: &schema::Variant) -> bool {
+    variant.expect == Some(Expectation::Corrupt) && variant.base.is_none()
+}
+
+/// Resolves those of `variants` that are built for `kernel`.
+fn of_kernel(context: Context, path: &KeyPath, variants: &[schema::Variant], kernel: &mut Kernel) {
+    let built_for = |variant: &schema::Variant| {
+        let patterns = variant.kernels.as_ref();
+        patterns.is_none_or(|patterns| patterns.iter().any(|pattern| glob::matches(pattern, &kernel.name)))
+    };
+    let ours: Vec<(usize, &schema::Variant)> =
+        variants.iter().enumerate().filter(|(_, variant)| built_for(variant)).collect();
+    let bases: Vec<&str> =
+        ours.iter().filter(|(_, variant)| is_base(variant)).map(|(_, variant)| variant.name.as_str()).collect();
+    let mut resolved: Vec<Variant> = Vec::new();
+    for (index, variant) in ours {
+        let path = path.index(index);
+        let patches = variant.patches.iter().enumerate();
+        let resolved_variant = Variant {
+            name: variant.name.clone(),
+            patches: patches
+                .map(|(index, patch)| self::patch(context, &path.key("patches").index(index), patch, kernel))
+                .collect(),
+            image: variant.image.as_ref().map(|image| kernels::image(context, &path.key("image"), image)),
+            // An error has been noted where there is none.
+            expect: variant.expect.unwrap_or(Expectation::Any),
+            base: base(context, &path, variant, &bases, kernel),
+        };
+        check_image(context, &path, variant, kernel);
+        if !context.document.damaged(&path) {
+            check_different(context, &path, &resolved_variant, &resolved, kernel);
+        }
+        resolved.push(resolved_variant);
+    }
+    kernel.variants = resolved;
+}
+
+fn patch(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Patch {
+    let (at, file, reverse) = match raw {
+        OrText::Text(file) => (path.clone(), file, false),
+        OrText::Full(patch) => (path.key("file"), &patch.file, patch.reverse),
+    };
+    if file.is_empty() && !context.document.has(&at) {
+        context.document.missing(path, "file", Some("the name of a patch".to_owned()));
+        return Patch { path: context.path(file), reverse };
+    }
+    Patch { path: context.patch(&at, file, kernel.series.as_deref()), reverse }
+}
+
+/// Patches go with sources, ready kernels with ready kernels.
+fn check_image(context: Context, path: &KeyPath, variant: &schema::Variant, kernel: &Kernel) {
+    let ready = matches!(kernel.source, Source::Image { .. });
+    if ready && !variant.patches.is_empty() {
+        let message = format!("kernel '{}' is built already and cannot be patched", kernel.name);
+        let hint = "give the variant an `image:` of its own, or the kernel a source that can be built";
+        context.document.key_error(&path.key("patches"), message, Some(hint.to_owned()));
+    }
+    if !ready && variant.image.is_some() {
+        let message = format!("kernel '{}' is built from source and cannot be compared with a ready one", kernel.name);
+        let hint = "they may differ in more than the patch; make the kernel's source an `image` too";
+        context.document.key_error(&path.key("image"), message, Some(hint.to_owned()));
+    }
+}
+
+/// Two variants that would be one kernel have nothing to tell.
+fn check_different(context: Context, path: &KeyPath, variant: &Variant, before: &[Variant], kernel: &Kernel) {
+    fn ready<'a>(variant: &'a Variant, kernel: &'a Kernel) -> Option<&'a std::path::PathBuf> {
+        match variant.image.as_ref().unwrap_or(&kernel.source) {
+            Source::Image { kernel, .. } => Some(kernel),
+            _ => None,
+        }
+    }
+    let same = |other: &&Variant| other.patches == variant.patches && ready(other, kernel) == ready(variant, kernel);
+    let Some(other) = before.iter().find(same) else { return };
+    let what = if ready(variant, kernel).is_some() { "image" } else { "patches" };
+    let message =
+        format!("variants '{}' and '{}' of kernel '{}' have the same {what}", other.name, variant.name, kernel.name);
+    let hint = "they would be one kernel, with nothing to compare; change one of them or take it out";
+    context.document.error(path, message, Some(hint.to_owned()));
+}
+
+/// The base that a variant is compared with; none for a base.
+fn base(
+    context: Context,
+    path: &KeyPath,
+    variant: &schema::Variant,
+    bases: &[&str],
+    kernel: &Kernel,
+) -> Option<String> {
+    let at = path.key("base");
+    if let Some(name) = &variant.base {
+        if !bases.contains(&name.as_str()) {
+            let message = if *name == variant.name {
+                format!("variant '{name}' names itself as its base")
+            } else {
+                format!("kernel '{}' has no base '{name}'", kernel.name)
+            };
+            let hint = "a base is a variant with `expect: corrupt` and no `base`";
+            let hint = match bases {
+                [] => hint.to_owned(),
+                _ => format!("{hint}; there are: {}", bases.join(", ")),
+            };
+            context.document.error(&at, message, Some(hint));
+        }
+        return Some(name.clone());
+    }
+    // What it expects, or its base, was there and unreadable: told already.
+    if variant.expect.is_none() || is_base(variant) || context.document.has(&at) {
+        return None;
+    }
+    if bases.is_empty() {
+        let message = format!("variant '{}' of kernel '{}' has nothing to be compared with", variant.name, kernel.name);
+        let hint = "add a variant that expects `corrupt`, the positive control, or name one with `base:`";
+        context.document.error(path, message, Some(hint.to_owned()));
+    }
+    bases.first().map(|base| (*base).to_owned())
+}

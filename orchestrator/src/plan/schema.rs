@@ -1,0 +1,65 @@
+//! A plan as it is written: the types behind `docs/plan.schema.json` and `docs/plan-reference.md`.
+//!
+//! Reading is forgiving, so that one pass finds every error: a required key that is missing reads as empty and is
+//! reported by [`super::resolve`]. The doc comments here are the reference that users read.
+
+mod generate;
+mod guest;
+mod kernel;
+mod matrix;
+mod test;
+mod value;
+
+use serde::{Deserialize, Serialize};
+
+pub use generate::{json_schema, reference};
+pub use guest::{Brd, Guest, SwapDevice, SwapSetting, Zram};
+pub use kernel::{BaseConfig, Debian, Git, Image, Kernel, PatchFile, Source, Tarball, Variant};
+pub use matrix::{ARGS_OF_ALL, Axis, GUEST_AXES, Matrix};
+pub use test::{Deadlines, Stop, Test};
+pub use value::{Interval, OrText, Scalar, Size};
+
+/// A test plan: which kernels to build, with and without which patches, in which guests to boot them, and what to
+/// race in them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "Plan", extend("required" = ["name", "kernels", "tests"]))]
+pub struct Plan {
+    /// Name of the plan: small letters, digits, `.`, `_` and `-`. Result folders carry it.
+    #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"))]
+    pub name: String,
+    /// Source trees to build, at least one.
+    #[schemars(length(min = 1))]
+    pub kernels: Vec<Kernel>,
+    /// What to build of every kernel that has no `variants` of its own.
+    #[schemars(length(min = 1))]
+    pub variants: Vec<Variant>,
+    /// The virtual machine.
+    pub guest: Guest,
+    /// Programs to run in the guest, at least one.
+    #[schemars(length(min = 1))]
+    pub tests: Vec<Test>,
+    /// Settings that take several values in turn.
+    pub matrix: Matrix,
+    /// Values for tests that do not have their own.
+    pub defaults: Defaults,
+}
+
+/// Values for tests that do not have their own.
+#[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Defaults {
+    /// `stop.alpha` of tests without one: the probability of a wrong `fixed` that is still accepted.
+    pub alpha: f64,
+    /// `stop.at_most` of tests without one.
+    pub at_most: Interval,
+    /// `rounds` of tests without one.
+    #[schemars(range(min = 1))]
+    pub rounds: u32,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { alpha: 1e-6, at_most: Interval::seconds(60), rounds: 10 }
+    }
+}

@@ -1,0 +1,356 @@
+//! YAML files read into types, with every error in them found at once and each at its line and column.
+//!
+//! `serde_yaml` does the reading; [`marks`] remembers where each key and value stands. serde stops at its first
+//! error, so [`Document::read`] takes the offending node out and reads again until nothing is left to complain about.
+
+mod diagnostics;
+mod loose;
+mod marks;
+mod path;
+mod wording;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use serde_yaml::Value;
+
+pub use diagnostics::{Diagnostic, Diagnostics, Style};
+pub use marks::Mark;
+use marks::{Marks, Node};
+pub use path::{KeyPath, Step};
+pub use wording::{likely_slip, nearest};
+
+/// Errors after which a file is not read any further.
+const MOST_ERRORS: usize = 100;
+
+/// Reads a whole YAML file, given as text; `file` is for the messages.
+///
+/// # Errors
+///
+/// Every unknown key, duplicate key and wrong type in the text, or its first syntax error.
+pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Diagnostics> {
+    let (value, document) = Document::read(text, file);
+    match value {
+        Some(value) => document.finish().map(|()| value),
+        None => Err(document.into_diagnostics()),
+    }
+}
+
+/// A YAML text with the places of its keys and values, and what was found wrong with it so far.
+#[derive(Debug)]
+pub struct Document {
+    file: PathBuf,
+    text: Arc<str>,
+    root: Option<Node>,
+    /// Items taken out of lists because they could not be read, by the list's path: what was read has other indices.
+    removed_items: BTreeMap<KeyPath, BTreeSet<usize>>,
+    removed: BTreeSet<KeyPath>,
+    found: RefCell<Vec<Diagnostic>>,
+}
+
+impl Document {
+    /// Reads as much of `text` as makes sense. What could not be read is left out of the value and noted in the
+    /// document; the value is missing when nothing useful is left of it.
+    pub fn read<T: DeserializeOwned>(text: &str, file: &Path) -> (Option<T>, Self) {
+        let mut document = Self {
+            file: file.to_path_buf(),
+            text: text.into(),
+            root: None,
+            removed_items: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            found: RefCell::default(),
+        };
+        let value = document.scan().map(|value| document.repair(value));
+        (value.flatten(), document)
+    }
+
+    /// Finds syntax errors and duplicate keys; gives the text as a tree when it has no syntax error.
+    fn scan(&mut self) -> Option<Value> {
+        let value = match serde_yaml::from_str::<loose::Loose>(&self.text) {
+            Ok(loose) => loose.0,
+            Err(error) => {
+                let at = error
+                    .location()
+                    .map_or_else(Mark::start, |place| Mark::at(&self.text, place.line(), place.column()));
+                self.push(at, &KeyPath::root(), wording::syntax(&error.to_string()), None);
+                return None;
+            }
+        };
+        let marks = match Marks::scan(&self.text) {
+            Ok(marks) => marks,
+            Err((at, message)) => {
+                self.push(at, &KeyPath::root(), wording::syntax(&message), None);
+                return None;
+            }
+        };
+        for duplicate in marks.duplicates {
+            let message = format!("duplicate key `{}`", duplicate.key);
+            let hint = format!("it stands on line {} already; keep one of them", duplicate.first.line);
+            self.push(duplicate.again, &duplicate.path, message, Some(hint));
+        }
+        self.root = marks.root;
+        Some(value)
+    }
+
+    /// Deserialises, taking out what cannot be read, until the rest can.
+    fn repair<T: DeserializeOwned>(&mut self, mut value: Value) -> Option<T> {
+        loop {
+            let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
+                Ok(read) => return Some(read),
+                Err(error) => error,
+            };
+            let at = KeyPath::from_steps(error.path().iter().map_while(|segment| match segment {
+                Segment::Seq { index } => Some(Some(Step::Index(*index))),
+                Segment::Map { key } => Some(Some(Step::Key(key.clone()))),
+                Segment::Enum { .. } => Some(None),
+                Segment::Unknown => None,
+            }));
+            let original = self.original(&at);
+            let wording = wording::explain(&error.inner().to_string());
+            let already_told = wording.missing.as_ref().is_some_and(|key| self.removed.contains(&original.key(key)));
+            if !already_told {
+                let mark = if wording.about_key { self.key_mark(&original) } else { self.value_mark(&original) };
+                self.push(mark, &original, wording.message, wording.hint);
+            }
+            if at.is_root() || self.found.borrow().len() >= MOST_ERRORS {
+                return None;
+            }
+            let taken = take(&mut value, &at)?;
+            self.note_removal(&taken);
+        }
+    }
+
+    fn note_removal(&mut self, at: &KeyPath) {
+        let original = self.original(at);
+        if let (Some(list), Some(Step::Index(index))) = (original.parent(), original.last()) {
+            self.removed_items.entry(list).or_default().insert(*index);
+        }
+        self.removed.insert(original);
+    }
+
+    /// The path in the file of what stands at `path` in the value that was read.
+    fn original(&self, path: &KeyPath) -> KeyPath {
+        let mut original = KeyPath::root();
+        for step in path.steps() {
+            original = match step {
+                Step::Key(key) => original.key(key),
+                Step::Index(index) => {
+                    let mut index = *index;
+                    for removed in self.removed_items.get(&original).into_iter().flatten() {
+                        if *removed <= index {
+                            index += 1;
+                        }
+                    }
+                    original.index(index)
+                }
+            };
+        }
+        original
+    }
+
+    /// Notes an error about the value at `path` of the value that was read, or about the nearest thing around it.
+    pub fn error(&self, path: &KeyPath, message: impl Into<String>, hint: Option<String>) {
+        let original = self.original(path);
+        self.push(self.value_mark(&original), &original, message.into(), hint);
+    }
+
+    /// Notes an error about the key at `path` of the value that was read.
+    pub fn key_error(&self, path: &KeyPath, message: impl Into<String>, hint: Option<String>) {
+        let original = self.original(path);
+        self.push(self.key_mark(&original), &original, message.into(), hint);
+    }
+
+    /// Notes that the map at `path` lacks `key`, unless it was there and has been complained about.
+    pub fn missing(&self, path: &KeyPath, key: &str, hint: Option<String>) {
+        let original = self.original(path);
+        if !self.removed.contains(&original.key(key)) {
+            self.push(self.value_mark(&original), &original, format!("missing key `{key}`"), hint);
+        }
+    }
+
+    /// Whether the file has something at `path`, readable or not.
+    pub fn has(&self, path: &KeyPath) -> bool {
+        let original = self.original(path);
+        self.root.as_ref().is_some_and(|root| root.find(&original).is_some())
+    }
+
+    /// Whether something at `path` or below it was unreadable and is missing from the value that was read.
+    pub fn damaged(&self, path: &KeyPath) -> bool {
+        let original = self.original(path);
+        self.removed.iter().any(|removed| removed.steps().starts_with(original.steps()))
+    }
+
+    /// The scalar at `path` as it is spelled in the file, without quotes: `6.10` stays `6.10`.
+    pub fn spelling(&self, path: &KeyPath) -> Option<&str> {
+        self.root.as_ref()?.find(&self.original(path))?.scalar()
+    }
+
+    /// Whether something was found wrong so far.
+    pub fn has_errors(&self) -> bool {
+        !self.found.borrow().is_empty()
+    }
+
+    /// What was found wrong, by line and column.
+    ///
+    /// # Errors
+    ///
+    /// When anything was.
+    pub fn finish(self) -> Result<(), Diagnostics> {
+        if self.has_errors() { Err(self.into_diagnostics()) } else { Ok(()) }
+    }
+
+    /// What was found wrong, by line and column; something is said even if nothing was noted.
+    pub fn into_diagnostics(self) -> Diagnostics {
+        if !self.has_errors() {
+            self.error(&KeyPath::root(), "this cannot be read", None);
+        }
+        Diagnostics::new(&self.file, &self.text, self.found.into_inner())
+    }
+
+    fn value_mark(&self, original: &KeyPath) -> Mark {
+        self.root.as_ref().map_or_else(Mark::start, |root| root.nearest(original).mark())
+    }
+
+    fn key_mark(&self, original: &KeyPath) -> Mark {
+        let key = self.root.as_ref().and_then(|root| root.find_key(original));
+        key.unwrap_or_else(|| self.value_mark(original))
+    }
+
+    fn push(&self, at: Mark, path: &KeyPath, message: String, hint: Option<String>) {
+        let diagnostic = Diagnostic { at, path: path.clone(), message, hint };
+        let mut found = self.found.borrow_mut();
+        if !found.contains(&diagnostic) {
+            found.push(diagnostic);
+        }
+    }
+}
+
+/// Takes the node at `path` out of `value`, or the innermost node around it that can be taken; gives its path.
+fn take(value: &mut Value, path: &KeyPath) -> Option<KeyPath> {
+    let (parent, last) = (path.parent()?, path.last()?);
+    let taken = descend(value, &parent).is_some_and(|node| match (node, last) {
+        (Value::Sequence(items), Step::Index(index)) if *index < items.len() => {
+            items.remove(*index);
+            true
+        }
+        (Value::Mapping(map), Step::Key(key)) => {
+            let found = map.keys().find(|candidate| spells(candidate, key)).cloned();
+            found.is_some_and(|found| map.remove(&found).is_some())
+        }
+        _ => false,
+    });
+    if taken { Some(path.clone()) } else { take(value, &parent) }
+}
+
+fn descend<'a>(value: &'a mut Value, path: &KeyPath) -> Option<&'a mut Value> {
+    path.steps().iter().try_fold(value, |node, step| match (node, step) {
+        (Value::Sequence(items), Step::Index(index)) => items.get_mut(*index),
+        (Value::Mapping(map), Step::Key(key)) => {
+            map.iter_mut().find(|(candidate, _)| spells(candidate, key)).map(|(_, value)| value)
+        }
+        _ => None,
+    })
+}
+
+fn spells(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(string) => string == text,
+        Value::Number(number) => number.to_string() == text,
+        Value::Bool(truth) => truth.to_string() == text,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Recipe {
+        name: String,
+        files: Vec<Item>,
+        #[serde(default)]
+        size: u32,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Item {
+        from: String,
+        mode: Option<u32>,
+    }
+
+    fn errors(text: &str) -> String {
+        parse::<Recipe>(text, Path::new("r.yaml")).expect_err("something is wrong with it").to_string()
+    }
+
+    #[test]
+    fn a_good_file_is_read() {
+        let recipe: Recipe = parse("name: a\nfiles: [{from: b}]\n", Path::new("r.yaml")).expect("nothing is wrong");
+        assert_eq!(recipe, Recipe { name: "a".into(), files: vec![Item { from: "b".into(), mode: None }], size: 0 });
+    }
+
+    #[test]
+    fn indices_stay_those_of_the_file_when_items_before_are_unreadable() {
+        insta::assert_snapshot!(errors("name: 6.1\nfiles:\n- 7\n- {from: a, mdoe: 1}\n- {mode: x}\n- 8\nsiez: 2\nsize: -3\n"), @r"
+        r.yaml:1:7: name: found number 6.1, expected text (write it in quotes: '6.1')
+        r.yaml:3:3: files[0]: found number 7, expected a map
+        r.yaml:4:13: files[1].mdoe: unknown key `mdoe` (did you mean `mode`?)
+        r.yaml:5:3: files[2]: missing key `from`
+        r.yaml:5:10: files[2].mode: found text 'x', expected a whole number, 0 or more
+        r.yaml:6:3: files[3]: found number 8, expected a map
+        r.yaml:7:1: siez: unknown key `siez` (did you mean `size`?)
+        r.yaml:8:7: size: found number -3, expected a whole number, 0 or more
+        ");
+    }
+
+    #[test]
+    fn every_duplicate_key_is_told_with_the_other_errors() {
+        insta::assert_snapshot!(errors("name: a\nname: b\nfiles: []\nsize: x\nfiles: []\n"), @r"
+        r.yaml:2:1: name: duplicate key `name` (it stands on line 1 already; keep one of them)
+        r.yaml:4:7: size: found text 'x', expected a whole number, 0 or more
+        r.yaml:5:1: files: duplicate key `files` (it stands on line 3 already; keep one of them)
+        ");
+    }
+
+    #[test]
+    fn a_syntax_error_has_its_place() {
+        let mut told = String::new();
+        for text in [
+            "name: a\nfiles: [\n",
+            "",
+            "name: *nowhere\n",
+            "[1, 2",
+            "name: !secret a\n",
+            "a: 1\n---\nb: 2\n",
+            "a: \tb: c",
+        ] {
+            told.push_str(&errors(text));
+            told.push('\n');
+        }
+        insta::assert_snapshot!(told, @r"
+        r.yaml:2:9: cannot be read as YAML: did not find expected node content, while parsing a flow node
+        r.yaml:1:1: missing key `name`
+        r.yaml:1:7: cannot be read as YAML: unknown anchor
+        r.yaml:1:6: cannot be read as YAML: did not find expected ',' or ']', while parsing a flow sequence
+        r.yaml:1:7: cannot be read as YAML: name: the tag `secret` has no meaning here; take it out
+        r.yaml:1:1: cannot be read as YAML: deserializing from YAML containing more than one document is not supported
+        r.yaml:1:6: cannot be read as YAML: mapping values are not allowed in this context
+        ");
+    }
+
+    #[test]
+    fn an_alias_stands_for_its_anchor() {
+        let recipe: Recipe = parse("name: &n a\nfiles: [{from: *n}]\n", Path::new("r.yaml")).expect("aliases are YAML");
+        assert_eq!(recipe.files[0].from, "a");
+    }
+}

@@ -1,0 +1,169 @@
+//! What is wrong with a file, for people: one line each, or with the source beside it.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use miette::{GraphicalReportHandler, LabeledSpan, NamedSource, SourceCode};
+
+use super::marks::Mark;
+use super::path::KeyPath;
+
+/// One error in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Where.
+    pub at: Mark,
+    /// Which key or item; the root for the file as a whole.
+    pub path: KeyPath,
+    /// What was found and what was expected.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// Every error in one file, by line and column. Prints as one line for each:
+/// `file:line:column: key.path: message (hint)`.
+#[derive(Debug, Clone)]
+pub struct Diagnostics {
+    file: PathBuf,
+    text: Arc<str>,
+    list: Vec<Diagnostic>,
+}
+
+/// How errors are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// One line each.
+    Plain,
+    /// With the source around each, in colour.
+    Fancy,
+}
+
+impl Style {
+    /// What suits standard error: fancy on a terminal unless `NO_COLOR` is set (<https://no-color.org>).
+    pub fn for_stderr() -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if std::io::stderr().is_terminal() && !no_color { Self::Fancy } else { Self::Plain }
+    }
+}
+
+impl Diagnostics {
+    /// Errors in `file`, whose contents are `text`.
+    pub fn new(file: &Path, text: &str, mut list: Vec<Diagnostic>) -> Self {
+        list.sort_by(|a, b| (a.at.line, a.at.column).cmp(&(b.at.line, b.at.column)));
+        Self { file: file.to_path_buf(), text: text.into(), list }
+    }
+
+    /// The errors, by line and column; at least one.
+    pub fn list(&self) -> &[Diagnostic] {
+        &self.list
+    }
+
+    /// The file they are in.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The errors as text that ends with a newline.
+    pub fn render(&self, style: Style) -> String {
+        match style {
+            Style::Plain => format!("{self}\n"),
+            Style::Fancy => self.fancy(&GraphicalReportHandler::new()),
+        }
+    }
+
+    fn fancy(&self, handler: &GraphicalReportHandler) -> String {
+        let source = NamedSource::new(self.file.display().to_string(), Arc::clone(&self.text)).with_language("yaml");
+        let mut out = String::new();
+        for diagnostic in &self.list {
+            let report = Report { diagnostic, source: &source };
+            if handler.render_report(&mut out, &report).is_err() {
+                return format!("{self}\n");
+            }
+        }
+        out
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Diagnostic { at, path, message, hint }) in self.list.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}:{}:{}: ", self.file.display(), at.line, at.column)?;
+            if !path.is_root() {
+                write!(f, "{path}: ")?;
+            }
+            f.write_str(message)?;
+            if let Some(hint) = hint {
+                write!(f, " ({hint})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
+
+/// One error as miette wants it.
+#[derive(Debug)]
+struct Report<'a> {
+    diagnostic: &'a Diagnostic,
+    source: &'a NamedSource<Arc<str>>,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Diagnostic { path, message, .. } = self.diagnostic;
+        if path.is_root() { f.write_str(message) } else { write!(f, "{path}: {message}") }
+    }
+}
+
+impl std::error::Error for Report<'_> {}
+
+impl miette::Diagnostic for Report<'_> {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.diagnostic.hint.as_ref().map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let Mark { offset, len, .. } = self.diagnostic.at;
+        Some(Box::new(std::iter::once(LabeledSpan::underline((offset, len)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use miette::GraphicalTheme;
+
+    use super::*;
+
+    #[test]
+    fn the_fancy_form_shows_the_source() {
+        let text = "a: 1\nbb: two\n";
+        let diagnostic = Diagnostic {
+            at: Mark { line: 2, column: 5, offset: 9, len: 3 },
+            path: KeyPath::keys(&["bb"]),
+            message: "found text 'two', expected a whole number".into(),
+            hint: Some("write 2".into()),
+        };
+        let diagnostics = Diagnostics::new(Path::new("p.yaml"), text, vec![diagnostic]);
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(80);
+        insta::assert_snapshot!(diagnostics.fancy(&handler), @r"
+         × bb: found text 'two', expected a whole number
+          ╭─[p.yaml:2:5]
+        1 │ a: 1
+        2 │ bb: two
+          ·     ───
+          ╰────
+         help: write 2
+        ");
+    }
+}

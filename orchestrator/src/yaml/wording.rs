@@ -1,0 +1,142 @@
+//! serde's messages in the words of someone who writes YAML.
+
+/// An error of serde's, told anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Wording {
+    pub message: String,
+    pub hint: Option<String>,
+    /// The error is about the key that the path ends with, not about its value.
+    pub about_key: bool,
+    /// The key that is missing from the map at the path.
+    pub missing: Option<String>,
+}
+
+/// Tells what a serde error means. serde's own formats are known (`serde::de::Error`'s provided methods);
+/// another message stays as it is.
+pub(super) fn explain(error: &str) -> Wording {
+    let value = |message: String, hint| Wording { message, hint, about_key: false, missing: None };
+    if let Some(rest) = error.strip_prefix("unknown field ") {
+        let (key, known) = unknown(rest);
+        let hint = guess(&key, &known);
+        return Wording { message: format!("unknown key `{key}`"), hint, about_key: true, missing: None };
+    }
+    if let Some(rest) = error.strip_prefix("unknown variant ") {
+        let (found, known) = unknown(rest);
+        return value(format!("found '{found}', expected {}", one_of(&known)), guess_near(&found, &known));
+    }
+    if let Some(rest) = error.strip_prefix("missing field ") {
+        let key = quoted(rest).into_iter().next().unwrap_or_default();
+        return Wording { message: format!("missing key `{key}`"), hint: None, about_key: false, missing: Some(key) };
+    }
+    let mismatch = error.strip_prefix("invalid type: ").or_else(|| error.strip_prefix("invalid value: "));
+    if let Some((found, expected)) = mismatch.and_then(|rest| rest.rsplit_once(", expected ")) {
+        let hint = match found.split_once(" `") {
+            Some(("integer" | "floating point" | "boolean", number)) if expected == "a string" => {
+                Some(format!("write it in quotes: '{}'", number.trim_end_matches('`')))
+            }
+            _ => None,
+        };
+        return value(format!("found {}, expected {}", told(found), wanted(expected)), hint);
+    }
+    value(error.to_owned(), None)
+}
+
+/// A syntax error without the place that stands beside it anyway.
+pub(super) fn syntax(error: &str) -> String {
+    let mut parts = error.split(" at line ");
+    let mut message = format!("cannot be read as YAML: {}", parts.next().unwrap_or_default());
+    for part in parts {
+        // `3 column 1, while parsing a flow node`
+        message.push_str(part.find(',').map_or("", |comma| &part[comma..]));
+    }
+    message
+}
+
+/// The known word that `found` may be a slip for: good enough for a question.
+pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    most_like(found, known, 0.6)
+}
+
+/// The known word that `found` is in all likelihood a slip for: good enough to refuse it.
+pub fn likely_slip<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    most_like(found, known, 0.8)
+}
+
+fn most_like<'a>(found: &str, known: impl IntoIterator<Item = &'a str>, least: f64) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|word| (strsim::normalized_damerau_levenshtein(found, word), word))
+        .filter(|(likeness, _)| *likeness >= least)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}
+
+fn guess_near(found: &str, known: &[String]) -> Option<String> {
+    nearest(found, known.iter().map(String::as_str)).map(|word| format!("did you mean `{word}`?"))
+}
+
+fn guess(found: &str, known: &[String]) -> Option<String> {
+    guess_near(found, known).or_else(|| (!known.is_empty()).then(|| format!("known here: {}", known.join(", "))))
+}
+
+fn one_of(known: &[String]) -> String {
+    match known {
+        [] => "nothing".to_owned(),
+        [only] => format!("'{only}'"),
+        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+/// The word that was not known, and those that are.
+fn unknown(rest: &str) -> (String, Vec<String>) {
+    let (found, known) = rest.rsplit_once(", expected ").unwrap_or((rest, ""));
+    (found.trim_matches('`').to_owned(), quoted(known))
+}
+
+/// Words in backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn told(found: &str) -> String {
+    let (kind, value) = found.split_once(' ').unwrap_or((found, ""));
+    let bare = value.trim_start_matches("point ").trim_matches('`');
+    match kind {
+        "string" => format!("text '{}'", value.trim_matches('"')),
+        "integer" | "floating" => format!("number {bare}"),
+        "boolean" => bare.to_owned(),
+        "map" => "a map".to_owned(),
+        "sequence" => "a list".to_owned(),
+        "unit" | "null" | "Option" => "nothing".to_owned(),
+        _ => found.to_owned(),
+    }
+}
+
+fn wanted(expected: &str) -> String {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more".to_owned(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a string" | "path string" => "text".to_owned(),
+        _ if expected.starts_with("struct ") || expected == "a map" => "a map".to_owned(),
+        _ if expected.starts_with("enum ") => "a word".to_owned(),
+        _ => expected.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        assert_eq!(nearest("lzo-lre", ["lz4", "lzo-rle", "zstd"]), Some("lzo-rle"));
+        assert_eq!(nearest("gzip", ["lz4", "lzo-rle", "zstd"]), None);
+    }
+
+    #[test]
+    fn a_message_of_unknown_shape_stays_as_it_is() {
+        assert_eq!(explain("the moon is full").message, "the moon is full");
+    }
+}
