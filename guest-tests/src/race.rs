@@ -1,0 +1,223 @@
+//! The loop that races a target with a strategy.
+
+use std::sync::mpsc::Sender;
+
+use rand_chacha::ChaCha8Rng;
+use twinboot_protocol::{Corruption, CorruptionKind, Counts, StopReason, SwapEntry};
+
+use crate::aim::Timing;
+use crate::error::Error;
+use crate::records::Tally;
+use crate::stop::Stop;
+use crate::strategy::{Shot, Strategy};
+use crate::sys::signals;
+
+/// What is raced, seen from the victim's thread. The interferer's side is the [`Interference`](crate::strategy::Interference).
+pub trait Target {
+    /// Brings it into the state in which a try can begin.
+    fn prepare(&mut self) -> Result<(), Error>;
+
+    /// The operation that is attacked.
+    fn victim(&mut self);
+
+    /// Looks at what came of it, with both sides quiet.
+    fn judge(&mut self, shot: Shot) -> Result<Judgement, Error>;
+
+    /// Looks, once, at everything that should have stayed untouched.
+    fn inspect_bystanders(&mut self) -> Result<Vec<Damage>, Error>;
+
+    /// Figures for people, as (name, value with unit).
+    fn details(&self) -> Vec<(String, String)>;
+}
+
+/// What a target found after a try.
+#[derive(Debug, Clone, Default)]
+pub struct Judgement {
+    /// Whether the resource the race needs again (for swap: the entry) was the same as before.
+    pub reused: bool,
+    /// What the oracle objected to.
+    pub damage: Option<Damage>,
+}
+
+/// A failed oracle; the fields are those of [`Corruption`].
+#[expect(missing_docs, reason = "documented at `Corruption`")]
+#[derive(Debug, Clone, Copy)]
+pub struct Damage {
+    pub page: u64,
+    pub expected: u64,
+    pub found: u64,
+    pub kind: CorruptionKind,
+    pub entry_before: Option<SwapEntry>,
+    pub entry_after: Option<SwapEntry>,
+}
+
+impl Damage {
+    fn record(self, elapsed_ns: u64, attempt: u64) -> Corruption {
+        let Self { page, expected, found, kind, entry_before, entry_after } = self;
+        Corruption { elapsed_ns, attempt, page, expected, found, kind, entry_before, entry_after }
+    }
+}
+
+/// How a race ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Finish {
+    /// Final counters.
+    pub counts: Counts,
+    /// Time of the first corruption, nanoseconds from the first try.
+    pub first_corruption_ns: Option<u64>,
+    /// Why it ended.
+    pub stopped_by: StopReason,
+}
+
+/// The racing thread's surroundings.
+pub struct Race<'a> {
+    /// Source of every random choice.
+    pub rng: ChaCha8Rng,
+    /// When to stop.
+    pub stop: Stop,
+    /// Counters for the thread that writes.
+    pub tally: &'a Tally,
+    /// Takes each corruption; nobody waits at the other end.
+    pub corruptions: &'a Sender<Corruption>,
+}
+
+impl Race<'_> {
+    /// Races until a stop condition holds. Undisturbed tries, which strategies make to take aim, don't count.
+    pub fn run(mut self, target: &mut dyn Target, strategy: &mut dyn Strategy) -> Result<Finish, Error> {
+        let mut counts = Counts::default();
+        let mut first = None;
+        self.tally.begin();
+        let stopped_by = loop {
+            let elapsed = self.tally.elapsed_ns();
+            if let Some(reason) = self.stop.reached(&counts, elapsed) {
+                break reason;
+            }
+            if signals::asked_to_stop() {
+                break StopReason::Signal;
+            }
+            target.prepare()?;
+            let shot = strategy.shoot(&mut self.rng, &mut || target.victim())?;
+            let judgement = target.judge(shot)?;
+            if shot.timing != Timing::Calibration {
+                count(&mut counts, shot, &judgement);
+            }
+            if let Some(damage) = judgement.damage {
+                self.report(damage, &mut counts, &mut first);
+            }
+            self.tally.publish(&counts);
+        };
+        for damage in target.inspect_bystanders()? {
+            self.report(damage, &mut counts, &mut first);
+        }
+        self.tally.publish(&counts);
+        Ok(Finish { counts, first_corruption_ns: first, stopped_by })
+    }
+
+    fn report(&self, damage: Damage, counts: &mut Counts, first: &mut Option<u64>) {
+        let elapsed = self.tally.elapsed_ns();
+        first.get_or_insert(elapsed);
+        counts.corruptions += 1;
+        // The receiver only goes away together with the process.
+        let _ = self.corruptions.send(damage.record(elapsed, counts.tries));
+    }
+}
+
+/// An exposure is a landing after which the resource was reused, whatever the oracle said: it counts alike on every variant.
+fn count(counts: &mut Counts, shot: Shot, judgement: &Judgement) {
+    counts.tries += 1;
+    counts.landings += u64::from(shot.landed);
+    counts.reuses += u64::from(judgement.reused);
+    counts.exposures += u64::from(shot.landed && judgement.reused);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::args::generator;
+
+    /// Lands on every second try and is damaged on every landing that the script says.
+    struct Script {
+        shots: u64,
+        damaged: fn(u64) -> bool,
+    }
+
+    impl Target for Script {
+        fn prepare(&mut self) -> Result<(), Error> {
+            Ok(())
+        }
+        fn victim(&mut self) {
+            self.shots += 1;
+        }
+        fn judge(&mut self, shot: Shot) -> Result<Judgement, Error> {
+            let damage = Damage {
+                page: 0,
+                expected: self.shots,
+                found: 0,
+                kind: CorruptionKind::LostUpdate,
+                entry_before: None,
+                entry_after: None,
+            };
+            Ok(Judgement {
+                reused: self.shots % 4 != 0,
+                damage: (shot.landed && (self.damaged)(self.shots)).then_some(damage),
+            })
+        }
+        fn inspect_bystanders(&mut self) -> Result<Vec<Damage>, Error> {
+            Ok(Vec::new())
+        }
+        fn details(&self) -> Vec<(String, String)> {
+            Vec::new()
+        }
+    }
+
+    /// Two calibration tries, then alternately late and landed.
+    struct Alternate(u64);
+
+    impl Strategy for Alternate {
+        fn shoot(&mut self, _: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
+            victim();
+            self.0 += 1;
+            let timing = match self.0 {
+                1 | 2 => Timing::Calibration,
+                n if n % 2 == 0 => Timing::Inside,
+                _ => Timing::Late,
+            };
+            Ok(Shot { timing, landed: timing == Timing::Inside })
+        }
+        fn details(&self) -> Vec<(String, String)> {
+            Vec::new()
+        }
+    }
+
+    fn run(stop: Stop, damaged: fn(u64) -> bool) -> (Finish, Vec<Corruption>) {
+        let (sender, receiver) = mpsc::channel();
+        let tally = Tally::default();
+        let race = Race { rng: generator(1), stop, tally: &tally, corruptions: &sender };
+        let finish = race.run(&mut Script { shots: 0, damaged }, &mut Alternate(0)).expect("nothing fails");
+        assert_eq!(tally.counts(), finish.counts);
+        drop(sender);
+        (finish, receiver.iter().collect())
+    }
+
+    #[test]
+    fn exposures_are_landings_with_reuse_and_stop_the_race() {
+        let stop = Stop { after: Duration::from_secs(60), corruptions: None, exposures: Some(5) };
+        let (finish, corruptions) = run(stop, |_| false);
+        assert_eq!(finish.stopped_by, StopReason::Exposures);
+        // Shots 3 to 22 counted, landings at even shots, no reuse at 4, 8, ...
+        assert_eq!(finish.counts, Counts { tries: 20, landings: 10, reuses: 15, exposures: 5, corruptions: 0 });
+        assert_eq!((finish.first_corruption_ns, corruptions.len()), (None, 0));
+    }
+
+    #[test]
+    fn every_corruption_is_one_record_with_its_try() {
+        let stop = Stop { after: Duration::from_secs(60), corruptions: Some(2), exposures: None };
+        let (finish, corruptions) = run(stop, |shot| shot >= 6);
+        assert_eq!((finish.stopped_by, finish.counts.corruptions), (StopReason::Corruptions, 2));
+        assert_eq!(corruptions.iter().map(|c| c.attempt).collect::<Vec<_>>(), [4, 6]);
+        assert_eq!(finish.first_corruption_ns, Some(corruptions[0].elapsed_ns));
+    }
+}

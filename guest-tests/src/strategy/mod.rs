@@ -1,0 +1,93 @@
+//! Ways to put an interference inside a victim's operation. They know nothing about what is raced.
+
+mod duel;
+mod preempt;
+mod smp;
+mod stretch;
+
+use rand_chacha::ChaCha8Rng;
+
+pub use preempt::Preempt;
+pub use smp::Smp;
+
+use crate::aim::Timing;
+use crate::error::Error;
+use crate::sys::sched;
+use crate::sys::uname::Preemption;
+
+/// What the interferer's thread runs when it starts while the victim's operation is under way. It answers whether it
+/// really found the operation unfinished, by the target's own evidence: that is a landing.
+pub type Interference = Box<dyn FnMut() -> bool + Send>;
+
+/// What came of one try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shot {
+    /// When the interferer came.
+    pub timing: Timing,
+    /// Whether it came inside and the interference agreed.
+    pub landed: bool,
+}
+
+/// A way to aim.
+pub trait Strategy {
+    /// Runs `victim` once in the calling thread with the interference aimed at it, and waits for both to end.
+    fn shoot(&mut self, rng: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error>;
+
+    /// Figures for people, as (name, value with unit).
+    fn details(&self) -> Vec<(String, String)>;
+}
+
+/// The strategies by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// A real-time interferer cuts into the victim on the same CPU; needs `CONFIG_PREEMPT`
+    Preempt,
+    /// The interferer runs on another CPU while a long interrupt holds the victim; needs 2 CPUs
+    Smp,
+}
+
+impl Kind {
+    /// The word the records use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Preempt => "preempt",
+            Self::Smp => "smp",
+        }
+    }
+
+    /// Refuses a kernel or guest on which the strategy can't work. `version` is the kernel's `uname -v`.
+    pub fn check(self, preemption: Preemption, version: &str, cpus: usize) -> Result<(), Error> {
+        match self {
+            Self::Preempt if !preemption.lets_real_time_in() => {
+                Err(Error::NotPreemptible { model: preemption.name(), version: version.to_owned() })
+            }
+            Self::Smp if cpus < 2 => Err(Error::TooFewCpus(cpus)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Binds the calling thread, which becomes the victim's, to its CPU, and starts the interferer. The highest CPUs
+    /// are taken: device interrupts favour the lowest.
+    pub fn start(self, interference: Interference) -> Result<Box<dyn Strategy>, Error> {
+        let cpus = sched::allowed_cpus()?;
+        match (self, cpus.as_slice()) {
+            (Self::Preempt, [.., last]) => Ok(Box::new(Preempt::start(*last, interference)?)),
+            (Self::Smp, [.., before, last]) => Ok(Box::new(Smp::start(*last, *before, interference)?)),
+            (_, cpus) => Err(Error::TooFewCpus(cpus.len())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_strategy_refuses_the_ground_it_cannot_work_on() {
+        let refusal = Kind::Preempt.check(Preemption::Unknown, "#1 SMP", 2).expect_err("no preemption");
+        assert!(refusal.to_string().contains("--strategy smp"), "{refusal}");
+        assert!(Kind::Preempt.check(Preemption::Full, "#1 SMP PREEMPT", 1).is_ok());
+        assert!(Kind::Smp.check(Preemption::Unknown, "#1 SMP", 2).is_ok());
+        assert!(matches!(Kind::Smp.check(Preemption::Full, "#1", 1), Err(Error::TooFewCpus(1))));
+    }
+}

@@ -1,0 +1,62 @@
+//! The interferer works on another CPU while a long hard interrupt holds the victim's.
+//!
+//! For kernels that don't let real-time threads into a fault. The victim sets a timer whose wait queue is
+//! [stretched](super::stretch) to expire at the point that is aimed at, and the interferer wakes up at that time, too.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::duel::{Duel, Post};
+use super::stretch::Stretch;
+use super::{Interference, Shot, Strategy};
+use crate::aim::{Aim, Sample, Timing};
+use crate::error::Error;
+use crate::sys::sched;
+
+/// Any real-time priority beats every ordinary thread.
+const PRIORITY: u8 = 10;
+
+/// Two CPUs, a thread on each.
+#[derive(Debug)]
+pub struct Smp {
+    duel: Duel,
+    aim: Aim,
+    stretch: Stretch,
+    cpus: (usize, usize),
+}
+
+impl Smp {
+    /// Binds the calling thread to `victim` and starts the interferer on `interferer`.
+    pub fn start(victim: usize, interferer: usize, interference: Interference) -> Result<Self, Error> {
+        sched::pin(victim)?;
+        let stretch = Stretch::new()?;
+        let duel = Duel::start(Post { cpu: interferer, priority: PRIORITY }, interference)?;
+        Ok(Self { duel, aim: Aim::default(), stretch, cpus: (victim, interferer) })
+    }
+}
+
+impl Strategy for Smp {
+    fn shoot(&mut self, rng: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
+        let delay = self.aim.next(rng);
+        let stretch = &self.stretch;
+        // An undisturbed try sets a far timer: setting it is part of the lead.
+        let set = |origin: u64| stretch.set(origin + delay.unwrap_or(60_000_000_000));
+        let bout = self.duel.bout(delay, set, victim)?;
+        self.stretch.clear()?;
+        // The window is the interrupt's, which comes on time; how late the other CPU wakes up is another matter.
+        self.aim.learn(&Sample { latency: None, ..bout.sample });
+        if bout.sample.timing == Timing::Inside {
+            self.stretch.learn(bout.sample.length);
+        }
+        Ok(Shot { timing: bout.sample.timing, landed: bout.landed })
+    }
+
+    fn details(&self) -> Vec<(String, String)> {
+        let mut details = vec![
+            ("victim cpu".to_owned(), self.cpus.0.to_string()),
+            ("interferer cpu".to_owned(), self.cpus.1.to_string()),
+        ];
+        details.extend(self.stretch.details());
+        details.extend(self.aim.details());
+        details
+    }
+}

@@ -1,0 +1,192 @@
+//! The page that both sides race for, and the race seen from either side.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use twinboot_protocol::SwapEntry;
+
+use super::settle::Settler;
+use crate::error::Error;
+use crate::oracle;
+use crate::race::{Damage, Judgement, Target};
+use crate::strategy::{Interference, Shot};
+use crate::sys::SysError;
+use crate::sys::memory::{Advice, Region};
+use crate::sys::pagemap::Pagemap;
+
+/// Number of the raced page for the oracle; ballast pages follow.
+const NUMBER: u64 = 0;
+
+/// A swap entry that two threads share; an entry is 55 bits, so all ones is none.
+#[derive(Debug)]
+struct SharedEntry(AtomicU64);
+
+impl SharedEntry {
+    fn new() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+
+    fn set(&self, entry: Option<SwapEntry>) {
+        let word = entry.map_or(u64::MAX, |entry| entry.offset << 5 | u64::from(entry.kind & 0x1f));
+        self.0.store(word, Release);
+    }
+
+    fn get(&self) -> Option<SwapEntry> {
+        let word = self.0.load(Acquire);
+        let kind = u8::try_from(word & 0x1f).unwrap_or(0);
+        (word != u64::MAX).then_some(SwapEntry { kind, offset: word >> 5 })
+    }
+}
+
+/// One anonymous page, swapped out before each try.
+#[derive(Debug)]
+pub struct RacedPage {
+    region: Region,
+    pagemap: Pagemap,
+    generation: AtomicU64,
+    before: SharedEntry,
+    after: SharedEntry,
+}
+
+impl RacedPage {
+    /// A page that nothing was written to yet.
+    pub fn new() -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Self {
+            region: Region::anonymous(1)?,
+            pagemap: Pagemap::open()?,
+            generation: AtomicU64::new(0),
+            before: SharedEntry::new(),
+            after: SharedEntry::new(),
+        }))
+    }
+
+    /// Stamps the next generation.
+    fn write(&self) {
+        let generation = self.generation.load(Relaxed) + 1;
+        oracle::stamp(self.region.words(0), NUMBER, generation);
+        self.generation.store(generation, Release);
+    }
+
+    /// The swap entry the page is at, if it is swapped out.
+    pub(super) fn entry(&self) -> Result<Option<SwapEntry>, SysError> {
+        Ok(self.pagemap.state(self.region.address(0))?.entry())
+    }
+
+    /// Asks the kernel to swap it out, from the calling thread's CPU.
+    pub(super) fn page_out(&self) -> Result<(), SysError> {
+        self.region.advise(0, 1, Advice::PageOut)
+    }
+
+    /// The interferer's side. A page still at its entry says that the victim's fault hasn't mapped it: then the
+    /// interferer writes a new generation and swaps the page out. On a kernel with the fix the write waits for the
+    /// victim; that is the fix at work, and the try counts like any other.
+    fn interfere(&self) -> Result<bool, SysError> {
+        let entry = self.entry()?;
+        if entry.is_none() || entry != self.before.get() {
+            return Ok(false);
+        }
+        self.write();
+        self.page_out()?;
+        self.after.set(self.entry()?);
+        Ok(true)
+    }
+
+    /// The interferer's side, for a strategy.
+    pub fn interference(self: &Arc<Self>) -> Interference {
+        let page = Arc::clone(self);
+        Box::new(move || page.interfere().unwrap_or(false))
+    }
+}
+
+/// The victim's side.
+#[derive(Debug)]
+pub struct SwapTarget {
+    page: Arc<RacedPage>,
+    settler: Settler,
+    home: Option<SwapEntry>,
+}
+
+impl SwapTarget {
+    /// Fills a swap device of `slots` slots with ballast and swaps `page` out to the slot that is left. The calling thread
+    /// must already be bound to the victim's CPU.
+    pub fn new(page: Arc<RacedPage>, slots: u64) -> Result<Self, Error> {
+        let settler = Settler::new(slots, NUMBER + 1)?;
+        page.write();
+        Ok(Self { page, settler, home: None })
+    }
+}
+
+impl Target for SwapTarget {
+    fn prepare(&mut self) -> Result<(), Error> {
+        if self.home.is_none() {
+            self.home = Some(self.settler.settle(&self.page)?);
+        }
+        self.page.before.set(self.home);
+        self.page.after.set(None);
+        Ok(())
+    }
+
+    fn victim(&mut self) {
+        std::hint::black_box(self.page.region.words(0)[0].load(Relaxed));
+    }
+
+    fn judge(&mut self, shot: Shot) -> Result<Judgement, Error> {
+        let page = &*self.page;
+        let (entry_before, mut entry_after) = (self.home, page.after.get());
+        if shot.landed && entry_after.is_none() {
+            // The victim's fault won and left the page in its CPU's lru-add batch, out of the interferer's reach.
+            entry_after = Some(self.settler.settle(page)?);
+        }
+        let expected = page.generation.load(Acquire);
+        let mismatch = oracle::inspect(page.region.words(0), NUMBER, expected).err();
+        if mismatch.is_some() {
+            page.write();
+        }
+        let home = self.settler.settle(page)?;
+        self.home = Some(home);
+        let reused = if shot.landed { entry_after } else { Some(home) } == entry_before;
+        let damage = mismatch.map(|mismatch| Damage {
+            page: NUMBER,
+            expected,
+            found: mismatch.found,
+            kind: mismatch.kind,
+            entry_before,
+            entry_after,
+        });
+        Ok(Judgement { reused, damage })
+    }
+
+    fn inspect_bystanders(&mut self) -> Result<Vec<Damage>, Error> {
+        Ok(self.settler.inspect_ballast())
+    }
+
+    fn details(&self) -> Vec<(String, String)> {
+        self.settler.details()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_entries_come_back_as_they_went_in() {
+        let shared = SharedEntry::new();
+        assert_eq!(shared.get(), None);
+        for entry in [SwapEntry { kind: 0, offset: 0 }, SwapEntry { kind: 31, offset: (1 << 50) - 1 }] {
+            shared.set(Some(entry));
+            assert_eq!(shared.get(), Some(entry));
+        }
+        shared.set(None);
+        assert_eq!(shared.get(), None);
+    }
+
+    #[test]
+    fn a_page_in_memory_is_no_landing_and_is_left_alone() {
+        let page = RacedPage::new().expect("a page");
+        page.write();
+        assert!(!page.interfere().expect("a pagemap"));
+        assert_eq!(oracle::inspect(page.region.words(0), NUMBER, 1), Ok(()));
+    }
+}
