@@ -1,1 +1,20 @@
-//! x
+//! One virtual machine: QEMU as a child process, its monitor, its serial console and SSH into the guest.
+//!
+//! [`Spec`] says what to boot, [`args`](args::args) turns it into a command line and [`Vm`] lives its life. [`trouble`]
+//! reads what the guest's kernel complained about, [`accel`] decides between KVM and software emulation.
+
+pub mod accel;
+pub mod args;
+mod console;
+mod error;
+mod qemu;
+mod qmp;
+mod run_dir;
+mod spec;
+pub mod ssh;
+pub mod trouble;
+
+pub use error::Error;
+pub use qemu::{Boot, Death, DeathKind, Ended, How, Vm};
+pub use run_dir::run_dir_parent;
+pub use spec::{Accel, Spec};

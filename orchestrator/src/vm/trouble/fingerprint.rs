@@ -1,0 +1,88 @@
+//! What stays the same when the same trouble happens again.
+
+/// Lines of a fingerprint.
+const LINES: usize = 5;
+
+/// Frames that every report of their kind has on top.
+const BOILERPLATE: [&str; 12] = [
+    "dump_stack",
+    "dump_stack_lvl",
+    "show_stack",
+    "__warn",
+    "report_bug",
+    "handle_bug",
+    "panic",
+    "die",
+    "__die",
+    "exc_invalid_op",
+    "asm_exc_invalid_op",
+    "print_report",
+];
+
+/// The headline and up to four functions: where it happened, then who called.
+pub(super) fn fingerprint(texts: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = texts.iter().take(1).map(|text| normalised(text)).collect();
+    for text in texts.iter().skip(1) {
+        if lines.len() == LINES {
+            break;
+        }
+        let Some(function) = function(text) else { continue };
+        if !BOILERPLATE.contains(&function) && lines.last().is_none_or(|last| last != function) {
+            lines.push(function.to_owned());
+        }
+    }
+    lines
+}
+
+/// The function of `RIP: 0010:do_swap_page+0x1f/0x8a0` or of a call trace's frame; frames with `?` are guesses.
+fn function(text: &str) -> Option<&str> {
+    let place = match text.strip_prefix("RIP: ") {
+        Some(rip) => rip.split_once(':')?.1,
+        None => text,
+    };
+    let (name, rest) = place.split_once("+0x")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.' || c == '$';
+    (!name.is_empty() && name.chars().all(plain) && rest.contains("/0x")).then_some(name)
+}
+
+/// A line without what differs from one boot to the next: addresses become `X`, other numbers `N`, offsets into
+/// functions go. Line numbers of source files stay.
+pub(super) fn normalised(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("+0x") {
+            rest = after.trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '/' || c == 'x');
+        } else if first.is_ascii_alphanumeric() || first == '_' {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let (word, after) = rest.split_at(end);
+            let in_source = [".c:", ".h:", ".S:", ".rs:"].iter().any(|suffix| out.ends_with(suffix));
+            out.push_str(if in_source { word } else { without_number(word) });
+            if !in_source && is_duration(word) {
+                out.push('s');
+            }
+            rest = after;
+        } else {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    out
+}
+
+fn without_number(word: &str) -> &str {
+    let hex = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
+    match word {
+        _ if word.strip_prefix("0x").is_some_and(|digits| !digits.is_empty() && hex(digits)) => "X",
+        _ if word.bytes().all(|byte| byte.is_ascii_digit()) && word.len() < 8 => "N",
+        _ if word.len() >= 8 && hex(word) && has_digit => "X",
+        _ if is_duration(word) => "N",
+        _ => word,
+    }
+}
+
+/// `22s`.
+fn is_duration(word: &str) -> bool {
+    word.strip_suffix('s').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
