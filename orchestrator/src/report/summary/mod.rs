@@ -32,7 +32,8 @@ impl Format for SummaryJson {
 
 /// The JSON schema of [`Summary`], as committed under docs/.
 pub fn summary_schema() -> String {
-    let schema = schemars::schema_for!(Summary);
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    let schema = settings.into_generator().into_root_schema_for::<Summary>();
     format!("{:#}\n", schema.as_value())
 }
 
