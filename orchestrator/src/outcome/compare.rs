@@ -2,7 +2,7 @@
 
 use super::cell::{BuildState, CellResult};
 use super::numbers::{Direction, Numbers};
-use super::trouble::{self, TroubleKind};
+use super::trouble;
 use super::verdict::{Comparison, Reason, Verdict};
 
 /// Rounds a side must have before its scatter says anything.
@@ -106,9 +106,6 @@ fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>) -
         let gone = cell.rounds.iter().filter(|round| round.counts().is_none()).count();
         if gone > 0 {
             found.push(format!("{} of the {side} out of {} did not count", rounds(gone), cell.rounds.len()));
-        }
-        if cell.trouble.iter().any(|trouble| trouble.kind == TroubleKind::Lost) {
-            found.push(format!("a round of the {side} began and never ended"));
         }
     }
     if let Some(dispersion) = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion) {

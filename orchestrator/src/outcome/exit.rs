@@ -1,6 +1,6 @@
 //! What the process that ran a plan says to the one that called it.
 
-use super::cell::{BuildState, Met};
+use super::cell::{BuildState, CellResult, Met};
 use super::results::Results;
 use super::verdict::Verdict;
 
@@ -27,10 +27,15 @@ pub fn exit_code(results: &Results) -> u8 {
     } else if any(Met::No) {
         NOT_MET
     } else if any(Met::Unmeasured) {
-        let built = !results.cells.iter().any(|cell| matches!(cell.build, BuildState::Failed(_)));
+        // A build that fails or a guest that never comes up would do so again.
+        let hopeless = |cell: &&CellResult| {
+            matches!(cell.build, BuildState::Failed(_))
+                || cell.counted_rounds() == 0 && cell.kernel_trouble().next().is_some()
+        };
+        let hopeful = results.cells.iter().find(hopeless).is_none();
         let conclusive = results.comparisons.iter().any(|it| it.verdict != Verdict::Inconclusive)
             || results.cells.iter().any(|cell| cell.met == Met::Yes && results.comparisons.is_empty());
-        if built && !conclusive { RETRY } else { INFRASTRUCTURE }
+        if hopeful && !conclusive { RETRY } else { INFRASTRUCTURE }
     } else if any(Met::Undecided) {
         NOT_MET
     } else {

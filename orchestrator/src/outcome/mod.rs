@@ -7,6 +7,8 @@ mod exit;
 mod journal;
 mod numbers;
 mod results;
+#[cfg(test)]
+mod tests;
 mod trouble;
 mod verdict;
 

@@ -119,18 +119,22 @@ impl Numbers {
         let dispersion = dispersion::index(&[&base_rounds, &patched_rounds]);
         let overdispersed = dispersion.is_some_and(|it| it.index > 1.0 && it.p.below(OVERDISPERSED_P));
         let inflation = dispersion.filter(|_| overdispersed).map_or(1.0, |it| it.index);
-        let base_rate_low = (first.exposures > 0).then(|| {
+        let rate_low = |inflation: f64| {
             // Rao & Scott, Biometrics 48 (1992) 577–585: clustered counts divided by their variance inflation.
             interval::poisson_lower(first.events as f64 / inflation, BASE_RATE_TAIL) * inflation
                 / first.exposures as f64
-        });
+        };
+        let chance_of_zero = |rate: f64| LnProb::from_ln(-rate * second.exposures as f64);
+        let base_rate_low = (first.exposures > 0).then(|| rate_low(inflation));
         let ratio = ratio::compare(first, second);
         let p_zero =
             base_rate_low.filter(|_| second.events == 0).map(|rate| LnProb::from_ln(-rate * second.exposures as f64));
 
         let mut evidence = Vec::new();
         if let Some(ratio) = &ratio {
-            let p_lower = p_zero.map_or(ratio.p_lower, |zero| LnProb::from_ln(zero.ln().max(ratio.p_lower.ln())));
+            // As if exposures were independent: the zero must be improbable at a low base rate, and the difference too.
+            let zero = if second.events == 0 { chance_of_zero(rate_low(1.0)) } else { LnProb::ZERO };
+            let p_lower = LnProb::from_ln(zero.ln().max(ratio.p_lower.ln()));
             evidence.push(Evidence { kind: EvidenceKind::Exposures, p_lower, p_higher: ratio.p_higher });
         }
         if let (true, Some(dispersion), Some(rate)) = (overdispersed, &dispersion, base_rate_low) {

@@ -152,6 +152,7 @@ fn met(cell: &CellResult, comparisons: &[Comparison]) -> Met {
         || cell.counted_rounds() == 0
         || cell.trouble.iter().any(|trouble| trouble.kind.is_infrastructure());
     let unknown = if unmeasured { Met::Unmeasured } else { Met::Undecided };
+    let own = comparisons.iter().filter(|comparison| comparison.patched == cell.spec.id);
     match cell.spec.expect {
         Expectation::Any if cell.counted_rounds() > 0 || cell.outcome == CellOutcome::Broken => Met::Yes,
         Expectation::Any => unknown,
@@ -161,9 +162,11 @@ fn met(cell: &CellResult, comparisons: &[Comparison]) -> Met {
             _ => unknown,
         },
         Expectation::Clean => match cell.outcome {
-            CellOutcome::Corrupted | CellOutcome::Broken => Met::No,
+            CellOutcome::Corrupted => Met::No,
+            // Where the base got through no round either, the trouble is not known to be the patched kernel's.
+            CellOutcome::Broken if own.clone().any(|comparison| comparison.verdict != Verdict::Broken) => unknown,
+            CellOutcome::Broken => Met::No,
             CellOutcome::Clean => {
-                let own = comparisons.iter().filter(|comparison| comparison.patched == cell.spec.id);
                 own.map(|comparison| clean_by(comparison, unknown)).max_by_key(|&met| weight(met)).unwrap_or(Met::Yes)
             }
             _ => unknown,

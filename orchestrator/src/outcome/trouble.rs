@@ -1,7 +1,7 @@
 //! What else went wrong in a cell, apart from its corruptions.
 
 use super::cell::{Round, RoundState};
-use super::entry::{ProblemKind, RoundOutcome, Stage};
+use super::entry::{ConsoleProblem, ProblemKind, RoundOutcome, Stage};
 
 /// One kind of trouble, with equal fingerprints counted once.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,10 +108,7 @@ fn of_round(round: &Round) -> Vec<Trouble> {
         .map(|problem| Trouble {
             fingerprint: problem.fingerprint.clone(),
             excerpt: problem.excerpt.clone(),
-            ..plain(
-                TroubleKind::Console(problem.kind),
-                problem.fingerprint.first().or(problem.excerpt.first()).cloned().unwrap_or_default(),
-            )
+            ..plain(TroubleKind::Console(problem.kind), headline(problem))
         })
         .collect();
     found.extend(match &end.outcome {
@@ -133,6 +130,23 @@ fn of_round(round: &Round) -> Vec<Trouble> {
         }
     });
     found
+}
+
+/// The console line that announced a problem, as it stood but for its time stamp; the fingerprint's first line has its
+/// numbers taken out and serves where no line of the excerpt starts alike.
+fn headline(problem: &ConsoleProblem) -> String {
+    let bare = |line: &str| match line.split_once("] ") {
+        Some((stamp, rest)) if stamp.starts_with('[') => rest.trim().to_owned(),
+        _ => line.trim().to_owned(),
+    };
+    let announced = problem.fingerprint.first();
+    let word = announced.and_then(|line| line.split_whitespace().next()).unwrap_or_default();
+    let mut lines = problem.excerpt.iter().map(|line| bare(line));
+    lines
+        .find(|line| !word.is_empty() && line.starts_with(word))
+        .or_else(|| announced.cloned())
+        .or_else(|| problem.excerpt.first().map(|line| bare(line)))
+        .unwrap_or_else(|| "no console line was kept".to_owned())
 }
 
 fn stage_words(stage: Stage) -> &'static str {

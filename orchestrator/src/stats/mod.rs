@@ -15,5 +15,7 @@ mod root;
 pub mod sprt;
 pub mod survival;
 pub mod tail;
+#[cfg(test)]
+mod tests;
 
 pub use prob::LnProb;

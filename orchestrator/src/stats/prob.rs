@@ -50,9 +50,17 @@ const SMALLEST_TOLD_LOG10: f64 = -200.0;
 impl fmt::Display for LnProb {
     /// `p = 0.031`, `p = 5.4e-6` or `p < 1e-200`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let told = self.told();
+        if told.starts_with('<') { write!(f, "p {told}") } else { write!(f, "p = {told}") }
+    }
+}
+
+impl LnProb {
+    /// The number alone: `0.031`, `5.4e-6` or `< 1e-200`.
+    pub fn told(self) -> String {
         let log10 = self.log10();
         if log10 < SMALLEST_TOLD_LOG10 {
-            write!(f, "p < 1e{SMALLEST_TOLD_LOG10}")
+            format!("< 1e{SMALLEST_TOLD_LOG10}")
         } else if log10 < -3.0 {
             let mut exponent = log10.floor();
             let mut mantissa = (10f64.powf(log10 - exponent) * 10.0).round() / 10.0;
@@ -60,11 +68,11 @@ impl fmt::Display for LnProb {
                 mantissa = 1.0;
                 exponent += 1.0;
             }
-            write!(f, "p = {mantissa}e{exponent}")
+            format!("{mantissa}e{exponent}")
         } else {
             let value = self.value();
             let digits = if value < 0.1 { 1000.0 } else { 100.0 };
-            write!(f, "p = {}", (value * digits).round() / digits)
+            ((value * digits).round() / digits).to_string()
         }
     }
 }

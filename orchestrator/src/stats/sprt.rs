@@ -3,7 +3,7 @@
 /// Two simple hypotheses about a Poisson rate per exposure and the errors that are allowed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sprt {
-    /// Rate under which the patch works: the smallest rate that would not matter. Above zero.
+    /// Rate under which the patch works: the largest rate that would not matter, or zero.
     pub fixed_rate: f64,
     /// Rate under which it does not, above `fixed_rate`.
     pub broken_rate: f64,
@@ -27,8 +27,9 @@ pub enum Decision {
 impl Sprt {
     /// Natural logarithm of the likelihood ratio, broken over fixed, after `events` in `exposures`.
     pub fn ln_ratio(&self, events: u64, exposures: u64) -> f64 {
-        events as f64 * (self.broken_rate / self.fixed_rate).ln()
-            - exposures as f64 * (self.broken_rate - self.fixed_rate)
+        // With a fixed rate of zero one event refutes it: the logarithm is infinite then, and must not meet a zero.
+        let seen = if events == 0 { 0.0 } else { events as f64 * (self.broken_rate / self.fixed_rate).ln() };
+        seen - exposures as f64 * (self.broken_rate - self.fixed_rate)
     }
 
     /// Decision after `events` in `exposures`.

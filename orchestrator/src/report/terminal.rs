@@ -1,0 +1,179 @@
+//! The verdict table on standard output: text that the caller prints.
+
+use super::table::{self, TITLES};
+use super::words::{counted, one_line, wrapped};
+use super::{story, words};
+use crate::outcome::{BuildState, Results, Verdict};
+
+/// How the terminal wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Columns.
+    pub width: usize,
+    /// Box-drawing, arrows and colour; plain ASCII otherwise, as pipes and logs want it. Foreign names keep their
+    /// own letters either way.
+    pub fancy: bool,
+}
+
+impl Look {
+    /// For output that is no terminal.
+    pub const PLAIN: Self = Self { width: 100, fancy: false };
+}
+
+/// Columns that go first where the window is narrow, by index in the table.
+const DISPENSABLE: [usize; 5] = [5, 3, 2, 8, 9];
+/// Between two columns.
+const GAP: &str = "  ";
+
+/// The table of cells, the trouble, what proves the corruption, and one sentence for each comparison.
+pub fn render(results: &Results, look: Look) -> String {
+    let mut lines = Vec::new();
+    let Some(run) = &results.run else {
+        return "The journal holds no run: it was cut before its first line ended.\n".to_owned();
+    };
+    lines.push(format!(
+        "{}: {}, QEMU {}, {} host CPUs, seed {}",
+        one_line(&run.plan),
+        one_line(&run.accelerator.name),
+        one_line(&run.accelerator.qemu),
+        run.host.cpus,
+        run.seed
+    ));
+    for notice in &results.notices {
+        lines.extend(wrapped(&format!("note: {}", one_line(notice)), look.width, "  "));
+    }
+    lines.push(String::new());
+    lines.extend(cells(results, look));
+    let proofs: Vec<String> = results.cells.iter().filter_map(story::proof_words).collect();
+    if !proofs.is_empty() {
+        lines.push(String::new());
+        lines.extend(proofs.iter().flat_map(|proof| wrapped(&one_line(proof), look.width, "  ")));
+    }
+    lines.extend(trouble(results, look));
+    if results.interrupted() {
+        lines.push(String::new());
+        lines.push("The run was interrupted: this is what it had measured.".to_owned());
+    } else if results.finished.is_none() {
+        lines.push(String::new());
+        lines.push("The run did not come to its end: this is what the journal holds.".to_owned());
+    }
+    lines.extend(verdicts(results, look));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn cells(results: &Results, look: Look) -> Vec<String> {
+    let mut titles: Vec<&str> = TITLES.to_vec();
+    titles.push("outcome");
+    let mut rows = table::rows(results);
+    let mut kept: Vec<usize> = (0..titles.len()).collect();
+    // A column that tells nothing apart is left out: one test, one guest.
+    kept.retain(|&column| !(matches!(column, 2 | 3) && rows.windows(2).all(|pair| pair[0][column] == pair[1][column])));
+    let width_of = |rows: &[Vec<String>], column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).chain([titles[column].len()]).max().unwrap_or(0)
+    };
+    for dispensable in DISPENSABLE {
+        let total: usize = kept.iter().map(|&column| width_of(&rows, column) + GAP.len()).sum();
+        if total <= look.width + GAP.len() {
+            break;
+        }
+        kept.retain(|&column| column != dispensable);
+    }
+    for row in &mut rows {
+        for column in [0, 1] {
+            row[column] = words::clipped(&row[column], (look.width / 4).max(12));
+        }
+    }
+    let widths: Vec<usize> = kept.iter().map(|&column| width_of(&rows, column)).collect();
+    let line = |cells: Vec<&str>| {
+        let told: Vec<String> = kept
+            .iter()
+            .zip(&widths)
+            .zip(cells)
+            .map(|((&column, &width), text)| {
+                let pad = " ".repeat(width.saturating_sub(text.chars().count()));
+                if matches!(column, 4..=7 | 9) { format!("{pad}{text}") } else { format!("{text}{pad}") }
+            })
+            .collect();
+        told.join(GAP).trim_end().to_owned()
+    };
+    let rule = if look.fancy { "\u{2500}" } else { "-" };
+    let rules: Vec<String> = widths.iter().map(|&width| rule.repeat(width)).collect();
+    let mut lines = vec![line(kept.iter().map(|&column| titles[column]).collect())];
+    lines.push(rules.join(GAP));
+    lines.extend(rows.iter().map(|row| line(kept.iter().map(|&column| row[column].as_str()).collect())));
+    lines
+}
+
+fn trouble(results: &Results, look: Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    for cell in &results.cells {
+        if let BuildState::Failed(reason) = &cell.build {
+            let text = format!("{} was not built: {}", one_line(&cell.spec.id), one_line(reason));
+            lines.extend(wrapped(&text, look.width, "  "));
+        }
+        for trouble in &cell.trouble {
+            let text = format!(
+                "{}: {} ({}): {}",
+                one_line(&cell.spec.id),
+                trouble.kind.label(),
+                counted(trouble.rounds.len() as u64, "round", "rounds"),
+                one_line(&trouble.headline)
+            );
+            lines.extend(wrapped(&text, look.width, "  "));
+            lines.extend(
+                trouble
+                    .excerpt
+                    .iter()
+                    .take(5)
+                    .map(|line| words::clipped(&format!("    {}", one_line(line)), look.width)),
+            );
+        }
+    }
+    if !lines.is_empty() {
+        lines.insert(0, String::new());
+    }
+    lines
+}
+
+fn verdicts(results: &Results, look: Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    for it in &results.comparisons {
+        lines.push(String::new());
+        let arrow = if look.fancy { "\u{2192}" } else { "->" };
+        // The verdict is coloured after wrapping: escapes have no width.
+        let sentence = format!("{} {arrow} {}", one_line(&story::comparison(results, it)), it.verdict.word());
+        let mut told = wrapped(&sentence, look.width, "  ");
+        if let (true, Some(last)) = (look.fancy, told.last_mut()) {
+            if let Some(start) = last.rfind(it.verdict.word()) {
+                let word = last.split_off(start);
+                last.push_str(&format!("\u{1b}[1;{}m{word}\u{1b}[0m", colour(it.verdict)));
+            }
+        }
+        lines.extend(told);
+        if it.verdict != Verdict::Fixed {
+            lines.extend(
+                wrapped(&format!("  {}", story::reason(it)), look.width, "  ")
+                    .into_iter()
+                    .map(|line| if line.starts_with("  ") { line } else { format!("  {line}") }),
+            );
+        }
+        for caveat in &it.caveats {
+            lines.extend(
+                wrapped(&format!("* {}", one_line(caveat)), look.width.saturating_sub(2), "  ")
+                    .iter()
+                    .map(|line| format!("  {line}")),
+            );
+        }
+    }
+    lines
+}
+
+/// SGR colour: green, red, yellow.
+fn colour(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Fixed => 32,
+        Verdict::NotFixed | Verdict::Regressed | Verdict::Broken => 31,
+        Verdict::Reduced | Verdict::NotReproduced | Verdict::Inconclusive => 33,
+    }
+}

@@ -1,0 +1,50 @@
+//! Puts the reports into a results directory, each file whole or not at all.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::{FORMATS, RenderError};
+use crate::outcome::Results;
+
+/// A report that could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// See there.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// The file system refused.
+    #[error("cannot write the report {path}; is there space, and may you write there?")]
+    Io {
+        /// File.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes every format into `dir` and returns the paths, in the order of [`FORMATS`]. A reader never sees half a file:
+/// each is written beside its place and moved there by rename(2).
+pub fn write_all(dir: &Path, results: &Results) -> Result<Vec<PathBuf>, WriteError> {
+    FORMATS
+        .iter()
+        .map(|format| {
+            let path = dir.join(format.file_name());
+            let text = format.render(results)?;
+            replace(dir, &path, text.as_bytes()).map_err(|source| WriteError::Io { path: path.clone(), source })?;
+            Ok(path)
+        })
+        .collect()
+}
+
+fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut file = tempfile::Builder::new()
+        .prefix(".report-")
+        .permissions(std::fs::Permissions::from_mode(0o644))
+        .tempfile_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}
