@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +93,7 @@ impl Assembly {
             ProgramRef::Named(name) => self.guest_program(name).ok_or_else(|| self.unknown(name))?,
             ProgramRef::At(path) => self.folder.join(path),
         };
-        bench.add_program(&init, "/init")?;
+        bench.add_own_program(&init, "/init")?;
         if let Some(dropbear) = &self.dropbear {
             bench.add_program(dropbear, DROPBEAR_PATH)?;
         }
@@ -107,7 +108,7 @@ impl Assembly {
             let place = format!("{PROGRAM_DIR}/{name}");
             match self.guest_program(name) {
                 _ if bench.tree.get(&place).is_some() => {}
-                Some(path) => bench.add_program(&path, &place)?,
+                Some(path) => bench.add_own_program(&path, &place)?,
                 None => elsewhere.push((name, place)),
             }
         }
@@ -162,6 +163,17 @@ impl Bench<'_> {
         if !self.add_needs(from, to, &content)? {
             return Err(Error::NotAProgram { path: from.to_path_buf() });
         }
+        self.tree.insert(to, Node::File { mode: 0o755, content })
+    }
+
+    /// Puts one of our programs at `to`, without the symbols and debug information that a distribution would have
+    /// taken out: every guest unpacks them, and holds them in memory that the race is short of.
+    fn add_own_program(&mut self, from: &Path, to: &str) -> Result<(), Error> {
+        let whole = self.contents.get(from)?;
+        if !self.add_needs(from, to, &whole)? {
+            return Err(Error::NotAProgram { path: from.to_path_buf() });
+        }
+        let content = elf::loaded_part(&whole).map_or(whole, Arc::new);
         self.tree.insert(to, Node::File { mode: 0o755, content })
     }
 
@@ -275,4 +287,37 @@ fn script_interpreters(content: &[u8]) -> Vec<String> {
 fn guest_name(path: &Path) -> Result<&str, Error> {
     path.to_str()
         .ok_or_else(|| Error::Name { name: path.to_string_lossy().into_owned(), reason: "it is not valid UTF-8" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_machine_without_busybox_or_dropbear_is_told_which_package_to_install() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let recipe = dir.path().join("recipe.yaml");
+        for (key, package) in [("busybox: true", "`busybox-static`"), ("ssh: dropbear", "`dropbear-bin`")] {
+            std::fs::write(&recipe, format!("init: twinboot-init\n{key}\n")).expect("writes");
+            let bare = Host { path: vec![dir.path().to_path_buf()], ..Host::default() };
+            let refused = Assembly::prepare(&recipe, &[], &[], bare, &CancellationToken::new()).await;
+            let message = refused.expect_err("is missing").to_string();
+            assert!(message.contains(package) && message.contains("/path/to/it"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_first_line_names_what_runs_the_script() {
+        let cases: [(&[u8], &[&str]); 6] = [
+            (b"#!/bin/sh\necho", &["/bin/sh"]),
+            (b"#! /bin/sh -e", &["/bin/sh"]),
+            (b"#!/usr/bin/env python3\n", &["/usr/bin/env", "python3"]),
+            (b"#!/usr/bin/env -S A=1 perl -w\n", &["/usr/bin/env", "perl"]),
+            (b"#!\n", &[]),
+            (b"\x7fELF", &[]),
+        ];
+        for (content, expected) in cases {
+            assert_eq!(script_interpreters(content), expected);
+        }
+    }
 }

@@ -120,8 +120,8 @@ fn an_rpath_reaches_libraries_of_libraries_and_a_runpath_does_not() {
     let message = shop.closure(&new, "/usr/bin/new").expect_err("libbar is out of reach").to_string();
     assert!(message.contains("`libbar.so`") && message.contains("lib/libfoo.so`"), "{message}");
     // The real loader agrees on both.
-    assert!(Command::new(&old).status().expect("starts").code() == Some(1));
-    assert!(Command::new(&new).status().expect("starts").code() == Some(127));
+    assert!(Command::new(&old).output().expect("starts").status.code() == Some(1));
+    assert!(Command::new(&new).output().expect("starts").status.code() == Some(127));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What an ELF file asks of the dynamic loader. Pure: bytes in, names out.
 
 use std::fmt;
+use std::ops::Range;
 
 use object::elf::{
     self, DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_STRSZ, DT_STRTAB, EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64,
@@ -8,6 +9,12 @@ use object::elf::{
 };
 use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _};
 use object::{Endianness, FileKind, StringTable};
+
+/// Where the header of a 64-bit file states where its section headers are, how many, and which of them holds their
+/// names (elf(5), `Elf64_Ehdr`).
+const E_SHOFF: Range<usize> = 0x28..0x30;
+const E_SHNUM: Range<usize> = 0x3c..0x3e;
+const E_SHSTRNDX: Range<usize> = 0x3e..0x40;
 
 /// A kind of machine: ELF class and `e_machine`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +82,24 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Elf>, object::read::Error> {
     }
 }
 
+/// The part of a 64-bit program that is loaded: without its sections, so without symbols and debug information, which
+/// are most of what `cargo build` writes. `None` when there is nothing to leave out.
+///
+/// Sections serve the linker and the debugger only; the kernel and ld.so go by the program headers (elf(5)).
+pub(super) fn loaded_part(bytes: &[u8]) -> Option<Vec<u8>> {
+    let header = elf::FileHeader64::<Endianness>::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    let segments = header.program_headers(endian, bytes).ok()?;
+    let table = header.e_phoff.get(endian) + u64::from(header.e_phentsize.get(endian)) * segments.len() as u64;
+    let ends = segments.iter().map(|segment| segment.p_offset.get(endian).saturating_add(segment.p_filesz.get(endian)));
+    let end = usize::try_from(ends.fold(table, u64::max)).ok()?;
+    let mut part = bytes.get(..end).filter(|part| part.len() < bytes.len())?.to_vec();
+    for field in [E_SHOFF, E_SHNUM, E_SHSTRNDX] {
+        part.get_mut(field)?.fill(0);
+    }
+    Some(part)
+}
+
 fn read<H: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Result<Option<Elf>, object::read::Error> {
     let header = H::parse(bytes)?;
     let endian = header.endian()?;
@@ -135,6 +160,26 @@ mod tests {
         let interpreter = elf.interpreter.expect("tests are linked dynamically");
         assert!(interpreter.starts_with('/') && interpreter.contains("ld-"), "{interpreter}");
         assert!(elf.needed.iter().any(|name| name.starts_with("libc.so") || name.starts_with("libc.musl")));
+    }
+
+    #[test]
+    fn the_loaded_part_needs_the_same_and_runs() {
+        let bytes = std::fs::read("/proc/self/exe").expect("reads itself");
+        let part = loaded_part(&bytes).expect("test programs have symbols");
+        assert!(part.len() < bytes.len());
+        assert_eq!(parse(&part).expect("valid"), parse(&bytes).expect("valid"));
+        assert_eq!(loaded_part(&part), None);
+
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let program = dir.path().join("part");
+        // Not through this process's own descriptor, which a child of another test could still hold open for writing.
+        let script = format!("cat > {0} && chmod +x {0}", program.display());
+        let mut shell = std::process::Command::new("sh");
+        let mut shell = shell.arg("-c").arg(script).stdin(std::process::Stdio::piped()).spawn().expect("sh starts");
+        std::io::Write::write_all(&mut shell.stdin.take().expect("piped"), &part).expect("writes");
+        assert!(shell.wait().expect("ends").success());
+        let listed = std::process::Command::new(&program).arg("--list").output().expect("the part starts");
+        assert!(String::from_utf8_lossy(&listed.stdout).contains("the_loaded_part_needs_the_same_and_runs: test"));
     }
 
     #[test]
