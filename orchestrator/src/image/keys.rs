@@ -1,0 +1,121 @@
+//! The SSH keys of one run: who the guest is, and who may log in.
+
+use std::fmt;
+
+use rand::TryRngCore as _;
+use rand::rngs::OsRng;
+use ssh_key::private::{Ed25519Keypair, KeypairData, PrivateKey};
+use ssh_key::{LineEnding, PublicKey};
+
+use super::Error;
+
+/// Name of the key type on the wire (RFC 8709).
+const ALGORITHM: &[u8] = b"ssh-ed25519";
+
+/// Two fresh ed25519 key pairs: the guest's host key, which the client pins, and the user's, which alone may log in.
+pub struct Keys {
+    host: Ed25519Keypair,
+    user: PrivateKey,
+    user_openssh: String,
+    user_line: String,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Keys").field("user", &self.user_line).finish_non_exhaustive()
+    }
+}
+
+impl Keys {
+    /// Makes both pairs from the system's random numbers (getrandom(2)).
+    pub fn generate() -> Result<Self, Error> {
+        let wrong = |error: ssh_key::Error| Error::Key(error.to_string());
+        let user = PrivateKey::new(KeypairData::from(pair()?), "twinboot").map_err(wrong)?;
+        let user_openssh = user.to_openssh(LineEnding::LF).map_err(wrong)?.to_string();
+        let user_line = user.public_key().to_openssh().map_err(wrong)?;
+        Ok(Self { host: pair()?, user, user_openssh, user_line })
+    }
+
+    /// The user's private key as an unencrypted OpenSSH PEM text (`PROTOCOL.key`).
+    pub fn user_private_openssh(&self) -> &str {
+        &self.user_openssh
+    }
+
+    /// The user's public key as a line of `authorized_keys`, without the newline.
+    pub fn user_authorized_line(&self) -> String {
+        self.user_line.clone()
+    }
+
+    /// The user's public key.
+    pub fn user_public(&self) -> &PublicKey {
+        self.user.public_key()
+    }
+
+    /// The host's public key in SSH wire format: `string "ssh-ed25519"`, `string` of 32 bytes (RFC 8709, section 4).
+    pub fn host_public_blob(&self) -> Vec<u8> {
+        [string(ALGORITHM), string(&self.host.public.0)].concat()
+    }
+
+    /// The host's private key as dropbear stores it: `string "ssh-ed25519"`, `string` of the 32-byte seed and the
+    /// 32-byte public key.
+    pub(super) fn host_dropbear(&self) -> Vec<u8> {
+        let pair = [self.host.private.to_bytes(), self.host.public.0].concat();
+        [string(ALGORITHM), string(&pair)].concat()
+    }
+}
+
+fn pair() -> Result<Ed25519Keypair, Error> {
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).map_err(|error| Error::Key(error.to_string()))?;
+    Ok(Ed25519Keypair::from_seed(&seed))
+}
+
+/// An SSH `string`: its length in four bytes, big-endian, then its bytes (RFC 4251, section 5).
+fn string(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes(), bytes].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_openssh_texts_belong_together() {
+        let keys = Keys::generate().expect("random bytes");
+        let private = PrivateKey::from_openssh(keys.user_private_openssh()).expect("an OpenSSH key");
+        let public = PublicKey::from_openssh(&keys.user_authorized_line()).expect("a line");
+        assert_eq!(private.public_key().key_data(), public.key_data());
+        assert!(!format!("{keys:?}").contains("PRIVATE"));
+        let other = Keys::generate().expect("random bytes");
+        assert_ne!(other.host_public_blob(), keys.host_public_blob());
+        assert_ne!(other.user_authorized_line(), keys.user_authorized_line());
+    }
+
+    #[test]
+    fn the_blob_is_what_the_wire_carries() {
+        let keys = Keys::generate().expect("random bytes");
+        let blob = keys.host_public_blob();
+        assert_eq!((&blob[..4], &blob[4..15], &blob[15..19]), (&[0, 0, 0, 11][..], ALGORITHM, &[0, 0, 0, 32][..]));
+        let parsed = PublicKey::from_bytes(&blob).expect("a public key");
+        assert_eq!(parsed.key_data().ed25519().expect("of this kind").0, keys.host.public.0);
+    }
+
+    #[test]
+    fn dropbear_reads_the_host_key_and_sees_the_same_public_one() {
+        let keys = Keys::generate().expect("random bytes");
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let file = dir.path().join("host_ed25519");
+        std::fs::write(&file, keys.host_dropbear()).expect("writes");
+        let output = match Command::new("dropbearkey").arg("-y").arg("-f").arg(&file).output() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            output => output.expect("dropbearkey runs"),
+        };
+        let said = String::from_utf8(output.stdout).expect("text");
+        let line = said.lines().find(|line| line.starts_with("ssh-ed25519 ")).expect("a public key");
+        let public = PublicKey::from_openssh(line).expect("a line of OpenSSH's kind");
+        assert_eq!(public.to_bytes().expect("encodes"), keys.host_public_blob());
+    }
+}
