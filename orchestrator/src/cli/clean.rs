@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::args::{CleanArgs, Places};
 use super::exit::{Failure, OK};
-use crate::cache::{self, Cache};
+use crate::cache::{Cache, Limits};
+use crate::report::progress::HumanBytes;
 
 /// A day in seconds.
 const DAY: u64 = 24 * 60 * 60;
@@ -13,8 +14,16 @@ const DAY: u64 = 24 * 60 * 60;
 /// Prunes the cache and says what was freed.
 pub fn run(places: &Places, args: &CleanArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let cache = Cache::open(places.cache_dir.as_deref())?;
-    let age = if args.all { Duration::ZERO } else { Duration::from_secs(u64::from(args.older_than) * DAY) };
-    let freed = cache::prune(&cache, age)?;
-    writeln!(out, "{}: {freed}", cache.root().display())?;
+    let age = Duration::from_secs(u64::from(args.older_than) * DAY);
+    let pruned = cache.prune(Limits { older_than: (!args.all).then_some(age), keep_bytes: None })?;
+    for entry in &pruned.freed {
+        writeln!(out, "removed {} ({})", entry.name, HumanBytes(entry.bytes))?;
+    }
+    for name in &pruned.in_use {
+        writeln!(out, "kept {name}: in use")?;
+    }
+    let freed: u64 = pruned.freed.iter().map(|entry| entry.bytes).sum();
+    let (freed, kept) = (HumanBytes(freed), HumanBytes(pruned.kept_bytes));
+    writeln!(out, "{}: {freed} freed, {kept} kept", cache.root().display())?;
     Ok(OK)
 }

@@ -15,6 +15,7 @@ use std::io::Write as _;
 
 use clap::Parser as _;
 
+use crate::yaml::Style;
 pub use args::Cli;
 pub use exit::{EXPECTATION_NOT_MET, INFRASTRUCTURE, INTERRUPTED, OK, RETRY, USAGE};
 
@@ -32,7 +33,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let mut out = std::io::stdout().lock();
     let done = match cli.command {
         args::Command::Run(args) => run::run(&cli.places, &args, &mut out),
-        args::Command::Plan(args) => plan::run(&cli.places, &args, &mut out),
+        args::Command::Plan(args) => inspect(&cli.places, &args.command, &mut out),
         args::Command::Build(args) => build::run(&cli.places, &args, &mut out),
         args::Command::Report(args) => report::run(&args, &mut out),
         args::Command::Doctor(args) => doctor::run(&cli.places, &args, &mut out),
@@ -41,5 +42,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     done.unwrap_or_else(|failure| {
         let _ = write!(std::io::stderr(), "{}", failure.text());
         failure.code
+    })
+}
+
+/// `twinboot plan`
+fn inspect(places: &args::Places, command: &args::PlanCommand, out: &mut dyn std::io::Write) -> Result<u8, exit::Failure> {
+    let (data, mut err) = (places.data_dir.as_deref(), std::io::stderr().lock());
+    let mut output = plan::Output { out, err: &mut err, style: Style::for_stderr() };
+    Ok(match command {
+        args::PlanCommand::Check { plans } => plan::check(plans, data, &mut output)?,
+        args::PlanCommand::Show { plan, format } => {
+            let format = match format {
+                args::FormatArg::Human => plan::Format::Human,
+                args::FormatArg::Json => plan::Format::Json,
+            };
+            plan::show(plan, data, format, &mut output)?
+        }
+        args::PlanCommand::Schema => plan::print_schema(&mut output)?,
     })
 }

@@ -3,13 +3,18 @@
 use std::io::{IsTerminal as _, Write};
 use std::path::Path;
 
-use super::args::{FormatArg, Places, RunArgs};
+use clap::ValueEnum as _;
+
+use super::args::{AccelArg, FormatArg, Places, RunArgs};
 use super::exit::{Failure, INFRASTRUCTURE, OK, USAGE};
 use super::setup;
-use crate::outcome::Results;
+use crate::outcome::{Results, exit_code};
+use crate::plan::glob;
 use crate::plan::model::Plan;
-use crate::report::{self, progress::Progress};
-use crate::runner::{self, Options};
+use crate::report::progress::Progress;
+use crate::report::terminal::Look;
+use crate::report::{self, Format as _};
+use crate::runner::{self, Options, shell};
 
 /// Builds, boots, races, reports.
 pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -44,24 +49,28 @@ pub fn finish(folder: &Path, results: &Results, format: FormatArg, out: &mut dyn
     report::write_all(folder, results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
     match format {
         FormatArg::Human => {
-            let terminal = std::io::stdout().is_terminal();
-            out.write_all(report::terminal::render(results, terminal, width()).as_bytes())?;
+            out.write_all(report::terminal::render(results, look()).as_bytes())?;
             writeln!(out, "\nreport: {}", folder.join("report.html").display())?;
         }
-        FormatArg::Json => out.write_all(&report::summary::render(results)?)?,
+        FormatArg::Json => out.write_all(&report::SummaryJson.render(results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?.as_bytes())?,
     }
-    Ok(results.exit_code())
+    Ok(exit_code(results))
 }
 
-/// Columns to print in: the terminal's, or 100.
-fn width() -> usize {
-    100
+/// What suits standard output.
+fn look() -> Look {
+    if !std::io::stdout().is_terminal() {
+        return Look::PLAIN;
+    }
+    let width = terminal_size::terminal_size().map_or(Look::PLAIN.width, |(width, _)| usize::from(width.0));
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Look { width, fancy: !no_color }
 }
 
 /// Keeps the cells that match one of `globs`, the comparisons between them, and the kernels they need.
 fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
     let ids: Vec<String> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
-    plan.keep_cells(|id| globs.iter().any(|glob| glob_match(glob, id)));
+    plan.keep_cells(|id| globs.iter().any(|glob| glob::matches(glob, id)));
     if plan.cells.is_empty() {
         let message = format!("no cell matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
         return Err(Failure::say(USAGE, message));
@@ -78,6 +87,12 @@ fn dry_run(plan: &Plan, out: &mut dyn Write) -> Result<u8, Failure> {
 
 /// The command that makes the same run again: this one, with its seed spelled out.
 fn rerun(args: &RunArgs, seed: u64) -> String {
-    let _ = (args, seed);
-    String::new()
+    let mut words = vec!["twinboot".to_owned(), "run".to_owned(), args.plan.display().to_string()];
+    words.extend(["--seed".to_owned(), seed.to_string()]);
+    words.extend(args.only.iter().flat_map(|glob| ["--only".to_owned(), glob.clone()]));
+    words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".to_owned(), jobs.to_string()]));
+    if let Some(accel) = args.accel.to_possible_value().filter(|_| args.accel != AccelArg::Auto) {
+        words.extend(["--accel".to_owned(), accel.get_name().to_owned()]);
+    }
+    words.iter().map(|word| shell::quote(word)).collect::<Vec<_>>().join(" ")
 }

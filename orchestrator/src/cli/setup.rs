@@ -14,9 +14,12 @@ use crate::yaml::Style;
 
 /// Loads a plan; its errors are printed in full, all of them, before this returns.
 pub fn load_plan(places: &Places, path: &Path) -> Result<Plan, Failure> {
-    plan::load(path, places.data_dir.as_deref()).map_err(|problems| {
-        let _ = std::io::stderr().write_all(problems.render(Style::for_stderr()).as_bytes());
-        Failure::say(USAGE, format!("`{}` is not a plan that can run", path.display()))
+    plan::load(path, places.data_dir.as_deref()).map_err(|error| match error {
+        plan::Error::Plan(problems) => {
+            let _ = std::io::stderr().write_all(problems.render(Style::for_stderr()).as_bytes());
+            Failure::say(USAGE, format!("`{}` is not a plan that can run", path.display()))
+        }
+        error => Failure::new(USAGE, &error),
     })
 }
 

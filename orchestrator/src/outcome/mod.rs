@@ -3,7 +3,7 @@
 mod cell;
 mod compare;
 pub mod entry;
-mod exit;
+pub mod exit;
 mod journal;
 mod numbers;
 mod results;

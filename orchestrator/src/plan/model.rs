@@ -27,6 +27,24 @@ pub struct Plan {
     pub comparisons: Vec<Comparison>,
 }
 
+impl Plan {
+    /// Keeps only the cells whose id `wanted` takes, the comparisons between them, and the variants they are made from.
+    pub fn keep_cells(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.cells.retain(|cell| wanted(&cell.id));
+        let has = |id: &String| self.cells.iter().any(|cell| cell.id == *id);
+        self.comparisons.retain(|pair| has(&pair.base) && has(&pair.patched));
+        for kernel in &mut self.kernels {
+            let used = |variant: &Variant| {
+                self.cells.iter().any(|cell| cell.kernel == kernel.name && cell.variant == variant.name)
+            };
+            kernel.variants.retain(used);
+        }
+        self.kernels.retain(|kernel| !kernel.variants.is_empty());
+        self.guests.retain(|guest| self.cells.iter().any(|cell| cell.guest == guest.name));
+        self.tests.retain(|test| self.cells.iter().any(|cell| cell.test == test.name));
+    }
+}
+
 /// A source tree at a version, and the variants to build of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Kernel {

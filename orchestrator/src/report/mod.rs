@@ -1,6 +1,7 @@
 //! Results told to people and to machines: one format a file, all from [`Results`] alone, the same bytes every time.
 
 mod markdown;
+pub mod progress;
 mod story;
 mod summary;
 mod table;

@@ -162,8 +162,8 @@ impl Round<'_> {
         self.leave(Stage::Boot, started);
         if let Err(error) = ready {
             return match error {
-                vm::Error::Deadline { .. } => timed_out(Stage::Boot, deadlines.boot),
-                vm::Error::Died { .. } => RoundOutcome::GuestDied { reason: chain(&error) },
+                vm::Error::BootDeadline { .. } => timed_out(Stage::Boot, deadlines.boot),
+                vm::Error::BootDied { .. } | vm::Error::InitFatal { .. } => RoundOutcome::GuestDied { reason: chain(&error) },
                 other => infrastructure(Stage::Boot, &other),
             };
         }
@@ -213,21 +213,25 @@ impl Round<'_> {
                 () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
             };
             match event {
-                ssh::Event::Out(line) => match self.records.take(&line) {
+                Some(ssh::Event::Out(line)) => match self.records.take(&line) {
                     Ok(None) => {}
                     Ok(Some(progress)) => {
                         (self.observer)(Event::Progress { id: self.task.id.clone(), progress });
                     }
                     Err(error) => return infrastructure(Stage::Test, &error),
                 },
-                ssh::Event::Err(line) => {
+                Some(ssh::Event::Err(line)) => {
                     if stderr.len() < 4096 {
                         stderr.push_str(&String::from_utf8_lossy(&line));
                         stderr.push('\n');
                     }
                 }
-                ssh::Event::Exit(exit) => return self.test_ended(exit, stderr.trim_end()),
-                ssh::Event::Lost(reason) => {
+                Some(ssh::Event::Exit(exit)) => return self.test_ended(&exit, stderr.trim_end()),
+                lost @ (None | Some(ssh::Event::Lost(_))) => {
+                    let reason = match lost {
+                        Some(ssh::Event::Lost(reason)) => reason,
+                        _ => "the session ended without saying why".to_owned(),
+                    };
                     return match tokio::time::timeout(LAST_WORDS, vm.died()).await {
                         Ok(death) => RoundOutcome::GuestDied { reason: death.to_string() },
                         Err(_) => RoundOutcome::Infrastructure { stage: Stage::Test, reason },
@@ -237,10 +241,10 @@ impl Round<'_> {
         }
     }
 
-    fn test_ended(&self, exit: ssh::Exit, stderr: &str) -> RoundOutcome {
+    fn test_ended(&self, exit: &ssh::Exit, stderr: &str) -> RoundOutcome {
         let reason = match (&self.records.failure, &self.records.summary) {
             (Some(failure), _) => failure.clone(),
-            (None, Some(_)) if exit == ssh::Exit::Code(0) => return RoundOutcome::Finished,
+            (None, Some(_)) if *exit == ssh::Exit::Code(0) => return RoundOutcome::Finished,
             (None, _) if stderr.is_empty() => format!("`{}` ended with {exit} and no summary", self.task.test.run),
             (None, _) => format!("`{}` ended with {exit}: {stderr}", self.task.test.run),
         };

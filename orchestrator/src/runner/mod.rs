@@ -12,7 +12,7 @@ pub mod messages;
 mod prepare;
 mod records;
 mod schedule;
-mod shell;
+pub mod shell;
 mod signals;
 mod stamp;
 

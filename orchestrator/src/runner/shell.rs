@@ -30,7 +30,7 @@ fn milliseconds(time: Duration) -> String {
 }
 
 /// One shell word: as it stands when it is plain, in single quotes otherwise.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=+,@%".contains(&byte);
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();

@@ -8,6 +8,7 @@ mod lines;
 mod relay;
 mod wake;
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -121,6 +122,15 @@ pub enum Exit {
     Code(i32),
     /// Signal name without `SIG`.
     Signal(String),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(name) => write!(f, "signal SIG{name}"),
+        }
+    }
 }
 
 /// A logged-in session. Dropping it closes the connection and ends its thread.
