@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use yaml_rust2::parser::{Event, Parser};
-use yaml_rust2::scanner::Marker;
+use yaml_rust2::scanner::{Marker, TScalarStyle};
 
 use super::path::{KeyPath, Step};
 
@@ -239,7 +239,10 @@ struct Open {
 impl Builder<'_> {
     fn event(&mut self, event: Event, mark: Mark) {
         match event {
-            Event::Scalar(text, _, anchor, _) => {
+            Event::Scalar(text, style, anchor, _) => {
+                // The place of a value that is not there is its key's.
+                let key = self.open.last().and_then(|open| open.key.as_ref()).map(|(_, at)| *at);
+                let mark = key.filter(|_| text.is_empty() && style == TScalarStyle::Plain).unwrap_or(mark);
                 let len = text.len().max(1);
                 let node = Node { mark: mark.long(self.text, len), kind: Kind::Scalar(text) };
                 self.complete(Arc::new(node), anchor);
@@ -248,6 +251,12 @@ impl Builder<'_> {
             Event::MappingStart(anchor, _) => self.begin(mark, anchor, Kind::Map(Vec::new())),
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(Open { mark, anchor, kind, .. }) = self.open.pop() {
+                    let braced = self.text[mark.offset..].starts_with('{');
+                    let mark = match &kind {
+                        // The parser gives a map without braces the place of its first colon.
+                        Kind::Map(entries) if !braced => entries.first().map_or(mark, |entry| entry.at),
+                        _ => mark,
+                    };
                     self.complete(Arc::new(Node { mark, kind }), anchor);
                 }
             }

@@ -92,8 +92,7 @@ fn source(context: Context, path: &KeyPath, raw: &schema::Source) -> Option<Sour
         let message = format!("found {}, expected exactly one source", names.join(" and "));
         context.document.error(path, message, Some("keep the one to build from".to_owned()));
     }
-    let keys = ["debian", "git", "dir", "tarball", "image"];
-    if given.is_empty() && !keys.iter().any(|key| context.document.has(&path.key(key))) {
+    if given.is_empty() && !context.document.damaged(path) {
         let hint = "give it one of debian, git, dir, tarball or image";
         context.document.error(path, "found no source, expected exactly one", Some(hint.to_owned()));
     }
@@ -179,7 +178,7 @@ fn location(
             Some(Location::Url(url.clone()))
         }
         (None, None) => {
-            if !context.document.has(&path.key("path")) && !context.document.has(&path.key("url")) {
+            if !context.document.damaged(path) {
                 context.document.error(path, "found neither path nor url, expected one of them", None);
             }
             None

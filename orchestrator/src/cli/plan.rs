@@ -1,0 +1,229 @@
+//! `twinboot plan check|show|schema`: looks at plans without running anything.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::plan::model::{BaseConfig, ConfigLayer, Expectation, Kernel, Location, Plan, Source, Swap, Variant};
+use crate::plan::schema::{Interval, Size};
+use crate::plan::{self, schema};
+use crate::yaml::Style;
+
+/// Exit code when all is well.
+const OK: u8 = 0;
+/// Exit code for a plan with errors.
+const PLAN_ERROR: u8 = 2;
+
+/// How `plan show` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// The resolved plan, for programs.
+    Json,
+}
+
+/// Where results and errors go.
+pub struct Output<'a> {
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+    /// Standard error.
+    pub err: &'a mut dyn Write,
+    /// How errors are shown.
+    pub style: Style,
+}
+
+/// Loads a plan and prints what is wrong with it; none when something is.
+///
+/// # Errors
+///
+/// When the output cannot be written.
+pub fn load(path: &Path, data: Option<&Path>, output: &mut Output) -> io::Result<Option<Plan>> {
+    match plan::load(path, data) {
+        Ok(plan) => return Ok(Some(plan)),
+        Err(plan::Error::Plan(diagnostics)) => write!(output.err, "{}", diagnostics.render(output.style))?,
+        Err(plan::Error::Read { path, source }) => {
+            writeln!(output.err, "cannot read the plan {}: {source}", path.display())?;
+        }
+        Err(error @ plan::Error::Roots(_)) => writeln!(output.err, "{error}")?,
+    }
+    Ok(None)
+}
+
+/// `plan check`: a line for each good plan, the errors of the others; gives the exit code.
+///
+/// # Errors
+///
+/// When the output cannot be written.
+pub fn check(plans: &[PathBuf], data: Option<&Path>, output: &mut Output) -> io::Result<u8> {
+    let mut code = OK;
+    for path in plans {
+        let Some(plan) = load(path, data, output)? else {
+            code = PLAN_ERROR;
+            continue;
+        };
+        let variants: usize = plan.kernels.iter().map(|kernel| kernel.variants.len()).sum();
+        writeln!(
+            output.out,
+            "ok: {}: {}, {}, {}",
+            plan.name,
+            count(plan.kernels.len(), "kernel"),
+            count(variants, "variant"),
+            count(plan.cells.len(), "cell"),
+        )?;
+    }
+    Ok(code)
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// `plan show`: the plan as it would be run; gives the exit code.
+///
+/// # Errors
+///
+/// When the output cannot be written.
+pub fn show(path: &Path, data: Option<&Path>, format: Format, output: &mut Output) -> io::Result<u8> {
+    let Some(plan) = load(path, data, output)? else { return Ok(PLAN_ERROR) };
+    match format {
+        Format::Human => human(&plan, output.out)?,
+        Format::Json => json(&plan, output.out)?,
+    }
+    Ok(OK)
+}
+
+/// `plan schema`: the JSON schema of plans; gives the exit code.
+///
+/// # Errors
+///
+/// When the output cannot be written.
+pub fn print_schema(output: &mut Output) -> io::Result<u8> {
+    json(&schema::json_schema(), output.out)?;
+    Ok(OK)
+}
+
+fn json(value: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "plan {} ({})", plan.name, plan.path.display())?;
+    for kernel in &plan.kernels {
+        writeln!(out, "\nkernel {}", kernel.name)?;
+        writeln!(out, "  source  {}", source(&kernel.source))?;
+        if !matches!(kernel.source, Source::Image { .. }) {
+            writeln!(out, "  config  {}", config(kernel))?;
+        }
+        for variant in &kernel.variants {
+            show_variant(variant, out)?;
+        }
+    }
+    for guest in &plan.guests {
+        let swap = match &guest.swap {
+            None => "no swap".to_owned(),
+            Some(Swap::Zram { size, algorithm }) => format!("zram {} {algorithm}", Size(*size)),
+            Some(Swap::Brd { size }) => format!("brd {}", Size(*size)),
+        };
+        writeln!(out, "\nguest {}", guest.name)?;
+        writeln!(out, "  {}, {} memory, {swap}", count(guest.cpus as usize, "CPU"), Size(guest.memory))?;
+        for (key, value) in &guest.sysctl {
+            writeln!(out, "  sysctl  {key} = {value}")?;
+        }
+        if !guest.cmdline.is_empty() {
+            writeln!(out, "  cmdline {}", guest.cmdline)?;
+        }
+        writeln!(out, "  image   {}", guest.image.display())?;
+    }
+    for test in &plan.tests {
+        let args: Vec<String> = test.args.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        writeln!(out, "\ntest {}", test.name)?;
+        writeln!(out, "  run     {} {}", test.run, args.join(" "))?;
+        let stop = &test.stop;
+        let limit = |count: Option<u64>, what| count.map_or_else(String::new, |count| format!(", {count} {what}"));
+        writeln!(
+            out,
+            "  rounds  {}, each at most {}{}{}; alpha {}",
+            test.rounds,
+            Interval(stop.at_most),
+            limit(stop.corruptions, "corruptions"),
+            limit(stop.exposures, "exposures"),
+            stop.alpha
+        )?;
+    }
+    let header = ["cell", "kernel", "variant", "guest", "test"].map(str::to_owned);
+    let rows = plan
+        .cells
+        .iter()
+        .map(|cell| [&cell.id, &cell.kernel, &cell.variant, &cell.guest, &cell.test].map(String::clone));
+    writeln!(out)?;
+    table(std::iter::once(header).chain(rows).collect(), out)?;
+    if !plan.comparisons.is_empty() {
+        writeln!(out)?;
+        let header = ["base", "compared with it"].map(str::to_owned);
+        let rows = plan.comparisons.iter().map(|pair| [pair.base.clone(), pair.patched.clone()]);
+        table(std::iter::once(header).chain(rows).collect(), out)?;
+    }
+    Ok(())
+}
+
+fn show_variant(variant: &Variant, out: &mut dyn Write) -> io::Result<()> {
+    let expect = match variant.expect {
+        Expectation::Corrupt => "expect corrupt",
+        Expectation::Clean => "expect clean",
+        Expectation::Any => "expect any",
+    };
+    let base = variant.base.as_ref().map_or_else(String::new, |base| format!(", compared with {base}"));
+    writeln!(out, "  variant {}: {expect}{base}", variant.name)?;
+    if let Some(image) = &variant.image {
+        writeln!(out, "    {}", source(image))?;
+    }
+    for patch in &variant.patches {
+        let reverse = if patch.reverse { " (reversed)" } else { "" };
+        writeln!(out, "    patch {}{reverse}", patch.path.display())?;
+    }
+    Ok(())
+}
+
+fn source(source: &Source) -> String {
+    let place = |location: &Location| match location {
+        Location::Path(path) => path.display().to_string(),
+        Location::Url(url) => url.clone(),
+    };
+    match source {
+        Source::Debian { package, suite, version } => {
+            let suite = suite.as_ref().map_or_else(String::new, |suite| format!(" from {suite}"));
+            let version = version.as_ref().map_or_else(String::new, |version| format!(" version {version}"));
+            format!("debian package {package}{suite}{version}")
+        }
+        Source::Git { location, rev } => format!("git {} at {rev}", place(location)),
+        Source::Dir(path) => format!("tree {}", path.display()),
+        Source::Tarball { location, sha256 } => format!("tarball {} (sha256 {sha256})", place(location)),
+        Source::Image { kernel, .. } => format!("ready kernel {}", kernel.display()),
+    }
+}
+
+fn config(kernel: &Kernel) -> String {
+    let base = match &kernel.base_config {
+        BaseConfig::Allnoconfig => "allnoconfig".to_owned(),
+        BaseConfig::Defconfig => "defconfig".to_owned(),
+        BaseConfig::File(path) => path.display().to_string(),
+    };
+    kernel.config.iter().fold(base, |text, layer| match layer {
+        ConfigLayer::Fragment(path) => format!("{text} + {}", path.display()),
+        ConfigLayer::Inline(options) => {
+            options.iter().fold(text, |text, (name, value)| format!("{text} + CONFIG_{name}={value}"))
+        }
+    })
+}
+
+/// Columns as wide as their widest cell.
+fn table<const N: usize>(rows: Vec<[String; N]>, out: &mut dyn Write) -> io::Result<()> {
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default());
+    for row in rows {
+        let line: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
