@@ -10,7 +10,7 @@ fn after(cases: &[(&str, &str)]) -> String {
     let mut told = String::new();
     for (what, by) in cases {
         assert!(GOOD.contains(what), "the good plan has no {what:?}");
-        told += &format!("--- {by}\n{}\n\n", data.errors(&GOOD.replacen(what, by, 1)));
+        told.push_str(&["--- ", by, "\n", &data.errors(&GOOD.replacen(what, by, 1)), "\n\n"].concat());
     }
     told
 }
@@ -229,7 +229,7 @@ fn what_is_not_a_map_or_not_text() {
     let data = Data::new();
     let mut told = String::new();
     for text in ["", "42", "- a\n- b\n", "name: [", "a: b: c", "\u{0}", "name: \"\\x\"", "%YAML 9.9\n---\nname: a\n"] {
-        told += &format!("--- {text:?}\n{}\n\n", data.errors(text));
+        told.push_str(&["--- ", &format!("{text:?}"), "\n", &data.errors(text), "\n\n"].concat());
     }
     insta::assert_snapshot!(told);
     let path = data.root().join("plans/latin1.yaml");

@@ -352,6 +352,11 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn cell_ids_are_unique_and_fit_for_file_names(
         cpus in prop::collection::btree_set(1..5_u32, 1..3),

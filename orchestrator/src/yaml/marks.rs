@@ -149,7 +149,7 @@ pub(super) struct Duplicate {
 #[derive(Debug)]
 pub(super) struct Marks {
     /// None for an empty text.
-    pub root: Option<Node>,
+    pub root: Option<Arc<Node>>,
     /// By order in the text.
     pub duplicates: Vec<Duplicate>,
 }
@@ -167,29 +167,12 @@ impl Marks {
             }
             builder.event(event, place(text, marker));
         }
-        let root = builder.root.and_then(|root| Arc::try_unwrap(root).or_else(|shared| shared.copied()).ok());
+        let root = builder.root;
         let mut duplicates = Vec::new();
         if let Some(root) = &root {
             find_duplicates(root, &KeyPath::root(), &mut duplicates);
         }
         Ok(Self { root, duplicates })
-    }
-}
-
-impl Node {
-    /// A shallow copy, for a root that an anchor shares.
-    fn copied(&self) -> Result<Node, ()> {
-        let kind = match &self.kind {
-            Kind::Scalar(text) => Kind::Scalar(text.clone()),
-            Kind::List(items) => Kind::List(items.clone()),
-            Kind::Map(entries) => Kind::Map(
-                entries
-                    .iter()
-                    .map(|entry| Entry { key: entry.key.clone(), at: entry.at, value: Arc::clone(&entry.value) })
-                    .collect(),
-            ),
-        };
-        Ok(Node { mark: self.mark, kind })
     }
 }
 

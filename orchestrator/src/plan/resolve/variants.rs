@@ -103,7 +103,7 @@ fn of_kernel(context: Context, path: &KeyPath, variants: &[schema::Variant], ker
 fn patch(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Patch {
     let (at, file, reverse) = match raw {
         OrText::Text(file) => (path.clone(), file, false),
-        OrText::Full(patch) => (path.key("file"), &patch.file, patch.reverse),
+        OrText::Full(raw) => (path.key("file"), &raw.file, raw.reverse),
     };
     if file.is_empty() && (context.document.damaged(&at) || !context.document.has(&at)) {
         context.document.missing(path, "file", Some("the name of a patch".to_owned()));

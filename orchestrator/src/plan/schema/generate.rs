@@ -61,11 +61,10 @@ fn tidy(schema: &mut Value) {
 /// Nothing, or a map or list of nothing.
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         // Whole structs as defaults repeat what their own keys say.
-        Value::Object(_) => true,
+        Value::Null | Value::Object(_) => true,
         Value::Bool(_) | Value::Number(_) => false,
     }
 }
