@@ -128,7 +128,8 @@ fn variants_belong_to_kernels() {
         "name: a\nkernels:\n- {name: linux-6.1, source: {dir: tree}}\n- {name: linux-6.12, source: {dir: tree}}\n\
          - {name: own, source: {dir: tree}, variants: [{name: x, expect: corrupt}]}\n\
          variants:\n- {name: bad, expect: corrupt, patches: [unpin.patch]}\n- {name: worse, expect: corrupt, kernels: ['*.1']}\n\
-         - {name: good, expect: clean, patches: [other.patch], base: bad}\n\
+         - {name: good, expect: clean, patches: [other.patch]}\n\
+         - {name: also, expect: any, patches: [unpin.patch, other.patch], base: worse, kernels: ['linux-6.?']}\n\
          tests: [{name: t, run: r}]\n",
     );
     let names: Vec<Vec<&str>> = plan
@@ -136,9 +137,9 @@ fn variants_belong_to_kernels() {
         .iter()
         .map(|kernel| kernel.variants.iter().map(|variant| variant.name.as_str()).collect())
         .collect();
-    assert_eq!(names, [vec!["bad", "worse", "good"], vec!["bad", "good"], vec!["x"]]);
+    assert_eq!(names, [vec!["bad", "worse", "good", "also"], vec!["bad", "good"], vec!["x"]]);
     let bases: Vec<&str> = plan.comparisons.iter().map(|pair| pair.base.as_str()).collect();
-    assert_eq!(bases, ["linux-6.1.bad.t", "linux-6.12.bad.t"]);
+    assert_eq!(bases, ["linux-6.1.bad.t", "linux-6.1.worse.t", "linux-6.12.bad.t"]);
 }
 
 fn with_matrix(matrix: &str) -> Plan {
