@@ -45,7 +45,7 @@ pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Diagnost
 pub struct Document {
     file: PathBuf,
     text: Arc<str>,
-    root: Option<Node>,
+    root: Option<Arc<Node>>,
     /// Items taken out of lists because they could not be read, by the list's path: what was read has other indices.
     removed_items: BTreeMap<KeyPath, BTreeSet<usize>>,
     removed: BTreeSet<KeyPath>,

@@ -143,7 +143,7 @@ fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         let limit = |count: Option<u64>, what| count.map_or_else(String::new, |count| format!(", {count} {what}"));
         writeln!(
             out,
-            "  rounds  {}, each at most {}{}{}; alpha {}",
+            "  rounds  {}, each at most {}{}{}; alpha {:e}",
             test.rounds,
             Interval(stop.at_most),
             limit(stop.corruptions, "corruptions"),
@@ -152,9 +152,10 @@ fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     let header = ["cell", "kernel", "variant", "guest", "test"].map(str::to_owned);
-    let rows = plan.cells.iter().map(|cell| {
-        [&cell.id, &cell.kernel, &cell.variant, &cell.guest, &cell.test].map(String::clone)
-    });
+    let rows = plan
+        .cells
+        .iter()
+        .map(|cell| [&cell.id, &cell.kernel, &cell.variant, &cell.guest, &cell.test].map(String::clone));
     writeln!(out)?;
     table(std::iter::once(header).chain(rows).collect(), out)?;
     if !plan.comparisons.is_empty() {
@@ -221,7 +222,8 @@ fn table<const N: usize>(rows: Vec<[String; N]>, out: &mut dyn Write) -> io::Res
     let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default());
     for row in rows {
-        let line: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line = cells.join("  ");
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())

@@ -42,9 +42,8 @@ pub enum Error {
 ///
 /// When the file or the data folder cannot be read, and all errors in the plan at once.
 pub fn load(path: &Path, data: Option<&Path>) -> Result<model::Plan, Error> {
-    let text = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
-    // The YAML reader refuses what is no longer text, at its place.
-    let text = String::from_utf8_lossy(&text);
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let text = String::from_utf8(bytes).map_err(|error| Error::Plan(Diagnostics::not_utf8(path, &error)))?;
     let roots = Roots::find(path, data)?;
     parse(&text, path, &roots).map_err(Error::Plan)
 }

@@ -28,10 +28,8 @@ pub fn guests(guests: &mut [Guest]) {
         },
         |guest| slug(&guest.cmdline),
     ];
-    let varying: Vec<_> = labels
-        .iter()
-        .filter(|label| guests.iter().map(|guest| label(guest)).collect::<BTreeSet<_>>().len() > 1)
-        .collect();
+    let varying: Vec<_> =
+        labels.iter().filter(|label| guests.iter().map(*label).collect::<BTreeSet<_>>().len() > 1).collect();
     for guest in guests.iter_mut() {
         guest.name = varying.iter().map(|label| label(guest)).collect::<Vec<_>>().join("-");
     }
@@ -57,11 +55,11 @@ pub fn tests(tests: &[Test], points: &mut [(usize, Test)]) {
             };
             ours.iter().map(name).collect()
         };
-        let mut names = named(false);
-        if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
-            names = named(true);
+        let mut chosen = named(false);
+        if chosen.iter().collect::<BTreeSet<_>>().len() < chosen.len() {
+            chosen = named(true);
         }
-        for (point, name) in points.iter_mut().filter(|point| point.0 == origin).zip(names) {
+        for (point, name) in points.iter_mut().filter(|point| point.0 == origin).zip(chosen) {
             point.1.name = name;
         }
     }

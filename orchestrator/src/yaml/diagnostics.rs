@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 
 use miette::{GraphicalReportHandler, LabeledSpan, NamedSource, SourceCode};
@@ -52,8 +53,24 @@ impl Style {
 impl Diagnostics {
     /// Errors in `file`, whose contents are `text`.
     pub fn new(file: &Path, text: &str, mut list: Vec<Diagnostic>) -> Self {
-        list.sort_by(|a, b| (a.at.line, a.at.column).cmp(&(b.at.line, b.at.column)));
+        list.sort_by_key(|diagnostic| (diagnostic.at.line, diagnostic.at.column));
         Self { file: file.to_path_buf(), text: text.into(), list }
+    }
+
+    /// The error of a file that is not text.
+    pub fn not_utf8(file: &Path, error: &FromUtf8Error) -> Self {
+        let text = String::from_utf8_lossy(error.as_bytes());
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.split(|byte| *byte == b'\n').count();
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        let diagnostic = Diagnostic {
+            at: Mark::at(&text, line, column),
+            path: KeyPath::root(),
+            message: "found a byte that is not UTF-8 text".to_owned(),
+            hint: Some("save the file as UTF-8".to_owned()),
+        };
+        Self::new(file, &text, vec![diagnostic])
     }
 
     /// The errors, by line and column; at least one.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use yaml_rust2::parser::{Event, Parser};
-use yaml_rust2::scanner::Marker;
+use yaml_rust2::scanner::{Marker, TScalarStyle};
 
 use super::path::{KeyPath, Step};
 
@@ -149,7 +149,7 @@ pub(super) struct Duplicate {
 #[derive(Debug)]
 pub(super) struct Marks {
     /// None for an empty text.
-    pub root: Option<Node>,
+    pub root: Option<Arc<Node>>,
     /// By order in the text.
     pub duplicates: Vec<Duplicate>,
 }
@@ -167,29 +167,12 @@ impl Marks {
             }
             builder.event(event, place(text, marker));
         }
-        let root = builder.root.and_then(|root| Arc::try_unwrap(root).or_else(|shared| shared.copied()).ok());
+        let root = builder.root;
         let mut duplicates = Vec::new();
         if let Some(root) = &root {
             find_duplicates(root, &KeyPath::root(), &mut duplicates);
         }
         Ok(Self { root, duplicates })
-    }
-}
-
-impl Node {
-    /// A shallow copy, for a root that an anchor shares.
-    fn copied(&self) -> Result<Node, ()> {
-        let kind = match &self.kind {
-            Kind::Scalar(text) => Kind::Scalar(text.clone()),
-            Kind::List(items) => Kind::List(items.clone()),
-            Kind::Map(entries) => Kind::Map(
-                entries
-                    .iter()
-                    .map(|entry| Entry { key: entry.key.clone(), at: entry.at, value: Arc::clone(&entry.value) })
-                    .collect(),
-            ),
-        };
-        Ok(Node { mark: self.mark, kind })
     }
 }
 
@@ -239,7 +222,10 @@ struct Open {
 impl Builder<'_> {
     fn event(&mut self, event: Event, mark: Mark) {
         match event {
-            Event::Scalar(text, _, anchor, _) => {
+            Event::Scalar(text, style, anchor, _) => {
+                // The place of a value that is not there is its key's.
+                let key = self.open.last().and_then(|open| open.key.as_ref()).map(|(_, at)| *at);
+                let mark = key.filter(|_| text.is_empty() && style == TScalarStyle::Plain).unwrap_or(mark);
                 let len = text.len().max(1);
                 let node = Node { mark: mark.long(self.text, len), kind: Kind::Scalar(text) };
                 self.complete(Arc::new(node), anchor);
@@ -248,6 +234,12 @@ impl Builder<'_> {
             Event::MappingStart(anchor, _) => self.begin(mark, anchor, Kind::Map(Vec::new())),
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(Open { mark, anchor, kind, .. }) = self.open.pop() {
+                    let braced = self.text[mark.offset..].starts_with('{');
+                    let mark = match &kind {
+                        // The parser gives a map without braces the place of its first colon.
+                        Kind::Map(entries) if !braced => entries.first().map_or(mark, |entry| entry.at),
+                        _ => mark,
+                    };
                     self.complete(Arc::new(Node { mark, kind }), anchor);
                 }
             }

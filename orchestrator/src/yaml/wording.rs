@@ -119,6 +119,7 @@ fn wanted(expected: &str) -> String {
         "f32" | "f64" => "a number".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a string" | "path string" => "text".to_owned(),
+        "a sequence" => "a list".to_owned(),
         _ if expected.starts_with("struct ") || expected == "a map" => "a map".to_owned(),
         _ if expected.starts_with("enum ") => "a word".to_owned(),
         _ => expected.to_owned(),

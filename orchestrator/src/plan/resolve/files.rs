@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, guess};
 use crate::plan::roots;
-use crate::yaml::KeyPath;
+use crate::yaml::{KeyPath, nearest};
 
 impl Context<'_> {
     /// A path as the plan means it: relative to the plan's folder.
@@ -90,7 +90,12 @@ impl Context<'_> {
         }
         let mut known = roots::names(&self.roots.patches(series), "");
         known.extend(roots::names(self.folder, ".patch").into_iter().map(|stem| format!("{stem}.patch")));
-        let hint = guess(name, known.iter().map(String::as_str), "there are");
+        // Compared without the ending that makes all patches alike.
+        let stem = |name: &str| name.trim_end_matches(".patch").to_owned();
+        let stems: Vec<String> = known.iter().map(|name| stem(name)).collect();
+        let hint = nearest(&stem(name), stems.iter().map(String::as_str))
+            .and_then(|near| known.iter().find(|name| stem(name) == near))
+            .map(|near| format!("did you mean `{near}`?"));
         let message = format!("there is no patch {name}, neither next to the plan nor in kernels/patches/{series}");
         self.document.error(at, message, hint);
         shipped

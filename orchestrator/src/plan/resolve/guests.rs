@@ -46,8 +46,7 @@ fn swap(context: Context, path: &KeyPath, raw: &SwapDevice) -> Option<Swap> {
     if zram.is_some() && brd.is_some() {
         context.document.error(path, "found zram and brd, expected one swap device", None);
     }
-    let given = |key: &str| context.document.has(&path.key(key));
-    if zram.is_none() && brd.is_none() && !given("zram") && !given("brd") {
+    if zram.is_none() && brd.is_none() && !context.document.damaged(path) {
         let hint = "give it `zram: {size: 64K}` or `brd: {size: 64K}`, or write `swap: none`";
         context.document.error(path, "found no swap device, expected one", Some(hint.to_owned()));
     }

@@ -25,14 +25,11 @@ pub(super) fn resolve(context: Context, raw: &schema::Plan) -> Vec<Kernel> {
 }
 
 fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel) -> Kernel {
-    let source = match &raw.source {
-        Some(source) => self::source(context, &path.key("source"), source),
-        None => {
-            let hint = "where its tree comes from: `source: {debian: linux-source-6.1}`, or git, dir, tarball or image";
-            context.document.missing(path, "source", Some(hint.to_owned()));
-            None
-        }
-    };
+    let source = raw.source.as_ref().and_then(|source| self::source(context, &path.key("source"), source));
+    if raw.source.is_none() {
+        let hint = "where its tree comes from: `source: {debian: linux-source-6.1}`, or git, dir, tarball or image";
+        context.document.missing(path, "source", Some(hint.to_owned()));
+    }
     if matches!(source, Some(Source::Image { .. })) {
         for key in ["config", "base_config"].into_iter().filter(|key| context.document.has(&path.key(key))) {
             let hint = "a kernel with an `image` source is built already; take this out, or give it another source";
@@ -61,13 +58,12 @@ fn series(name: &str, source: &Source) -> Option<String> {
 
 /// The first `6.1`-like part of a name.
 fn version_in(name: &str) -> Option<String> {
-    let runs = name.split(|c: char| !c.is_ascii_digit() && c != '.');
-    runs.filter_map(|run| {
+    let mut runs = name.split(|c: char| !c.is_ascii_digit() && c != '.');
+    runs.find_map(|run| {
         let mut numbers = run.split('.');
         let (major, minor) = (numbers.next()?, numbers.next()?);
         (!major.is_empty() && !minor.is_empty()).then(|| format!("{major}.{minor}"))
     })
-    .next()
 }
 
 fn source(context: Context, path: &KeyPath, raw: &schema::Source) -> Option<Source> {
@@ -92,8 +88,7 @@ fn source(context: Context, path: &KeyPath, raw: &schema::Source) -> Option<Sour
         let message = format!("found {}, expected exactly one source", names.join(" and "));
         context.document.error(path, message, Some("keep the one to build from".to_owned()));
     }
-    let keys = ["debian", "git", "dir", "tarball", "image"];
-    if given.is_empty() && !keys.iter().any(|key| context.document.has(&path.key(key))) {
+    if given.is_empty() && !context.document.damaged(path) {
         let hint = "give it one of debian, git, dir, tarball or image";
         context.document.error(path, "found no source, expected exactly one", Some(hint.to_owned()));
     }
@@ -179,7 +174,7 @@ fn location(
             Some(Location::Url(url.clone()))
         }
         (None, None) => {
-            if !context.document.has(&path.key("path")) && !context.document.has(&path.key("url")) {
+            if !context.document.damaged(path) {
                 context.document.error(path, "found neither path nor url, expected one of them", None);
             }
             None

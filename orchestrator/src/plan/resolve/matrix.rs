@@ -65,12 +65,12 @@ pub(super) fn expand(context: Context, raw: &Matrix, kernels: &[Kernel], guest: 
     }
 
     let mut cells = Vec::new();
-    let mut excluded = vec![false; excludes.len()];
+    let mut hits = vec![false; excludes.len()];
     for (kernel, variant) in built_variants(kernels) {
         for (guest_index, shape) in guests.iter().enumerate() {
             for (test_index, (origin, test)) in points.iter().enumerate() {
                 let mut keep = true;
-                for (exclude, hit) in excludes.iter().zip(&mut excluded) {
+                for (exclude, hit) in excludes.iter().zip(&mut hits) {
                     let names =
                         (&*kernels[kernel].name, &*kernels[kernel].variants[variant].name, &*tests[*origin].name);
                     if exclude.matches_names(names) && exclude.matches_settings(shape, &tests[*origin].name, test) {
@@ -83,7 +83,7 @@ pub(super) fn expand(context: Context, raw: &Matrix, kernels: &[Kernel], guest: 
             }
         }
     }
-    for (index, hit) in excluded.into_iter().enumerate() {
+    for (index, hit) in hits.into_iter().enumerate() {
         if !hit && !cells.is_empty() && !context.document.has_errors() {
             context.document.error(&path.key("exclude").index(index), "this matches no cell", None);
         }
@@ -120,7 +120,9 @@ fn included(
     let mut shape = guest.clone();
     let mut of_guest: Vec<&GuestValue> = include.guest_values().collect();
     of_guest.sort_by_key(|value| value.rank());
-    of_guest.iter().for_each(|value| value.apply(&mut shape));
+    for value in &of_guest {
+        value.apply(&mut shape);
+    }
     let guest_indices: Vec<usize> =
         if of_guest.is_empty() { (0..guests.len()).collect() } else { vec![index_of(guests, shape)] };
     let mut test_indices = Vec::new();
@@ -226,7 +228,9 @@ fn shapes(guest: &Guest, axes: &[Vec<Setting>]) -> Vec<Guest> {
         // A size makes the zram device whose compressor another axis sets.
         values.sort_by_key(|value| value.rank());
         let mut shape = guest.clone();
-        values.into_iter().for_each(|value| value.apply(&mut shape));
+        for value in values {
+            value.apply(&mut shape);
+        }
         shape
     };
     combinations.into_iter().map(shape).collect()
@@ -363,14 +367,14 @@ fn entries(
                     (&mut entry.variant, variants.map(|variant| variant.name.as_str()).collect())
                 }
                 "test" => (&mut entry.test, tests.iter().map(|test| test.name.as_str()).collect()),
-                axis if Axis::parse(axis).is_some() => {
+                setting_key if Axis::parse(setting_key).is_some() => {
                     let sized = map.contains_key("guest.swap.zram.size")
                         || axes
                             .iter()
                             .flatten()
                             .any(|setting| matches!(setting, Setting::Guest(value) if value.makes_zram()));
-                    check_zram(context, &at, axis, guest, sized);
-                    entry.settings.extend(setting(context, &at, axis, text, tests));
+                    check_zram(context, &at, key, guest, sized);
+                    entry.settings.extend(setting(context, &at, key, text, tests));
                     continue;
                 }
                 unknown => {

@@ -76,6 +76,7 @@ fn of_kernel(context: Context, path: &KeyPath, variants: &[schema::Variant], ker
         variants.iter().enumerate().filter(|(_, variant)| built_for(variant)).collect();
     let bases: Vec<&str> =
         ours.iter().filter(|(_, variant)| is_base(variant)).map(|(_, variant)| variant.name.as_str()).collect();
+    let unsure = ours.iter().any(|(_, variant)| variant.expect.is_none());
     let mut resolved: Vec<Variant> = Vec::new();
     for (index, variant) in ours {
         let path = path.index(index);
@@ -88,7 +89,7 @@ fn of_kernel(context: Context, path: &KeyPath, variants: &[schema::Variant], ker
             image: variant.image.as_ref().map(|image| kernels::image(context, &path.key("image"), image)),
             // An error has been noted where there is none.
             expect: variant.expect.unwrap_or(Expectation::Any),
-            base: base(context, &path, variant, &bases, kernel),
+            base: base(context, &path, variant, (&bases, unsure), kernel),
         };
         check_image(context, &path, variant, kernel);
         if !context.document.damaged(&path) {
@@ -102,9 +103,9 @@ fn of_kernel(context: Context, path: &KeyPath, variants: &[schema::Variant], ker
 fn patch(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Patch {
     let (at, file, reverse) = match raw {
         OrText::Text(file) => (path.clone(), file, false),
-        OrText::Full(patch) => (path.key("file"), &patch.file, patch.reverse),
+        OrText::Full(raw) => (path.key("file"), &raw.file, raw.reverse),
     };
-    if file.is_empty() && !context.document.has(&at) {
+    if file.is_empty() && (context.document.damaged(&at) || !context.document.has(&at)) {
         context.document.missing(path, "file", Some("the name of a patch".to_owned()));
         return Patch { path: context.path(file), reverse };
     }
@@ -115,12 +116,12 @@ fn patch(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Ker
 fn check_image(context: Context, path: &KeyPath, variant: &schema::Variant, kernel: &Kernel) {
     let ready = matches!(kernel.source, Source::Image { .. });
     if ready && !variant.patches.is_empty() {
-        let message = format!("kernel '{}' is built already and cannot be patched", kernel.name);
+        let message = format!("{} is built already and cannot be patched", called(kernel));
         let hint = "give the variant an `image:` of its own, or the kernel a source that can be built";
         context.document.key_error(&path.key("patches"), message, Some(hint.to_owned()));
     }
     if !ready && variant.image.is_some() {
-        let message = format!("kernel '{}' is built from source and cannot be compared with a ready one", kernel.name);
+        let message = format!("{} is built from source and cannot be compared with a ready one", called(kernel));
         let hint = "they may differ in more than the patch; make the kernel's source an `image` too";
         context.document.key_error(&path.key("image"), message, Some(hint.to_owned()));
     }
@@ -138,17 +139,17 @@ fn check_different(context: Context, path: &KeyPath, variant: &Variant, before: 
     let Some(other) = before.iter().find(same) else { return };
     let what = if ready(variant, kernel).is_some() { "image" } else { "patches" };
     let message =
-        format!("variants '{}' and '{}' of kernel '{}' have the same {what}", other.name, variant.name, kernel.name);
+        format!("variants '{}' and '{}' of {} have the same {what}", other.name, variant.name, called(kernel));
     let hint = "they would be one kernel, with nothing to compare; change one of them or take it out";
     context.document.error(path, message, Some(hint.to_owned()));
 }
 
-/// The base that a variant is compared with; none for a base.
+/// The base that a variant is compared with; none for a base. `unsure` when an unreadable variant may be a base too.
 fn base(
     context: Context,
     path: &KeyPath,
     variant: &schema::Variant,
-    bases: &[&str],
+    (bases, unsure): (&[&str], bool),
     kernel: &Kernel,
 ) -> Option<String> {
     let at = path.key("base");
@@ -157,7 +158,7 @@ fn base(
             let message = if *name == variant.name {
                 format!("variant '{name}' names itself as its base")
             } else {
-                format!("kernel '{}' has no base '{name}'", kernel.name)
+                format!("{} has no base '{name}'", called(kernel))
             };
             let hint = "a base is a variant with `expect: corrupt` and no `base`";
             let hint = match bases {
@@ -172,10 +173,14 @@ fn base(
     if variant.expect.is_none() || is_base(variant) || context.document.has(&at) {
         return None;
     }
-    if bases.is_empty() {
-        let message = format!("variant '{}' of kernel '{}' has nothing to be compared with", variant.name, kernel.name);
+    if bases.is_empty() && !unsure {
+        let message = format!("variant '{}' of {} has nothing to be compared with", variant.name, called(kernel));
         let hint = "add a variant that expects `corrupt`, the positive control, or name one with `base:`";
         context.document.error(path, message, Some(hint.to_owned()));
     }
     bases.first().map(|base| (*base).to_owned())
+}
+
+fn called(kernel: &Kernel) -> String {
+    if kernel.name.is_empty() { "the unnamed kernel".to_owned() } else { format!("kernel '{}'", kernel.name) }
 }

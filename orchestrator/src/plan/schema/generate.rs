@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Plan;
 
@@ -11,6 +11,8 @@ pub fn json_schema() -> Value {
     let generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Plan>().to_value();
     tidy(&mut schema);
+    // Whatever features of serde_json the rest of the build turns on.
+    schema.sort_all_objects();
     schema
 }
 
@@ -59,11 +61,10 @@ fn tidy(schema: &mut Value) {
 /// Nothing, or a map or list of nothing.
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         // Whole structs as defaults repeat what their own keys say.
-        Value::Object(_) => true,
+        Value::Null | Value::Object(_) => true,
         Value::Bool(_) | Value::Number(_) => false,
     }
 }
@@ -78,12 +79,34 @@ pub fn reference() -> String {
          cannot.\n",
     );
     section(&mut out, "Plan", &schema);
-    for (name, definition) in schema.get("$defs").and_then(Value::as_object).into_iter().flatten() {
-        if definition.get("properties").is_some() {
-            section(&mut out, name, definition);
-        }
+    let mut names = Vec::new();
+    mentioned(&schema["properties"], &schema["$defs"], &mut names);
+    for name in names {
+        section(&mut out, &name, &schema["$defs"][&name]);
     }
     out
+}
+
+/// Names of the maps that a schema refers to, each before those that it refers to in turn.
+fn mentioned(schema: &Value, definitions: &Value, names: &mut Vec<String>) {
+    match schema {
+        Value::Array(items) => items.iter().for_each(|item| mentioned(item, definitions, names)),
+        Value::Object(map) => {
+            for (key, value) in map {
+                let name = value.as_str().and_then(|path| path.strip_prefix("#/$defs/"));
+                let Some(name) = name.filter(|_| key == "$ref") else {
+                    mentioned(value, definitions, names);
+                    continue;
+                };
+                let is_map = definitions[name].get("properties").is_some();
+                if is_map && !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                    mentioned(&definitions[name], definitions, names);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 fn section(out: &mut String, name: &str, schema: &Value) {
@@ -151,7 +174,7 @@ fn kind(schema: &Value) -> String {
             other => other.to_owned(),
         },
         Some(Value::Array(_)) => "text, number, `true` or `false`".to_owned(),
-        _ => schema.as_object().map_or_else(String::new, |_: &Map<String, Value>| "anything".to_owned()),
+        _ => "anything".to_owned(),
     }
 }
 

@@ -37,15 +37,15 @@ impl Axis {
         if let Some(axis) = GUEST_AXES.iter().find(|axis| **axis == text) {
             return Some(Self::Guest(axis));
         }
-        let (test, key) = match text.strip_prefix(ARGS_OF_ALL) {
+        let (program, key) = match text.strip_prefix(ARGS_OF_ALL) {
             Some(key) => (None, key),
             // The test's name may hold dots and even `.args.`: the last one divides.
             None => {
-                text.strip_prefix("tests.")?.rsplit_once(".args.").map(|(test, key)| (Some(test.to_owned()), key))?
+                text.strip_prefix("tests.")?.rsplit_once(".args.").map(|(name, key)| (Some(name.to_owned()), key))?
             }
         };
-        let named = test.as_ref().is_none_or(|name| !name.is_empty());
-        (named && !key.is_empty()).then(|| Self::Arg { test, key: key.to_owned() })
+        let named = program.as_ref().is_none_or(|name| !name.is_empty());
+        (named && !key.is_empty()).then(|| Self::Arg { test: program, key: key.to_owned() })
     }
 }
 

@@ -118,7 +118,7 @@ impl Interval {
             _ => return None,
         };
         let milliseconds = digits.parse::<u64>().ok()?.checked_mul(unit_ms)?;
-        (milliseconds / 1000 <= u64::from(u32::MAX)).then(|| Self(Duration::from_millis(milliseconds)))
+        u32::try_from(milliseconds / 1000).ok().map(|_| Self(Duration::from_millis(milliseconds)))
     }
 }
 
