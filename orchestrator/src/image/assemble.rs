@@ -14,7 +14,7 @@ use super::tree::{Node, Tree};
 use super::{DROPBEAR_PATH, Error, PROGRAM_DIR, elf, skeleton};
 use crate::process;
 
-/// Where BusyBox is in the guest; its applets are links to it.
+/// Where busybox is in the guest; its applets are links to it.
 const BUSYBOX_PATH: &str = "/bin/busybox";
 
 /// Where programs of the host go: on the path that dropbear gives a command.
@@ -51,7 +51,7 @@ struct Bench<'a> {
 }
 
 impl Assembly {
-    /// Reads the recipe and locates BusyBox and dropbear.
+    /// Reads the recipe and locates busybox and dropbear.
     pub(super) async fn prepare(
         recipe: &Path,
         programs: &[String],

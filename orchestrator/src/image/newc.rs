@@ -49,8 +49,11 @@ mod tests {
         prop::collection::btree_map("[a-c \u{e9}-]{1,3}(/[a-c]{1,3}){0,2}", node, 0..12)
     }
 
+    /// Name, mode with type, device numbers, content.
+    type ReadBack = (String, u32, (u32, u32), Vec<u8>);
+
     /// Reads an archive back with the crate's reader.
-    fn read(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
+    fn read(mut bytes: &[u8]) -> Vec<ReadBack> {
         let mut entries = Vec::new();
         loop {
             let mut reader = cpio::NewcReader::new(bytes).expect("a header");

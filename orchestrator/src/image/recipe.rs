@@ -14,7 +14,7 @@ use crate::yaml;
 pub struct Recipe {
     /// Process 1: a guest program by name, or a path.
     pub init: ProgramRef,
-    /// BusyBox and its applets: `true` for the host's own, or a path.
+    /// Busybox and its applets: `true` for the host's own, or a path.
     #[serde(default, deserialize_with = "busybox")]
     pub busybox: Option<ProgramRef>,
     /// SSH server: `dropbear` for the host's own, or a path to one.
