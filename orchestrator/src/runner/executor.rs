@@ -163,7 +163,10 @@ impl Round<'_> {
         if let Err(error) = ready {
             return match error {
                 vm::Error::BootDeadline { .. } => timed_out(Stage::Boot, deadlines.boot),
-                vm::Error::BootDied { .. } | vm::Error::InitFatal { .. } => RoundOutcome::GuestDied { reason: chain(&error) },
+                vm::Error::BootDied { death, .. } => RoundOutcome::GuestDied { reason: death.to_string() },
+                vm::Error::InitFatal { reason, .. } => {
+                    RoundOutcome::Infrastructure { stage: Stage::Boot, reason: format!("the init gave up: {reason}") }
+                }
                 other => infrastructure(Stage::Boot, &other),
             };
         }
