@@ -1,11 +1,18 @@
 //! What twinboot has built before: a folder of entries named by what they were made from.
 //!
 //! `<root>/<kind>/<key>/` is an entry; it appears whole or not at all (made beside it, then renamed), so several
-//! twinboots can share one cache. `<root>/locks/<kind>-<key>` serialises the making of one entry.
+//! twinboots can share one cache. `<root>/locks/<kind>-<key>` serialises the making of one entry;
+//! `<root>/locks/<kind>-<key>.use` is held, shared, for as long as somebody uses it, so that pruning leaves it alone.
+
+mod prune;
+
+pub use prune::{Freed, Limits, Pruned};
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -13,6 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a lock that somebody else holds is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// Folder of the lock files.
+const LOCKS: &str = "locks";
+
+/// What the name of an entry in the making begins with; the key follows.
+const MAKING: &str = ".making-";
 
 /// Why the cache could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +64,37 @@ pub struct Filled {
     pub dir: PathBuf,
     /// It was there before.
     pub hit: bool,
+    /// Keeps [`Cache::prune`] from taking the entry away; none where the cache cannot be written to.
+    pub in_use: Option<Arc<Lock>>,
 }
 
-/// An exclusive lock, released when dropped.
+/// A lock on a file, released when dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Lock {
+    /// Hands the lock on to the processes that `command` starts: it is free again when the last of them has ended too,
+    /// even if twinboot is killed outright before (flock(2): a lock belongs to the open file description).
+    pub fn inherit(&self, command: &mut tokio::process::Command) {
+        let fd = self.file.as_raw_fd();
+        // SAFETY: fcntl(2) is async-signal-safe. Between fork and exec the child still has every descriptor of its
+        // parent; should the lock have been dropped by then, fcntl fails with EBADF and the command does not start.
+        unsafe {
+            command.pre_exec(move || {
+                let fd = BorrowedFd::borrow_raw(fd);
+                nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+                Ok(())
+            });
+        }
+    }
 }
 
 impl Cache {
@@ -104,44 +142,67 @@ impl Cache {
         cancel: &CancellationToken,
         make: impl AsyncFnOnce(&Path) -> Result<(), E>,
     ) -> Result<Filled, E> {
+        let in_use = self.hold(kind, key, cancel).await?;
         if let Some(dir) = self.get(kind, key) {
-            return Ok(Filled { dir, hit: true });
+            return Ok(Filled { dir, hit: true, in_use });
         }
         let _lock = self.lock(&format!("{kind}-{key}"), cancel).await?;
         if let Some(dir) = self.get(kind, key) {
-            return Ok(Filled { dir, hit: true });
+            return Ok(Filled { dir, hit: true, in_use });
         }
         let parent = self.root.join(kind);
         make_dir(&parent)?;
-        let scratch = tempfile::Builder::new().prefix(".making-").tempdir_in(&parent).map_err(|source| Error::Io {
-            action: "make a folder in",
-            path: parent,
-            source,
-        })?;
+        let scratch = tempfile::Builder::new()
+            .prefix(&format!("{MAKING}{key}-"))
+            .tempdir_in(&parent)
+            .map_err(|source| Error::Io { action: "make a folder in", path: parent, source })?;
         make(scratch.path()).await?;
         let dir = self.path(kind, key);
         let made = scratch.keep();
         std::fs::rename(&made, &dir).map_err(|source| Error::Io { action: "finish", path: dir.clone(), source })?;
-        Ok(Filled { dir, hit: false })
+        Ok(Filled { dir, hit: false, in_use })
     }
 
-    /// Takes the exclusive lock `name`, waiting for as long as another process holds it.
-    pub async fn lock(&self, name: &str, cancel: &CancellationToken) -> Result<Lock, Error> {
-        let dir = self.root.join("locks");
-        make_dir(&dir)?;
-        let path = dir.join(name);
-        let io = |source| Error::Io { action: "lock", path: path.clone(), source };
-        let file = File::options().create(true).append(true).open(&path).map_err(io)?;
+    /// Says that an entry is being used, until the lock is dropped. Waits for a pruning of it to end; none where the
+    /// cache cannot be written to.
+    pub async fn hold(&self, kind: &str, key: &str, cancel: &CancellationToken) -> Result<Option<Arc<Lock>>, Error> {
+        let Ok((path, file)) = self.open_lock(&format!("{kind}-{key}.use")) else { return Ok(None) };
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock { _file: file }),
-                Err(TryLockError::Error(source)) => return Err(io(source)),
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(Some(Arc::new(Lock { file }))),
+                Err(TryLockError::Error(source)) => return Err(Error::Io { action: "lock", path, source }),
                 Err(TryLockError::WouldBlock) => {}
             }
             tokio::select! {
                 () = tokio::time::sleep(LOCK_POLL) => {}
                 () = cancel.cancelled() => return Err(Error::Interrupted { path }),
             }
+        }
+    }
+
+    /// Takes the exclusive lock `name`, waiting for as long as another process holds it.
+    pub async fn lock(&self, name: &str, cancel: &CancellationToken) -> Result<Lock, Error> {
+        let (path, file) = self.open_lock(name)?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { file }),
+                Err(TryLockError::Error(source)) => return Err(Error::Io { action: "lock", path, source }),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOCK_POLL) => {}
+                () = cancel.cancelled() => return Err(Error::Interrupted { path }),
+            }
+        }
+    }
+
+    fn open_lock(&self, name: &str) -> Result<(PathBuf, File), Error> {
+        let dir = self.root.join(LOCKS);
+        make_dir(&dir)?;
+        let path = dir.join(name);
+        match File::options().create(true).append(true).open(&path) {
+            Ok(file) => Ok((path, file)),
+            Err(source) => Err(Error::Io { action: "lock", path, source }),
         }
     }
 }
