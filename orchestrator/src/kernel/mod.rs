@@ -1,18 +1,292 @@
-//! x
-use std::path::PathBuf;
-use crate::cache::Cache;
-use crate::plan::model::{Kernel, Source, Variant};
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Error;
-#[derive(Debug, Clone)]
-pub enum Step { Fetch(String), Unpack, Patch, Configure, Compile { done: u64, total: Option<u64> }, Link, Cached }
-pub struct Request<'a> { pub kernel: &'a Kernel, pub variant: &'a Variant, pub jobs: usize }
-#[derive(Debug, Clone)]
-pub struct BuiltKernel { pub boot: PathBuf, pub pvh: bool, pub vmlinux: Option<PathBuf>, pub config: Option<PathBuf>, pub log: Option<PathBuf>, pub modules: Option<PathBuf>, pub info: crate::outcome::entry::Built }
-pub async fn build(request: &Request<'_>, _cache: &Cache, progress: &(dyn Fn(Step) + Sync), _cancel: &tokio_util::sync::CancellationToken) -> Result<BuiltKernel, Error> {
-    progress(Step::Cached);
-    let Source::Image { kernel, .. } = request.variant.image.as_ref().unwrap_or(&request.kernel.source) else { return Err(Error) };
-    Ok(BuiltKernel { boot: kernel.clone(), pvh: true, vmlinux: None, config: None, log: None, modules: None, info: crate::outcome::entry::Built { kernel: request.kernel.name.clone(), variant: request.variant.name.clone(), release: "x".into(), config_sha256: "x".into(), compiler: "x".into(), key: kernel.display().to_string(), load_digest: kernel.display().to_string(), cached: true, seconds: 0.0, patch_notes: vec![] } })
+//! From a plan's kernel and variant to a kernel that boots, kept in the cache under everything it was made from.
+//!
+//! ```text
+//! source ─▶ patch ─▶ config ─▶ make ─▶ <cache>/kernels/<key>/{vmlinux,bzImage,kernel.config,build.log,meta.json}
+//! ```
+//!
+//! A kernel that is there already costs a few milliseconds: nothing is unpacked and no `make` runs. Variants of one kernel
+//! are built one after the other from one work tree ([`tree`]), so that the second costs only what its patches touch.
+//!
+//! Kernels from 5.4 on, for x86-64: older ones lack PVH boot without Xen (`CONFIG_PVH` as an option of its own is from 5.0)
+//! and do not build with the compilers of today.
+
+pub mod config;
+pub mod elf;
+pub mod make;
+pub mod patch;
+pub mod tree;
+
+mod compile;
+mod error;
+mod objects;
+mod source;
+mod toolchain;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+pub use error::Error;
+pub use toolchain::Toolchain;
+
+use crate::cache::{Cache, Filled, Key, Lock};
+use crate::outcome::entry::Built;
+use crate::plan::model::{BaseConfig, Kernel, Source, Variant};
+
+/// Part of every key: goes up when twinboot builds kernels in another way.
+const RECIPE: &str = "1";
+
+/// Kind of the cache entries.
+const KIND: &str = "kernels";
+
+/// What to build.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The kernel.
+    pub kernel: &'a Kernel,
+    /// One of its variants.
+    pub variant: &'a Variant,
+    /// Jobs at a time.
+    pub jobs: usize,
 }
-pub mod patch { pub fn info(_: &crate::plan::model::Patch) -> Result<crate::outcome::entry::PatchInfo, super::Error> { Err(super::Error) } }
+
+/// A kernel that is ready to boot.
+#[derive(Debug, Clone)]
+pub struct BuiltKernel {
+    /// What QEMU is given: `vmlinux` when it boots through PVH, else the bzImage.
+    pub boot: PathBuf,
+    /// [`BuiltKernel::boot`] is started through PVH.
+    pub pvh: bool,
+    /// The uncompressed kernel with its symbols.
+    pub vmlinux: Option<PathBuf>,
+    /// The final configuration.
+    pub config: Option<PathBuf>,
+    /// Everything the build said.
+    pub log: Option<PathBuf>,
+    /// `…/lib/modules/<release>`.
+    pub modules: Option<PathBuf>,
+    /// What the tree is, for people: `linux-source-6.1 6.1.192-2`.
+    pub source: String,
+    /// For the journal.
+    pub info: Built,
+    /// Keeps `twinboot clean` from taking the files away.
+    pub in_use: Option<Arc<Lock>>,
+}
+
+/// How far a build has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The source is being downloaded.
+    Fetch(String),
+    /// The source is being unpacked.
+    Unpack,
+    /// Patches are being applied.
+    Patch,
+    /// The configuration is being made.
+    Configure,
+    /// Objects are being compiled.
+    Compile {
+        /// Objects made so far.
+        done: u64,
+        /// Objects there are to make, where an earlier build of this tree has shown it.
+        total: Option<u64>,
+    },
+    /// The kernel is being linked.
+    Link,
+    /// It was there already.
+    Cached,
+}
+
+/// What is kept beside a built kernel.
+#[derive(Debug, Serialize, Deserialize)]
+struct Meta {
+    source: String,
+    pvh: bool,
+    release: String,
+    config_sha256: String,
+    compiler: String,
+    load_digest: String,
+    seconds: f64,
+    patch_notes: Vec<String>,
+    /// Relative to the entry.
+    modules: Option<PathBuf>,
+}
+
+/// The variant's kernel: from the cache, or built into it.
+pub async fn build(
+    request: &Request<'_>,
+    cache: &Cache,
+    progress: &(dyn Fn(Step) + Sync),
+    cancel: &CancellationToken,
+) -> Result<BuiltKernel, Error> {
+    if let Source::Image { kernel, modules, config } = &request.kernel.source {
+        return ready(request, kernel, modules.as_ref(), config.as_ref(), progress);
+    }
+    let asked = config::load(&request.kernel.config)?;
+    let patches = request.variant.patches.iter().map(patch::load).collect::<Result<Vec<_>, _>>()?;
+    let (base_name, base_text) = base(&request.kernel.base_config)?;
+    let source = source::resolve(&request.kernel.source, cache, progress, cancel).await?;
+    let toolchain = Toolchain::probe(cancel).await?;
+
+    let options: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();
+    let work = || {
+        Key::new()
+            .part("recipe", RECIPE)
+            .part("source", &source.identity)
+            .part("base", base_name)
+            .part("base text", base_text.as_deref().unwrap_or_default())
+            .part("options", options.join("\n"))
+            .part("compiler", &toolchain.compiler)
+            .part("linker", &toolchain.linker)
+    };
+    let key = patches
+        .iter()
+        .fold(work(), |key, patch| key.part(if patch.info.reverse { "patch out" } else { "patch in" }, &patch.bytes));
+    let key = key.finish();
+
+    let recipe = compile::Recipe {
+        what: format!("{} ({})", request.kernel.name, request.variant.name),
+        source: &source,
+        patches: &patches,
+        base: &request.kernel.base_config,
+        base_text: base_text.clone(),
+        asked: &asked,
+        toolchain: &toolchain,
+        jobs: request.jobs,
+        work: work().finish(),
+    };
+    let filled = cache
+        .fill(KIND, &key, cancel, async |dest: &Path| {
+            let started = Instant::now();
+            let made = compile::compile(&recipe, dest, cache, progress, cancel).await?;
+            let modules = made.modules.then(|| Path::new("modules/lib/modules").join(&made.release));
+            let meta = Meta {
+                source: source.label.clone(),
+                pvh: made.facts.pvh,
+                release: made.release,
+                config_sha256: made.config_sha256,
+                compiler: toolchain.compiler.clone(),
+                load_digest: made.facts.load_digest,
+                seconds: started.elapsed().as_secs_f64(),
+                patch_notes: made.patch_notes,
+                modules,
+            };
+            meta.write(dest)
+        })
+        .await?;
+    if filled.hit {
+        progress(Step::Cached);
+    }
+    from_entry(request, filled, key)
+}
+
+impl Meta {
+    const FILE: &str = "meta.json";
+
+    fn write(&self, dir: &Path) -> Result<(), Error> {
+        let path = dir.join(Self::FILE);
+        let bytes = serde_json::to_vec_pretty(self).map_err(|error| Error::io("write", &path)(error.into()))?;
+        fs::write(&path, bytes).map_err(Error::io("write", path))
+    }
+
+    fn read(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(Self::FILE);
+        let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::io("read", path)(error.into()))
+    }
+
+    fn built(&self, request: &Request<'_>, key: String, cached: bool) -> Built {
+        Built {
+            kernel: request.kernel.name.clone(),
+            variant: request.variant.name.clone(),
+            release: self.release.clone(),
+            config_sha256: self.config_sha256.clone(),
+            compiler: self.compiler.clone(),
+            key,
+            load_digest: self.load_digest.clone(),
+            cached,
+            seconds: if cached { 0.0 } else { self.seconds },
+            patch_notes: self.patch_notes.clone(),
+        }
+    }
+}
+
+fn from_entry(request: &Request<'_>, filled: Filled, key: String) -> Result<BuiltKernel, Error> {
+    let meta = Meta::read(&filled.dir)?;
+    let vmlinux = filled.dir.join("vmlinux");
+    Ok(BuiltKernel {
+        boot: if meta.pvh { vmlinux.clone() } else { filled.dir.join("bzImage") },
+        pvh: meta.pvh,
+        vmlinux: Some(vmlinux),
+        config: Some(filled.dir.join("kernel.config")),
+        log: Some(filled.dir.join("build.log")),
+        modules: meta.modules.as_ref().map(|modules| filled.dir.join(modules)),
+        info: meta.built(request, key, filled.hit),
+        source: meta.source,
+        in_use: filled.in_use,
+    })
+}
+
+/// What the configuration is merged over: a name for the key, and the text where it is a file.
+fn base(base: &BaseConfig) -> Result<(&'static str, Option<String>), Error> {
+    Ok(match base {
+        BaseConfig::Allnoconfig => ("allnoconfig", None),
+        BaseConfig::Defconfig => ("defconfig", None),
+        BaseConfig::File(path) => ("file", Some(fs::read_to_string(path).map_err(Error::io("read", path))?)),
+    })
+}
+
+/// A kernel that the plan brings along: nothing is built, and nothing can be patched.
+fn ready(
+    request: &Request<'_>,
+    kernel: &Path,
+    modules: Option<&PathBuf>,
+    config: Option<&PathBuf>,
+    progress: &(dyn Fn(Step) + Sync),
+) -> Result<BuiltKernel, Error> {
+    let refuse = |path: &Path, reason: &str| Error::Image { path: path.to_path_buf(), reason: reason.to_owned() };
+    if !request.variant.patches.is_empty() {
+        return Err(refuse(kernel, "a ready kernel cannot be patched; give the variant a kernel of its own"));
+    }
+    for (path, is_there) in [(modules, Path::is_dir as fn(&Path) -> bool), (config, Path::is_file)] {
+        if let Some(path) = path.filter(|path| !is_there(path)) {
+            return Err(refuse(path, "the plan names it beside a ready kernel, and it is not there"));
+        }
+    }
+    let metadata = fs::metadata(kernel).map_err(Error::io("open", kernel))?;
+    let image = source::image::read(kernel)?;
+    let config_sha256 =
+        config.map(fs::read).transpose().map_err(Error::io("read", config.map_or(kernel, PathBuf::as_path)))?;
+    let key = Key::new()
+        .part("image", kernel.to_string_lossy().as_bytes())
+        .part("digest", &image.load_digest)
+        .part("size", metadata.size().to_le_bytes());
+    progress(Step::Cached);
+    let meta = Meta {
+        source: kernel.display().to_string(),
+        pvh: image.pvh,
+        release: image.release,
+        config_sha256: config_sha256.map(crate::cache::sha256).unwrap_or_default(),
+        compiler: String::from("unknown"),
+        load_digest: image.load_digest,
+        seconds: 0.0,
+        patch_notes: Vec::new(),
+        modules: None,
+    };
+    Ok(BuiltKernel {
+        boot: kernel.to_path_buf(),
+        pvh: image.pvh,
+        vmlinux: image.vmlinux.then(|| kernel.to_path_buf()),
+        config: config.cloned(),
+        log: None,
+        modules: modules.cloned(),
+        info: meta.built(request, key.finish(), true),
+        source: meta.source,
+        in_use: None,
+    })
+}

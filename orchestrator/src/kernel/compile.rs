@@ -1,0 +1,214 @@
+//! From a source and patches to a kernel, in the work tree that the variants share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use super::config::{self, Asked, Values};
+use super::make::{self, Make};
+use super::patch::Loaded;
+use super::source::Resolved;
+use super::tree::{Tree, kconfig_identity};
+use super::{Error, Step, Toolchain, elf};
+use crate::cache::{Cache, Key, sha256};
+use crate::plan::model::BaseConfig;
+
+/// Folder under `arch/` whose Kconfig is read and whose boot image is made.
+pub const ARCH: &str = "x86";
+
+/// Everything that goes into a kernel.
+#[derive(Debug)]
+pub struct Recipe<'a> {
+    /// Kernel and variant, for messages.
+    pub what: String,
+    /// The tree.
+    pub source: &'a Resolved,
+    /// Patches in order.
+    pub patches: &'a [Loaded],
+    /// What the options are merged over.
+    pub base: &'a BaseConfig,
+    /// Text of a base that is a file.
+    pub base_text: Option<String>,
+    /// Options asked for.
+    pub asked: &'a [Asked],
+    /// What it is compiled with.
+    pub toolchain: &'a Toolchain,
+    /// Jobs at a time.
+    pub jobs: usize,
+    /// Key of the work tree.
+    pub work: String,
+}
+
+/// What a build has to say of itself.
+#[derive(Debug)]
+pub struct Made {
+    /// `make kernelrelease`.
+    pub release: String,
+    /// SHA-256 of the final configuration.
+    pub config_sha256: String,
+    /// See [`elf::read`].
+    pub facts: elf::Facts,
+    /// Hunks with an offset or fuzz.
+    pub patch_notes: Vec<String>,
+    /// Modules were installed.
+    pub modules: bool,
+}
+
+/// Builds into `dest`: `vmlinux`, `bzImage`, `kernel.config`, `build.log` and, when there are any, `modules/`.
+pub async fn compile(
+    recipe: &Recipe<'_>,
+    dest: &Path,
+    cache: &Cache,
+    progress: &(dyn Fn(Step) + Sync),
+    cancel: &CancellationToken,
+) -> Result<Made, Error> {
+    let lock = cache.lock(&format!("work-{}", recipe.work), cancel).await?;
+    let mut tree = Tree::open(cache.path("work", &recipe.work), lock)?;
+    if !tree.has_source() {
+        let scratch = tempfile::Builder::new()
+            .prefix("unpack-")
+            .tempdir_in(cache.path("work", &recipe.work))
+            .map_err(Error::io("make a folder in", cache.path("work", &recipe.work)))?;
+        let top = scratch.path().join("tree");
+        fs::create_dir(&top).map_err(Error::io("make", &top))?;
+        let top = recipe.source.unpack(&top, cache, progress, cancel).await?;
+        tree.adopt(&top)?;
+    }
+
+    progress(Step::Patch);
+    let (wanted, patch_notes) = tree.patched(recipe.patches, cancel).await?;
+    let rewritten = tree.switch(&wanted)?;
+
+    let log = tree.log();
+    let header = format!(
+        "# {}: {} with {} patches, {} files rewritten\n",
+        recipe.what,
+        recipe.source.label,
+        recipe.patches.len(),
+        rewritten.len()
+    );
+    fs::write(&log, header).map_err(Error::io("write to", &log))?;
+    let (src, obj) = (tree.src(), tree.obj());
+    let configured_for = Key::new().part("kconfig", kconfig_identity(&wanted)).finish();
+    let is_configured = tree.is_configured(&configured_for);
+    tree.building()?;
+    let make = Make {
+        src: &src,
+        obj: &obj,
+        log,
+        jobs: recipe.jobs,
+        toolchain: recipe.toolchain,
+        lock: tree.lock(),
+        what: recipe.what.clone(),
+    };
+
+    let from_nothing = !obj.join("vmlinux").exists() && !obj.join("include/config/kernel.release").exists();
+    let built = async {
+        if !is_configured {
+            progress(Step::Configure);
+            configure(recipe, &make, cancel).await?;
+        }
+        let config = read_config(&obj)?;
+        let values = Values::parse(&config);
+        config::verify(recipe.asked, &values, &src, ARCH)?;
+        let objects = objects(&make, &values, tree.objects().filter(|_| from_nothing), progress, cancel).await?;
+        Ok::<_, Error>((values, objects))
+    }
+    .await;
+    let (values, objects) = match built {
+        Ok(built) => built,
+        // `make` was ended from outside: what it leaves is repaired at the next use.
+        Err(error) if error.is_interrupted() => return Err(error),
+        Err(error) => {
+            tree.built(None)?;
+            return Err(error);
+        }
+    };
+    let made = collect(&make, &values, dest, cancel).await;
+    let made = made.map(|(release, facts, modules)| (release, facts, modules, patch_notes));
+    tree.built(from_nothing.then_some(objects))?;
+    tree.configured(configured_for)?;
+    let (release, facts, modules, patch_notes) = made?;
+    let config = read_config(&obj)?;
+    Ok(Made { release, config_sha256: sha256(config), facts, patch_notes, modules })
+}
+
+fn read_config(obj: &Path) -> Result<String, Error> {
+    let path = obj.join(".config");
+    fs::read_to_string(&path).map_err(Error::io("read", &path))
+}
+
+/// Writes the base configuration, merges the options over it and has Kconfig settle the rest.
+async fn configure(recipe: &Recipe<'_>, make: &Make<'_>, cancel: &CancellationToken) -> Result<(), Error> {
+    let path = make.obj.join(".config");
+    let base = match (recipe.base, &recipe.base_text) {
+        (BaseConfig::File(_), Some(text)) => text.clone(),
+        (base, _) => {
+            let target = if *base == BaseConfig::Defconfig { "defconfig" } else { "allnoconfig" };
+            make.run(&[target.to_owned()], cancel, |_| {}).await?;
+            read_config(make.obj)?
+        }
+    };
+    fs::write(&path, config::merge(&base, recipe.asked)).map_err(Error::io("write", &path))?;
+    make.run(&["olddefconfig".to_owned()], cancel, |_| {}).await
+}
+
+/// Compiles and links; returns how many objects were made.
+async fn objects(
+    make: &Make<'_>,
+    values: &Values,
+    total: Option<u64>,
+    progress: &(dyn Fn(Step) + Sync),
+    cancel: &CancellationToken,
+) -> Result<u64, Error> {
+    let mut targets = vec!["vmlinux".to_owned(), "bzImage".to_owned()];
+    if values.has_modules() {
+        targets.push("modules".to_owned());
+    }
+    let mut done = 0;
+    let mut linking = false;
+    progress(Step::Compile { done, total });
+    make.run(&targets, cancel, |line| {
+        if make::is_object(line) {
+            done += 1;
+            progress(Step::Compile { done, total: total.map(|total| total.max(done)) });
+        } else if make::is_link(line) && !linking {
+            linking = true;
+            progress(Step::Link);
+        }
+    })
+    .await?;
+    Ok(done)
+}
+
+/// Copies what was built into the cache entry and reads what has to be known of it.
+async fn collect(
+    make: &Make<'_>,
+    values: &Values,
+    dest: &Path,
+    cancel: &CancellationToken,
+) -> Result<(String, elf::Facts, bool), Error> {
+    let copy = |from: PathBuf, name: &str| {
+        let to = dest.join(name);
+        fs::copy(&from, &to).map(|_| to).map_err(Error::io("copy", from))
+    };
+    let release_file = make.obj.join("include/config/kernel.release");
+    let release = fs::read_to_string(&release_file).map_err(Error::io("read", release_file))?.trim().to_owned();
+    let modules = values.has_modules();
+    if modules {
+        let to = dest.join("modules");
+        make.run(&["modules_install".to_owned(), format!("INSTALL_MOD_PATH={}", to.display())], cancel, |_| {}).await?;
+        for link in ["build", "source"] {
+            // They lead back into the work tree; newer kernels no longer make `source`.
+            let _ = fs::remove_file(to.join("lib/modules").join(&release).join(link));
+        }
+    }
+    let vmlinux = copy(make.obj.join("vmlinux"), "vmlinux")?;
+    copy(make.obj.join("arch").join(ARCH).join("boot/bzImage"), "bzImage")?;
+    copy(make.obj.join(".config"), "kernel.config")?;
+    copy(make.log.clone(), "build.log")?;
+    let data = fs::read(&vmlinux).map_err(Error::io("read", &vmlinux))?;
+    let facts = elf::read(&data).map_err(|error| Error::Image { path: vmlinux, reason: error.to_string() })?;
+    Ok((release, facts, modules))
+}

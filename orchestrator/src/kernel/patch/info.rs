@@ -1,0 +1,131 @@
+//! What a patch file says of itself: its subject, the files it touches, an identity that survives rebasing.
+
+use std::collections::BTreeSet;
+
+use crate::cache::sha256;
+
+/// What is read out of a patch file's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parsed {
+    /// Subject of a `git format-patch` mail, without `[PATCH …]`.
+    pub subject: Option<String>,
+    /// SHA-256 over file names and hunks without white space and line numbers, as `git patch-id --stable` (git-patch-id(1)) sees them.
+    pub id: String,
+    /// Every file that is touched, made, removed or renamed, as `patch -p1` names it.
+    pub files: BTreeSet<String>,
+}
+
+/// Reads a plain diff or a mail made by `git format-patch`.
+pub fn parse(text: &str) -> Parsed {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut files = BTreeSet::new();
+    let mut identity = String::new();
+    let mut at = 0;
+    while let Some(&line) = lines.get(at) {
+        at += 1;
+        if let (Some(old), Some(new)) =
+            (line.strip_prefix("--- "), lines.get(at).and_then(|next| next.strip_prefix("+++ ")))
+        {
+            for name in [old, new].into_iter().filter_map(stripped) {
+                identity.push_str(&name);
+                identity.push('\n');
+                files.insert(name);
+            }
+            at += 1;
+        } else if let Some(mut left) = hunk(line) {
+            while left != (0, 0) {
+                let Some(&line) = lines.get(at) else { break };
+                match line.as_bytes().first() {
+                    Some(b'-') => left.0 = left.0.saturating_sub(1),
+                    Some(b'+') => left.1 = left.1.saturating_sub(1),
+                    Some(b' ' | b'\t') | None => left = (left.0.saturating_sub(1), left.1.saturating_sub(1)),
+                    Some(b'\\') => {}
+                    Some(_) => break,
+                }
+                at += 1;
+                let kept: String = line.split_whitespace().collect();
+                identity.push_str(&kept);
+                identity.push('\n');
+            }
+        } else if let Some(names) = line.strip_prefix("diff --git ") {
+            files.extend(names.split(' ').filter_map(stripped));
+        } else if let Some(name) =
+            ["rename from ", "rename to ", "copy from ", "copy to "].iter().find_map(|kind| line.strip_prefix(kind))
+        {
+            files.insert(name.to_owned());
+            identity.push_str(line);
+            identity.push('\n');
+        }
+    }
+    Parsed { subject: subject(&lines), id: sha256(identity), files }
+}
+
+/// Lines on the old and on the new side of `@@ -a,b +c,d @@`.
+fn hunk(line: &str) -> Option<(u64, u64)> {
+    let (ranges, _) = line.strip_prefix("@@ -")?.split_once(" @@")?;
+    let (old, new) = ranges.split_once(" +")?;
+    let count = |range: &str| range.split_once(',').map_or(Some(1), |(_, count)| count.parse().ok());
+    Some((count(old)?, count(new)?))
+}
+
+/// A name of a diff header as `patch -p1` uses it: no time stamp, first component taken off; none for `/dev/null`.
+fn stripped(name: &str) -> Option<String> {
+    let name = name.split('\t').next().unwrap_or(name).trim_end();
+    if name == "/dev/null" {
+        return None;
+    }
+    let (_, rest) = name.split_once('/')?;
+    let rest = rest.trim_start_matches('/');
+    (!rest.is_empty()).then(|| rest.to_owned())
+}
+
+fn subject(lines: &[&str]) -> Option<String> {
+    let start = lines.iter().take_while(|line| !line.starts_with("diff --git ") && !line.starts_with("--- "));
+    let at = start.clone().position(|line| line.starts_with("Subject:"))?;
+    let mut subject = lines[at]["Subject:".len()..].trim().to_owned();
+    // Header fields are continued on lines that begin with white space, RFC 5322 section 2.2.3.
+    for more in lines[at + 1..].iter().take_while(|line| line.starts_with([' ', '\t'])) {
+        subject.push(' ');
+        subject.push_str(more.trim());
+    }
+    let bare = match subject.split_once(']') {
+        Some((tag, rest)) if tag.starts_with('[') => rest.trim(),
+        _ => subject.as_str(),
+    };
+    (!bare.is_empty()).then(|| bare.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAIL: &str = "From 1234 Mon Sep 17 00:00:00 2001\nFrom: A <a@example.org>\nSubject: [PATCH v2 1/3] mm: swap: hold\n the entry\n\nText.\n---\n mm/memory.c | 2 +-\n\ndiff --git a/mm/memory.c b/mm/memory.c\nindex 1..2 100644\n--- a/mm/memory.c\n+++ b/mm/memory.c\n@@ -10,3 +10,3 @@ int f(void)\n one\n-two\n+2\n three\n-- \n2.39.2\n";
+
+    #[test]
+    fn a_mail_gives_its_folded_subject_and_files() {
+        let parsed = parse(MAIL);
+        assert_eq!(parsed.subject.as_deref(), Some("mm: swap: hold the entry"));
+        assert_eq!(parsed.files.into_iter().collect::<Vec<_>>(), ["mm/memory.c"]);
+    }
+
+    #[test]
+    fn the_identity_is_that_of_the_change() {
+        let id = parse(MAIL).id;
+        let plain = "--- old/mm/memory.c\t2024-01-01\n+++ new/mm/memory.c\t2024-01-02\n@@ -110,3 +112,3 @@\n  one\n-two\n+2\n three\n";
+        assert_eq!(parse(plain).id, id, "line numbers, white space, mail and signature do not matter");
+        assert_ne!(parse(&MAIL.replace("+2", "+3")).id, id);
+        assert_ne!(parse(&MAIL.replace("mm/memory.c", "mm/shmem.c")).id, id);
+    }
+
+    #[test]
+    fn made_removed_and_renamed_files_are_seen() {
+        let text = "--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+x\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\ndiff --git a/from b/to\nrename from from\nrename to to\n";
+        let files: Vec<_> = parse(text).files.into_iter().collect();
+        assert_eq!(files, ["from", "gone", "new", "to"]);
+    }
+
+    #[test]
+    fn a_plain_text_touches_nothing() {
+        assert!(parse("Subject: hello\n\nno diff here\n").files.is_empty());
+    }
+}

@@ -1,0 +1,260 @@
+//! `linux-source-*` packages, fetched and verified by apt.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use super::{short, untar};
+use crate::cache::{Cache, Filled, Key};
+use crate::kernel::{Error, Step};
+use crate::process;
+
+/// Name of a package file in its cache entry.
+pub const FILE: &str = "package.deb";
+
+/// What apt's answers depend on: as long as none of these files changes, neither does the answer.
+const APT_STATE: [&str; 6] = [
+    "/etc/apt/apt.conf",
+    "/etc/apt/apt.conf.d",
+    "/etc/apt/preferences.d",
+    "/etc/apt/sources.list.d",
+    "/var/lib/apt/lists",
+    "/var/lib/dpkg",
+];
+
+/// More of them, that are single files.
+const APT_FILES: [&str; 3] = ["/etc/apt/preferences", "/etc/apt/sources.list", "/var/lib/dpkg/status"];
+
+/// A package at a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Package {
+    /// Name.
+    pub name: String,
+    /// Debian version.
+    pub version: String,
+    /// SHA-256 of the `.deb` as the signed package list gives it.
+    pub sha256: String,
+    /// `-t` for apt.
+    suite: Option<String>,
+}
+
+/// Asks apt which package file that would be; no network is used.
+///
+/// apt takes about a second to start up, so its answer is kept for as long as its lists and settings stay as they are.
+pub async fn resolve(
+    name: &str,
+    suite: Option<&str>,
+    version: Option<&str>,
+    cache: &Cache,
+    cancel: &CancellationToken,
+) -> Result<Package, Error> {
+    let what = [Some(name), version, suite].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let request = match (version, suite) {
+        (Some(version), _) => format!("{name}={version}"),
+        // `/suite` fails where the suite lacks the package; `-t` alone would quietly take it from another one.
+        (None, Some(suite)) => format!("{name}/{suite}"),
+        (None, None) => name.to_owned(),
+    };
+    let answer = cache.root().join("apt").join(short(&what)).join("answer.json");
+    let stamp = apt_stamp();
+    if let Some(stamp) = &stamp
+        && let Some(known) = remembered(&answer, stamp)
+    {
+        return Ok(known);
+    }
+    let mut command = Command::new("apt-get");
+    command.env("LC_ALL", "C").args(["--quiet=2", "download", "--print-uris"]);
+    command.args(suite.map(|suite| format!("--target-release={suite}"))).arg(&request);
+    let uris = match process::capture(command, cancel).await {
+        Ok(uris) => uris,
+        Err(error @ process::Error::Interrupted { .. }) => return Err(error.into()),
+        Err(error) => return Err(explain(&what, &error)),
+    };
+    let Some((version, sha256)) = uris.lines().find_map(|line| parse_uri(line, name)) else {
+        return Err(refused(&what, format!("apt gave no address with a SHA-256 for it: `{}`", uris.trim()), UPDATE));
+    };
+    let package = Package { name: name.to_owned(), version, sha256, suite: suite.map(str::to_owned) };
+    if let Some(stamp) = stamp {
+        // Best effort: without it the next run asks apt again.
+        let _ = remember(&answer, &stamp, &package);
+    }
+    Ok(package)
+}
+
+const UPDATE: &str = "run `apt-get update`, and see that the package's suite is in apt's sources";
+
+/// A line of `apt-get download --print-uris`: `'http://…' name_version_arch.deb size SHA256:hex`.
+fn parse_uri(line: &str, name: &str) -> Option<(String, String)> {
+    let mut fields = line.rsplit(' ');
+    let sha256 = fields.next()?.strip_prefix("SHA256:")?;
+    let file = fields.nth(1)?;
+    let version = file.strip_prefix(name)?.strip_prefix('_')?.rsplit_once('_')?.0;
+    // apt writes the colon of an epoch as %3a in file names.
+    (sha256.len() == 64).then(|| (version.replace("%3a", ":"), sha256.to_ascii_lowercase()))
+}
+
+fn refused(what: &str, reason: String, hint: &str) -> Error {
+    Error::Source { what: format!("the Debian package {what}"), reason, hint: hint.to_owned() }
+}
+
+fn explain(what: &str, error: &process::Error) -> Error {
+    match error {
+        process::Error::Spawn { .. } => refused(
+            what,
+            "apt-get cannot be started".to_owned(),
+            "use a `git`, `tarball` or `dir` source where there is no apt",
+        ),
+        process::Error::Failed { stderr, .. } => {
+            let said: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("E: ")).collect();
+            let hint = if stderr.contains("APT::Default-Release") || stderr.contains("Release '") {
+                "only suites in this machine's apt sources can be used: add the suite there and run `apt-get update`"
+            } else if stderr.contains("Version '") {
+                "ask `apt-cache policy` for the versions there are, or run `apt-get update`"
+            } else {
+                UPDATE
+            };
+            refused(what, said.first().copied().unwrap_or("apt-get failed").to_owned(), hint)
+        }
+        other => refused(what, other.to_string(), UPDATE),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    stamp: String,
+    package: Package,
+}
+
+fn remembered(answer: &Path, stamp: &str) -> Option<Package> {
+    let known: Remembered = serde_json::from_slice(&std::fs::read(answer).ok()?).ok()?;
+    (known.stamp == stamp).then_some(known.package)
+}
+
+fn remember(answer: &Path, stamp: &str, package: &Package) -> std::io::Result<()> {
+    let dir = answer.parent().unwrap_or(answer);
+    std::fs::create_dir_all(dir)?;
+    let file = tempfile::NamedTempFile::new_in(dir)?;
+    serde_json::to_writer(&file, &Remembered { stamp: stamp.to_owned(), package: package.clone() })?;
+    file.persist(answer)?;
+    Ok(())
+}
+
+/// Identity of apt's lists and settings, by name, size and time; none where apt was told to look elsewhere.
+fn apt_stamp() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    if std::env::var_os("APT_CONFIG").is_some() {
+        return None;
+    }
+    let folders =
+        APT_STATE.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        folders.chain(APT_FILES.iter().map(PathBuf::from)).filter(|path| path.is_file()).collect();
+    files.sort();
+    let key = files.iter().filter_map(|path| Some((path, path.metadata().ok()?))).fold(
+        Key::new(),
+        |key, (path, metadata)| {
+            let known =
+                [metadata.mtime(), metadata.mtime_nsec(), metadata.size().cast_signed()].map(i64::to_le_bytes).concat();
+            key.part(&path.to_string_lossy(), known)
+        },
+    );
+    Some(key.finish())
+}
+
+/// Has apt download and verify the package into the cache.
+pub async fn fetch(
+    package: &Package,
+    cache: &Cache,
+    progress: &(dyn Fn(Step) + Sync),
+    cancel: &CancellationToken,
+) -> Result<Filled, Error> {
+    let what = format!("{} {}", package.name, package.version);
+    cache
+        .fill("sources", &package.sha256[..32], cancel, async |dir: &Path| {
+            progress(Step::Fetch(what.clone()));
+            let mut command = Command::new("apt-get");
+            command.env("LC_ALL", "C").current_dir(dir).args(["--quiet=2", "download"]);
+            command.args(package.suite.as_ref().map(|suite| format!("--target-release={suite}")));
+            // The exact version: the candidate may have moved on since it was asked for.
+            command.arg(format!("{}={}", package.name, package.version));
+            match process::capture(command, cancel).await {
+                Ok(_) => {}
+                Err(error @ process::Error::Interrupted { .. }) => return Err(error.into()),
+                Err(error) => return Err(explain(&what, &error)),
+            }
+            let found = std::fs::read_dir(dir).map_err(Error::io("list", dir))?.flatten().map(|entry| entry.path());
+            let Some(deb) = found.into_iter().find(|path| path.extension().is_some_and(|end| end == "deb")) else {
+                return Err(refused(
+                    &what,
+                    "apt-get download ended well but left no package".to_owned(),
+                    "run it by hand to see why",
+                ));
+            };
+            let sum = super::tarball::sha256_of(&deb).await?;
+            if sum != package.sha256 {
+                return Err(Error::WrongHash { file: what.clone(), expected: package.sha256.clone(), found: sum });
+            }
+            let file = dir.join(FILE);
+            std::fs::rename(&deb, &file).map_err(Error::io("make", &file))
+        })
+        .await
+}
+
+/// Unpacks the `usr/src/linux-source-*.tar.*` in the package.
+pub async fn unpack(deb: &Path, dest: &Path, cancel: &CancellationToken) -> Result<PathBuf, Error> {
+    let parts = tempfile::tempdir_in(dest.parent().unwrap_or(dest)).map_err(Error::io("make a folder beside", dest))?;
+    let mut command = Command::new("dpkg-deb");
+    command.env("LC_ALL", "C").arg("--extract").arg(deb).arg(parts.path());
+    process::capture(command, cancel).await?;
+    let dir = parts.path().join("usr/src");
+    let archive =
+        std::fs::read_dir(&dir).map_err(Error::io("list", &dir))?.flatten().map(|entry| entry.path()).find(|path| {
+            path.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.starts_with("linux-source-") && name.contains(".tar")
+            })
+        });
+    let Some(archive) = archive else {
+        return Err(Error::Tree {
+            path: deb.to_path_buf(),
+            reason: "the package has no usr/src/linux-source-*.tar archive in it".to_owned(),
+        });
+    };
+    untar(&archive, dest, cancel).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apts_answer_is_taken_apart() {
+        let sum = "ae95fe63d4c553f8d0e6c86cb1ab566f3894a43743eb19ab585cd97d82f26514";
+        let line = format!(
+            "'http://host/pool/linux-source-6.1_6.1.192-2_all.deb' linux-source-6.1_6.1.192-2_all.deb 139331676 SHA256:{sum}"
+        );
+        assert_eq!(parse_uri(&line, "linux-source-6.1"), Some(("6.1.192-2".to_owned(), sum.to_owned())));
+        let epoch = format!("'http://host/x.deb' x_1%3a2.0_all.deb 1 SHA256:{sum}");
+        assert_eq!(parse_uri(&epoch, "x"), Some(("1:2.0".to_owned(), sum.to_owned())));
+        assert_eq!(parse_uri("'http://host/x.deb' x_2.0_all.deb 1 MD5Sum:0123", "x"), None);
+    }
+
+    #[test]
+    fn apts_refusals_get_a_hint() {
+        let error = |stderr: &str| {
+            let failed =
+                process::Error::Failed { command: String::new(), status: String::new(), stderr: stderr.to_owned() };
+            explain("linux-source-9", &failed).to_string()
+        };
+        let unknown = error(
+            "E: Unable to locate package linux-source-9\nE: Couldn't find any package by glob 'linux-source-9'\n",
+        );
+        assert!(unknown.contains("Unable to locate") && unknown.contains("apt-get update"), "{unknown}");
+        let suite = error(
+            "E: The value 'nosuch' is invalid for APT::Default-Release as such a release is not available in the sources\n",
+        );
+        assert!(suite.contains("add the suite there"), "{suite}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Where kernel trees come from: each kind says what it is, cheaply and for good, and unpacks itself when it is needed.
+
+mod debian;
+mod dir;
+mod git;
+pub mod image;
+mod tarball;
+
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Step};
+use crate::cache::Cache;
+use crate::plan::model;
+use crate::process;
+
+/// A source whose content is settled, though perhaps not here yet.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// Equal for equal trees: part of every key.
+    pub identity: String,
+    /// For people: `linux-source-6.1 6.1.192-2`, `v6.1.192 (commit 1234…)`.
+    pub label: String,
+    origin: Origin,
+}
+
+#[derive(Debug, Clone)]
+enum Origin {
+    Debian(debian::Package),
+    Git(git::Revision),
+    Dir(dir::Snapshot),
+    Tarball(tarball::Archive),
+}
+
+/// Settles what a source is. Neither unpacks nor, where it can be helped, downloads anything.
+pub async fn resolve(
+    source: &model::Source,
+    cache: &Cache,
+    progress: &(dyn Fn(Step) + Sync),
+    cancel: &CancellationToken,
+) -> Result<Resolved, Error> {
+    match source {
+        model::Source::Debian { package, suite, version } => {
+            let package = debian::resolve(package, suite.as_deref(), version.as_deref(), cache, cancel).await?;
+            let label = format!("{} {}", package.name, package.version);
+            Ok(Resolved { identity: format!("sha256 {}", package.sha256), label, origin: Origin::Debian(package) })
+        }
+        model::Source::Git { location, rev } => {
+            let revision = git::resolve(location, rev, cache, progress, cancel).await?;
+            let commit = &revision.commit;
+            let label = if rev == commit { format!("commit {commit}") } else { format!("{rev} (commit {commit})") };
+            Ok(Resolved { identity: format!("git {commit}"), label, origin: Origin::Git(revision) })
+        }
+        model::Source::Dir(path) => {
+            let snapshot = dir::snapshot(path, cancel).await?;
+            let label = format!("{} ({})", path.display(), &snapshot.identity[..12.min(snapshot.identity.len())]);
+            Ok(Resolved { identity: format!("dir {}", snapshot.identity), label, origin: Origin::Dir(snapshot) })
+        }
+        model::Source::Tarball { location, sha256 } => {
+            let archive = tarball::Archive { location: location.clone(), sha256: sha256.to_ascii_lowercase() };
+            let label = format!("{} (sha256 {})", archive.name(), &archive.sha256[..12.min(archive.sha256.len())]);
+            Ok(Resolved { identity: format!("sha256 {}", archive.sha256), label, origin: Origin::Tarball(archive) })
+        }
+        model::Source::Image { kernel, .. } => {
+            Err(Error::Image { path: kernel.clone(), reason: "a ready kernel has no source to build from".to_owned() })
+        }
+    }
+}
+
+impl Resolved {
+    /// Unpacks the tree into `dest`, an empty folder, and returns the top of the tree in it.
+    pub async fn unpack(
+        &self,
+        dest: &Path,
+        cache: &Cache,
+        progress: &(dyn Fn(Step) + Sync),
+        cancel: &CancellationToken,
+    ) -> Result<PathBuf, Error> {
+        let top = match &self.origin {
+            Origin::Debian(package) => {
+                let archive = debian::fetch(package, cache, progress, cancel).await?;
+                progress(Step::Unpack);
+                debian::unpack(&archive.dir.join(debian::FILE), dest, cancel).await?
+            }
+            Origin::Git(revision) => {
+                progress(Step::Unpack);
+                git::export(&revision.repository, &revision.commit, dest, cancel).await?;
+                dest.to_path_buf()
+            }
+            Origin::Dir(snapshot) => {
+                progress(Step::Unpack);
+                dir::copy(snapshot, dest, cancel).await?;
+                dest.to_path_buf()
+            }
+            Origin::Tarball(archive) => {
+                let (file, _held) = tarball::fetch(archive, cache, progress, cancel).await?;
+                progress(Step::Unpack);
+                untar(&file, dest, cancel).await?
+            }
+        };
+        check(&top, &self.label)?;
+        Ok(top)
+    }
+}
+
+/// Unpacks a tar archive of any compression and finds the tree in it: the one folder at its top, or the top itself.
+async fn untar(archive: &Path, dest: &Path, cancel: &CancellationToken) -> Result<PathBuf, Error> {
+    let mut command = Command::new("tar");
+    command.env("LC_ALL", "C").args(["--extract", "--no-same-owner", "--no-same-permissions", "--file"]).arg(archive);
+    command.arg("--directory").arg(dest);
+    process::capture(command, cancel).await?;
+    let entries: Vec<PathBuf> = std::fs::read_dir(dest)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+        .map_err(Error::io("list", dest))?;
+    Ok(match entries.as_slice() {
+        [only] if only.is_dir() => only.clone(),
+        _ => dest.to_path_buf(),
+    })
+}
+
+/// Something that can be built out of tree.
+fn check(top: &Path, label: &str) -> Result<(), Error> {
+    let tree = |reason: &str| Err(Error::Tree { path: top.to_path_buf(), reason: format!("{label} {reason}") });
+    if !top.join("Makefile").is_file() || !top.join("Kconfig").is_file() {
+        return tree("has no Makefile and Kconfig at its top, so it is no kernel tree");
+    }
+    // The same test as in the kernel's own Makefile (outputmakefile).
+    if top.join(".config").exists() || top.join("include/config").exists() {
+        return tree(
+            "holds the remains of a build inside the tree; run `make mrproper` in it, or name a git revision instead",
+        );
+    }
+    Ok(())
+}
+
+/// Folder name of a key made from text.
+fn short(text: &str) -> String {
+    crate::cache::sha256(text)[..32].to_owned()
+}

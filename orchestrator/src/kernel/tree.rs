@@ -1,0 +1,289 @@
+//! The work tree that all variants of a kernel are built from, one after the other.
+//!
+//! ```text
+//! <cache>/work/<key>/src       the source tree, as the variant built last has it
+//!                   /pristine  the touched files as the source has them
+//!                   /obj       the object tree
+//!                   /state.json
+//! ```
+//!
+//! Going over to another variant writes only the files whose content differs, so that `make` rebuilds only what depends on
+//! them. What is about to change is on record before it changes: whatever interrupts the work, the next use finds every file
+//! that may be other than the source has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::patch::{self, Loaded};
+use super::{Error, objects};
+use crate::cache::{Key, Lock};
+
+/// A file's bytes and permission bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    bytes: Vec<u8>,
+    mode: u32,
+}
+
+/// Touched files of a variant and what they hold; none for a file that is not there.
+pub type Wanted = BTreeMap<String, Option<Content>>;
+
+/// What is on record about a work tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    /// Files that may be other than the source has them.
+    touched: BTreeSet<String>,
+    /// Touched files that the source does not have.
+    absent: BTreeSet<String>,
+    /// What the configuration in the object tree was made from.
+    configured: Option<String>,
+    /// A build began and was not seen to end.
+    building: bool,
+    /// Object files of a build from nothing.
+    objects: Option<u64>,
+}
+
+/// A work tree under its lock.
+#[derive(Debug)]
+pub struct Tree {
+    dir: PathBuf,
+    lock: Lock,
+    state: State,
+}
+
+impl Tree {
+    /// Opens the work tree in `dir`, and repairs what an interrupted build has left in its object tree.
+    pub fn open(dir: PathBuf, lock: Lock) -> Result<Self, Error> {
+        fs::create_dir_all(dir.join("obj")).map_err(Error::io("make", &dir))?;
+        // Best effort: `twinboot clean` goes by this time.
+        let _ = fs::File::open(&dir).and_then(|dir| dir.set_modified(std::time::SystemTime::now()));
+        let state = match fs::read(dir.join("state.json")) {
+            Ok(bytes) => serde_json::from_slice(&bytes).ok(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(State::default()),
+            Err(error) => return Err(Error::io("read", dir.join("state.json"))(error)),
+        };
+        let mut tree = Self { dir, lock, state: state.clone().unwrap_or_default() };
+        if state.is_none() {
+            // Without its record nothing in the tree can be trusted.
+            for part in ["src", "pristine", "obj"] {
+                remove_dir(&tree.dir.join(part))?;
+            }
+            fs::create_dir_all(tree.obj()).map_err(Error::io("make", tree.obj()))?;
+        }
+        if tree.state.building {
+            objects::repair(&tree.obj())?;
+            tree.state.configured = None;
+            tree.built(None)?;
+        }
+        Ok(tree)
+    }
+
+    /// The source tree; it is there once [`Tree::adopt`] was called.
+    pub fn src(&self) -> PathBuf {
+        self.dir.join("src")
+    }
+
+    /// The object tree.
+    pub fn obj(&self) -> PathBuf {
+        self.dir.join("obj")
+    }
+
+    /// Where the output of the build under way goes.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("build.log")
+    }
+
+    /// The lock on the tree.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// The source tree is there.
+    pub fn has_source(&self) -> bool {
+        self.src().is_dir()
+    }
+
+    /// Object files that a build from nothing makes, when one has been seen to its end.
+    pub fn objects(&self) -> Option<u64> {
+        self.state.objects
+    }
+
+    /// Moves an unpacked source into place.
+    pub fn adopt(&mut self, unpacked: &Path) -> Result<(), Error> {
+        remove_dir(&self.dir.join("pristine"))?;
+        self.state = State { objects: self.state.objects, ..State::default() };
+        self.save()?;
+        fs::rename(unpacked, self.src()).map_err(Error::io("make", self.src()))
+    }
+
+    /// What `patches` make of the files they touch, worked out in a scratch folder; and a note for each hunk with an
+    /// offset or fuzz. The tree stays as it is.
+    pub async fn patched(
+        &mut self,
+        patches: &[Loaded],
+        cancel: &CancellationToken,
+    ) -> Result<(Wanted, Vec<String>), Error> {
+        let scratch = tempfile::Builder::new()
+            .prefix("patch-")
+            .tempdir_in(&self.dir)
+            .map_err(Error::io("make a folder in", &self.dir))?;
+        let files: BTreeSet<(&Path, &String)> =
+            patches.iter().flat_map(|patch| patch.files.iter().map(|file| (patch.path.as_path(), file))).collect();
+        for (path, file) in &files {
+            let outside = || patch::Error::Outside { path: path.to_path_buf(), file: (*file).clone() };
+            if let Some(content) = self.original(file, outside)? {
+                put(&scratch.path().join(file), Some(&content))?;
+            }
+        }
+        let notes = patch::apply(patches, scratch.path(), cancel).await?;
+        let mut wanted = Wanted::new();
+        for (path, file) in files {
+            let outside = || patch::Error::Outside { path: path.to_path_buf(), file: file.clone() };
+            let content = look(&scratch.path().join(file), outside)?;
+            if content != self.original(file, outside)? {
+                wanted.insert(file.clone(), content);
+            }
+        }
+        Ok((wanted, notes))
+    }
+
+    /// Makes the source tree hold `wanted`, and everything else as the source has it. Returns the files it wrote.
+    pub fn switch(&mut self, wanted: &Wanted) -> Result<Vec<String>, Error> {
+        let concerned: BTreeSet<String> = self.state.touched.iter().chain(wanted.keys()).cloned().collect();
+        let mut changes = Wanted::new();
+        for file in &concerned {
+            let outside = || patch::Error::Outside { path: self.src(), file: file.clone() };
+            let now = look(&self.src().join(file), outside)?;
+            let then = match wanted.get(file) {
+                Some(content) => content.clone(),
+                None => self.original(file, || patch::Error::Outside { path: PathBuf::new(), file: file.clone() })?,
+            };
+            if now != then {
+                changes.insert(file.clone(), then);
+            }
+        }
+        if !changes.is_empty() || self.state.touched != concerned {
+            self.state.touched = concerned;
+            self.save()?;
+        }
+        for (file, content) in &changes {
+            put(&self.src().join(file), content.as_ref())?;
+        }
+        let touched = wanted.keys().cloned().collect();
+        if self.state.touched != touched {
+            self.state.touched = touched;
+            self.save()?;
+        }
+        Ok(changes.into_keys().collect())
+    }
+
+    /// The object tree is configured for these sources and this `recipe` already.
+    pub fn is_configured(&self, recipe: &str) -> bool {
+        self.state.configured.as_deref() == Some(recipe) && self.obj().join(".config").is_file()
+    }
+
+    /// Notes that the object tree is configured.
+    pub fn configured(&mut self, recipe: String) -> Result<(), Error> {
+        self.state.configured = Some(recipe);
+        self.save()
+    }
+
+    /// Notes that `make` is about to change the object tree.
+    pub fn building(&mut self) -> Result<(), Error> {
+        self.state.building = true;
+        self.save()
+    }
+
+    /// Notes that `make` has ended by itself; `objects` when it made everything from nothing.
+    pub fn built(&mut self, objects: Option<u64>) -> Result<(), Error> {
+        self.state.building = false;
+        self.state.objects = objects.or(self.state.objects);
+        self.save()
+    }
+
+    /// A file as the source has it; kept aside before anything can change it.
+    fn original(&mut self, file: &str, outside: impl FnOnce() -> patch::Error) -> Result<Option<Content>, Error> {
+        if self.state.absent.contains(file) {
+            return Ok(None);
+        }
+        let kept = self.dir.join("pristine").join(file);
+        if kept.is_file() {
+            return look(&kept, outside);
+        }
+        let content = look(&self.src().join(file), outside)?;
+        match &content {
+            Some(content) => put(&kept, Some(content))?,
+            None => {
+                self.state.absent.insert(file.to_owned());
+                self.save()?;
+            }
+        }
+        Ok(content)
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        let path = self.dir.join("state.json");
+        let bytes = serde_json::to_vec(&self.state).map_err(|error| Error::io("write", &path)(error.into()))?;
+        put(&path, Some(&Content { bytes, mode: 0o644 }))
+    }
+}
+
+/// Identity of the touched files that decide how Kconfig sees the tree.
+pub fn kconfig_identity(wanted: &Wanted) -> String {
+    let decides = |file: &str| {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        name.starts_with("Kconfig")
+            || name.starts_with("Makefile")
+            || file.starts_with("scripts/")
+            || file.contains("/configs/")
+    };
+    let key = wanted.iter().filter(|(file, _)| decides(file)).fold(Key::new(), |key, (file, content)| match content {
+        Some(content) => key.part(file, &content.bytes),
+        None => key.part("absent", file),
+    });
+    key.finish()
+}
+
+/// A plain file's content, none when there is no such file. A symbolic link anywhere below would lead out of the tree.
+fn look(path: &Path, outside: impl FnOnce() -> patch::Error) -> Result<Option<Content>, Error> {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => {
+            let bytes = fs::read(path).map_err(Error::io("read", path))?;
+            Ok(Some(Content { bytes, mode: metadata.permissions().mode() & 0o777 }))
+        }
+        Ok(_) => Err(outside().into()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// Writes a file whole or not at all, or removes it.
+fn put(path: &Path, content: Option<&Content>) -> Result<(), Error> {
+    let Some(content) = content else {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+            _ => Ok(()),
+        };
+    };
+    let parent = path.parent().unwrap_or(path);
+    fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
+    let mut file =
+        tempfile::Builder::new().prefix(".twinboot-").tempfile_in(parent).map_err(Error::io("write in", parent))?;
+    let io = Error::io("write", path);
+    let written = io::Write::write_all(&mut file, &content.bytes)
+        .and_then(|()| file.as_file().set_permissions(fs::Permissions::from_mode(content.mode)));
+    written.and_then(|()| file.persist(path).map(|_| ()).map_err(|error| error.error)).map_err(io)
+}
+
+fn remove_dir(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
