@@ -1,2 +1,307 @@
-//! x
-fn main() {}
+//! A QEMU that boots nothing: it reads QEMU's arguments, connects to the monitor and console sockets, speaks QMP, plays a
+//! guest's boot on the console and misbehaves on demand. For hermetic tests of everything that needs a machine.
+//!
+//! Wishes are words of the form `fake.<key>=<value>` on the kernel's command line (`-append`) or in the kernel file, where a
+//! test can put them although it does not choose the command line. `+` stands for a space. Keys and values:
+//!
+//! * `start`: `exit` (complains and exits 1), `no-monitor` (connects to the console alone), `mute-monitor` (never greets),
+//!   `hang-up` (greets, then closes the monitor and lives on).
+//! * `boot`: `ready`, `hang`, `panic`, `fatal`, `exit` (exit status 3 in mid-boot), `reset`, `poweroff`; without an
+//!   initramfs `panic` is the default, as for a real kernel.
+//! * `kvm`: with `-accel kvm` only: `abort` (as where KVM is a trap), `hang` (no console output ever).
+//! * `say`: a further console line once the guest is ready.
+//! * `then`: what happens `after` (milliseconds, 100) the guest is ready: `poweroff`, `panic`, `die` (SIGKILL).
+//! * `quit`: `ignore` (only TERM helps), `ignore-term` (only KILL helps).
+//! * `ssh`: `closing` (accepts and closes, as QEMU does while nobody listens in the guest), `silent` (accepts and says
+//!   nothing), `refused`, or `server:<dir>`: a real dropbear on this host whose key is `<dir>/hostkey` and that admits the
+//!   keys in `<dir>/authorized_keys` for the current user. It runs commands on this host.
+//! * `child`: `yes` starts a further process in QEMU's process group.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "--version") {
+        return write_out("QEMU emulator version 7.2.99 (fake)\n");
+    }
+    match run(&args) {
+        Ok(code) => code,
+        Err(error) => complain(&error.to_string()),
+    }
+}
+
+fn write_out(text: &str) -> ExitCode {
+    if io::stdout().write_all(text.as_bytes()).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn complain(text: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "fake-qemu: {text}");
+    ExitCode::FAILURE
+}
+
+struct Options {
+    monitor: String,
+    console: String,
+    initrd: bool,
+    network: bool,
+    kvm: bool,
+    wishes: HashMap<String, String>,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let values = |option: &str| -> Vec<&str> {
+            args.windows(2).filter(|pair| pair[0] == option).map(|pair| pair[1].as_str()).collect()
+        };
+        let last = |option: &str| values(option).last().copied();
+        let socket = |id: &str| {
+            let start = format!("socket,id={id},path=");
+            let path = values("-chardev").into_iter().find_map(|value| value.strip_prefix(&start));
+            path.map(|path| path.replace(",,", ",")).ok_or(format!("no character device `{id}`"))
+        };
+        if !values("-mon").contains(&"chardev=monitor,mode=control") || last("-serial") != Some("chardev:console")
+            || !args.iter().any(|arg| arg == "-S")
+        {
+            return Err("monitor or serial port is not wired to its character device, or the guest would not wait (-S)".to_owned());
+        }
+        let kernel = last("-kernel").ok_or("no -kernel")?;
+        let kernel = std::fs::read(kernel).map_err(|error| format!("could not load kernel '{kernel}': {error}"))?;
+        let text = format!("{} {}", String::from_utf8_lossy(&kernel), last("-append").unwrap_or_default());
+        let wish = |word: &str| {
+            let (key, value) = word.strip_prefix("fake.")?.split_once('=')?;
+            Some((key.to_owned(), value.replace('+', " ")))
+        };
+        Ok(Self {
+            monitor: socket("monitor")?,
+            console: socket("console")?,
+            initrd: last("-initrd").is_some(),
+            network: values("-netdev").iter().any(|value| value.contains("hostfwd=tcp:127.0.0.1:0-:22")),
+            kvm: last("-accel").is_some_and(|accel| accel.starts_with("kvm")),
+            wishes: text.split_whitespace().filter_map(wish).collect(),
+        })
+    }
+
+    fn wish(&self, key: &str) -> &str {
+        self.wishes.get(key).map_or("", String::as_str)
+    }
+}
+
+fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let options = Options::parse(args)?;
+    if options.wish("start") == "exit" {
+        return Ok(complain("-device nonsense: 'nonsense' is not a valid device model name"));
+    }
+    if options.kvm && options.wish("kvm") == "abort" {
+        complain("error: failed to set MSR 0x10a to 0x69");
+        kill(nix::unistd::getpid(), Signal::SIGABRT)?;
+    }
+    if options.wish("quit") == "ignore-term" {
+        // SAFETY: no handler runs; the signal is ignored from here on.
+        unsafe { signal(Signal::SIGTERM, SigHandler::SigIgn) }?;
+    }
+    // Stays in the process group and ends with it.
+    let _child = match options.wish("child") {
+        "yes" => Some(Command::new("sleep").arg("1000").spawn()?),
+        _ => None,
+    };
+    let console = UnixStream::connect(&options.console)?;
+    if options.wish("start") == "no-monitor" {
+        sleep_forever();
+    }
+    let monitor = Monitor(Arc::new(Mutex::new(UnixStream::connect(&options.monitor)?)));
+    if options.wish("start") == "mute-monitor" {
+        sleep_forever();
+    }
+    let (port, _server) = if options.network { forward(options.wish("ssh"))? } else { (0, None) };
+    monitor.send(
+        r#"{"QMP": {"version": {"qemu": {"micro": 99, "minor": 2, "major": 7}, "package": "fake"}, "capabilities": ["oob"]}}"#,
+    );
+    if options.wish("start") == "hang-up" {
+        drop(monitor);
+        sleep_forever();
+    }
+    let obeys = !options.wish("quit").starts_with("ignore");
+    let reader = BufReader::new(monitor.lock().try_clone()?);
+    let mut guest = Some((options, monitor.clone(), console));
+    for line in reader.lines() {
+        let line = line?;
+        let command = serde_json::from_str::<serde_json::Value>(&line)?;
+        let answer = match command["execute"].as_str().unwrap_or_default() {
+            "query-status" => r#"{"return": {"status": "running", "singlestep": false, "running": true}}"#.to_owned(),
+            "query-version" => {
+                r#"{"return": {"qemu": {"micro": 99, "minor": 2, "major": 7}, "package": "fake"}}"#.to_owned()
+            }
+            "human-monitor-command" => serde_json::json!({ "return": usernet(port) }).to_string(),
+            "quit" if !obeys => continue,
+            "qmp_capabilities" | "quit" | "stop" | "cont" => r#"{"return": {}}"#.to_owned(),
+            other => {
+                let desc = format!("The command {other} has not been found");
+                serde_json::json!({ "error": { "class": "CommandNotFound", "desc": desc } }).to_string()
+            }
+        };
+        monitor.send(&answer);
+        // `-S`: the guest waits for the first `cont`.
+        if command["execute"] == "cont"
+            && let Some((options, monitor, console)) = guest.take()
+        {
+            std::thread::spawn(move || play(&options, &monitor, console));
+        }
+        if command["execute"] == "quit" {
+            monitor.event("SHUTDOWN", r#"{"guest": false, "reason": "host-qmp-quit"}"#);
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    sleep_forever()
+}
+
+fn usernet(port: u16) -> String {
+    format!(
+        "net (net):\r\n  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n  \
+         TCP[HOST_FORWARD]  13       127.0.0.1 {port}       10.0.2.15    22     0     0\r\n"
+    )
+}
+
+#[derive(Clone)]
+struct Monitor(Arc<Mutex<UnixStream>>);
+
+impl Monitor {
+    fn lock(&self) -> std::sync::MutexGuard<'_, UnixStream> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, line: &str) {
+        // A monitor that has gone away does not stop a QEMU.
+        let _ = self.lock().write_all(format!("{line}\r\n").as_bytes());
+    }
+
+    fn event(&self, name: &str, data: &str) {
+        self.send(&format!(
+            r#"{{"timestamp": {{"seconds": 1, "microseconds": 2}}, "event": "{name}", "data": {data}}}"#
+        ));
+    }
+}
+
+/// Plays the guest.
+fn play(options: &Options, monitor: &Monitor, mut console: UnixStream) {
+    let mut say = |text: &str| drop(console.write_all(text.as_bytes()));
+    if options.kvm && options.wish("kvm") == "hang" {
+        return;
+    }
+    // QEMU tells more than any one schema knows, and nobody may stumble over it.
+    monitor.event("EVENT_FROM_THE_FUTURE", r#"{"answer": 42}"#);
+    monitor.event("RTC_CHANGE", r#"{"offset": 0, "qom-path": "/machine"}"#);
+    say("\u{1b}[0m[    0.000000] Linux version 6.1.0-fake (fake@fake)\r\n[    0.100000] fake: up\r\n");
+    let boot = match options.wish("boot") {
+        "" if options.initrd => "ready",
+        "" => "panic",
+        other => other,
+    };
+    match boot {
+        "ready" => {}
+        "fatal" => {
+            say("twinboot-init: fatal: cannot create zram0: no such device\r\n");
+            return end_of_guest("poweroff", monitor, &mut say);
+        }
+        other => return end_of_guest(other, monitor, &mut say),
+    }
+    say("twinboot-init: mounted\r\ntwinboot-init: re");
+    say("ady\r\n");
+    if !options.wish("say").is_empty() {
+        say(&format!("{}\r\n", options.wish("say")));
+    }
+    if !options.wish("then").is_empty() {
+        let after = options.wish("after").parse().unwrap_or(100);
+        std::thread::sleep(Duration::from_millis(after));
+        end_of_guest(options.wish("then"), monitor, &mut say);
+    }
+    // Keeps the console open: its end is the machine's end.
+    sleep_forever();
+}
+
+#[expect(clippy::exit, reason = "the guest's end is the end of the whole process, from whatever thread")]
+fn end_of_guest(how: &str, monitor: &Monitor, say: &mut impl FnMut(&str)) {
+    let code = match how {
+        "exit" => 3,
+        "die" => {
+            let _ = kill(nix::unistd::getpid(), Signal::SIGKILL);
+            return;
+        }
+        "poweroff" => {
+            say("[    0.900000] reboot: Power down\r\n");
+            monitor.event("SHUTDOWN", r#"{"guest": true, "reason": "guest-shutdown"}"#);
+            0
+        }
+        "reset" => {
+            monitor.event("SHUTDOWN", r#"{"guest": true, "reason": "guest-reset"}"#);
+            0
+        }
+        "panic" => {
+            say("[    0.900000] Kernel panic - not syncing: fake trouble\r\n[    0.900001] CPU: 0 PID: 1 Comm: init\r\n");
+            monitor.event("GUEST_PANICKED", r#"{"action": "run"}"#);
+            say("[    0.900002] ---[ end Kernel panic - not syncing: fake trouble ]---\r\n");
+            monitor.event("SHUTDOWN", r#"{"guest": true, "reason": "guest-reset"}"#);
+            0
+        }
+        // `hang`, and whatever a test misspelled: its deadline will tell.
+        _ => sleep_forever(),
+    };
+    std::process::exit(code);
+}
+
+/// Takes a free port and serves it as wished.
+fn forward(ssh: &str) -> io::Result<(u16, Option<Child>)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    if let Some(dir) = ssh.strip_prefix("server:") {
+        drop(listener);
+        return Ok((port, Some(serve(Path::new(dir), port)?)));
+    }
+    let silent = ssh == "silent";
+    if ssh != "refused" {
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for stream in listener.incoming() {
+                if silent {
+                    kept.push(stream);
+                }
+            }
+        });
+    }
+    Ok((port, None))
+}
+
+/// Runs dropbear in a mount namespace where the user's home folder is an empty one with the wanted `authorized_keys`:
+/// it finds the home in the user database and nowhere else.
+fn serve(dir: &Path, port: u16) -> io::Result<Child> {
+    let script = r#"
+        set -e
+        home=$(getent passwd "$(id -u)" | cut -d: -f6)
+        keys=$(cat "$1/authorized_keys")
+        mount -t tmpfs -o mode=0755 none "$home"
+        mkdir -m 0700 "$home/.ssh"
+        echo "$keys" > "$home/.ssh/authorized_keys"
+        exec dropbear -F -E -s -r "$1/hostkey" -p "127.0.0.1:$2"
+    "#;
+    let mut command = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.arg("--mount").args(["sh", "-c", script, "sh"]).arg(dir).arg(port.to_string());
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").process_group(nix::unistd::getpgrp().as_raw()).spawn()
+}
+
+fn sleep_forever() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}

@@ -68,7 +68,8 @@ pub async fn decide(
     decide_on(Path::new(DEVICE), wanted, qemu, kernel, cache_root, cancel).await
 }
 
-async fn decide_on(
+/// [`decide`] with another device node than `/dev/kvm`.
+pub async fn decide_on(
     device: &Path,
     wanted: Wanted,
     qemu: &Path,
@@ -170,6 +171,7 @@ async fn probe(qemu: &Path, kernel: &Path, cancel: &CancellationToken) -> Result
         cpus: 1,
         memory: 256 << 20,
         network: false,
+        start_deadline: PROBE_DEADLINE,
         console_log: scratch.path().join("console.log"),
         qemu_log: scratch.path().join("qemu.log"),
     };
@@ -202,8 +204,8 @@ async fn probe(qemu: &Path, kernel: &Path, cancel: &CancellationToken) -> Result
     let last =
         tail.last().map_or_else(|| "an empty console".to_owned(), |line| format!("the console ended at \"{line}\""));
     let end = match (ended.how, output.last()) {
-        (How::ByGuest, Some(said)) => format!("{} and printed \"{said}\"", ended.death),
-        (How::ByGuest, None) => ended.death.reason,
+        (How::ByItself, Some(said)) => format!("{} and printed \"{said}\"", ended.death),
+        (How::ByItself, None) => ended.death.reason,
         (How::Quit | How::Signal, _) => format!("nothing more within {} s", PROBE_DEADLINE.as_secs()),
     };
     Ok(no(format!("the kernel did not introduce itself ({last}); {end}")))

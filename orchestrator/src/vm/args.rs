@@ -34,7 +34,8 @@ pub(super) fn console_socket(run_dir: &Path) -> PathBuf {
 /// side has to poll for the other.
 pub fn args(spec: &Spec, run_dir: &Path) -> Vec<OsString> {
     let mut args = Arguments(Vec::new());
-    args.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
+    // `-S`: the guest waits for the monitor's `cont`, so that no end of it can come before somebody listens.
+    args.flags(&["-nodefaults", "-no-user-config", "-no-reboot", "-S"]);
     args.pair("-display", "none");
     // The kernel is left to finish its panic message; `panic=-1` ends the machine right after.
     args.pair("-action", "panic=none");
@@ -138,6 +139,7 @@ mod tests {
             cpus: 2,
             memory: 512 << 20,
             network: true,
+            start_deadline: super::super::START_DEADLINE,
             console_log: "/results/console.log".into(),
             qemu_log: "/results/qemu.log".into(),
         }

@@ -17,4 +17,4 @@ pub mod trouble;
 pub use error::Error;
 pub use qemu::{Boot, Death, DeathKind, Ended, How, Vm};
 pub use run_dir::run_dir_parent;
-pub use spec::{Accel, Spec};
+pub use spec::{Accel, START_DEADLINE, Spec};

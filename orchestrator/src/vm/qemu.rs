@@ -23,9 +23,6 @@ use super::{Error, args, run_dir};
 use crate::outcome::entry::ConsoleProblem;
 use crate::process::{Group, exit_text};
 
-/// From the start of QEMU to the end of the monitor's handshake. QEMU itself takes 50 ms; a busy host takes longer.
-const START_DEADLINE: Duration = Duration::from_secs(15);
-
 /// How long QEMU may take for what it does by itself: ending after a panic or after `quit`, ending after TERM.
 const STEP: Duration = Duration::from_secs(3);
 
@@ -110,8 +107,8 @@ pub struct Ended {
 /// What it took to end a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum How {
-    /// The guest ended by itself within its grace.
-    ByGuest,
+    /// Nothing: the machine had ended, or did so within its grace.
+    ByItself,
     /// The monitor's `quit`.
     Quit,
     /// A signal: TERM, and KILL where that was not enough.
@@ -149,18 +146,19 @@ impl Vm {
             let console = Console::read(serial, console_log, started);
             let (qmp, events) = Qmp::open(monitor).await?;
             let qemu_version = qmp.version().await?;
+            let ssh_port = if spec.network { Some(forwarded_port(&qmp.human("info usernet").await?)?) } else { None };
             let (running, state) = qmp.status().await?;
             log.line(&format!("twinboot: monitor of QEMU {qemu_version}, machine {state}, running: {running}"));
-            let ssh_port = if spec.network { Some(forwarded_port(&qmp.human("info usernet").await?)?) } else { None };
             Ok::<_, Error>((console, qmp, events, qemu_version, ssh_port))
         };
         let connected = tokio::select! {
+            biased;
             connected = connected => connected.map_err(Some),
             _ = group.wait() => Err(None),
-            () = tokio::time::sleep(START_DEADLINE) => {
+            () = tokio::time::sleep(spec.start_deadline) => {
                 let _ = group.terminate(STEP).await;
                 let (stderr, command) = (log.tail(), command_line);
-                return Err(Error::StartDeadline { after: START_DEADLINE, stderr, command });
+                return Err(Error::StartDeadline { after: spec.start_deadline, stderr, command });
             }
             () = cancel.cancelled() => {
                 let _ = group.terminate(STEP).await;
@@ -186,7 +184,7 @@ impl Vm {
             }
         };
         let monitor_after = started.elapsed();
-        Ok(Self {
+        let mut vm = Self {
             group,
             qmp,
             events,
@@ -199,7 +197,14 @@ impl Vm {
             ssh_port,
             command: command_line,
             death: None,
-        })
+        };
+        // A guest may be dead before QEMU has said that it runs; that is for the next stage to report.
+        if let Err(error) = vm.resume().await
+            && tokio::time::timeout(STEP, vm.died()).await.is_err()
+        {
+            return Err(error);
+        }
+        Ok(vm)
     }
 
     /// Waits for the init's `ready` line. `deadline` counts from the start of QEMU. Safe to cancel.
@@ -341,7 +346,7 @@ impl Vm {
     /// Waits up to `grace` for the guest to power itself off, which somebody has asked it to do; then [`Vm::quit`].
     pub async fn power_off(mut self, grace: Duration) -> Result<Ended, Error> {
         match tokio::time::timeout(grace, self.died()).await {
-            Ok(_) => self.bury(How::ByGuest).await,
+            Ok(_) => self.bury(How::ByItself).await,
             Err(_) => self.quit().await,
         }
     }
@@ -353,7 +358,7 @@ impl Vm {
         // QEMU may end before it answers, or never answer: only its end counts.
         let gone = async { tokio::join!(self.qmp.quit(), self.group.wait()) };
         let how = match tokio::time::timeout(STEP, gone).await {
-            Ok(_) if by_guest => How::ByGuest,
+            Ok(_) if by_guest => How::ByItself,
             Ok(_) => How::Quit,
             Err(_) => How::Signal,
         };

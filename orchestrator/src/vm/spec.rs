@@ -2,6 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// A sensible [`Spec::start_deadline`]: QEMU itself takes 60 ms, a busy host longer.
+pub const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -48,6 +52,8 @@ pub struct Spec {
     pub memory: u64,
     /// A network card with the guest's port 22 forwarded to a free loopback port.
     pub network: bool,
+    /// From the start of QEMU to the end of its monitor's handshake; see [`START_DEADLINE`].
+    pub start_deadline: Duration,
     /// Keeps every byte of the serial console.
     pub console_log: PathBuf,
     /// Keeps QEMU's command line, its own output and monitor events.
