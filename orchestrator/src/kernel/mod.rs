@@ -124,13 +124,14 @@ pub async fn build(
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<BuiltKernel, Error> {
-    if let Source::Image { kernel, modules, config } = &request.kernel.source {
+    let source = request.variant.image.as_ref().unwrap_or(&request.kernel.source);
+    if let Source::Image { kernel, modules, config } = source {
         return ready(request, kernel, modules.as_ref(), config.as_ref(), progress);
     }
     let asked = config::load(&request.kernel.config)?;
     let patches = request.variant.patches.iter().map(patch::load).collect::<Result<Vec<_>, _>>()?;
     let (base_name, base_text) = base(&request.kernel.base_config)?;
-    let source = source::resolve(&request.kernel.source, cache, progress, cancel).await?;
+    let source = source::resolve(source, cache, progress, cancel).await?;
     let toolchain = Toolchain::probe(cancel).await?;
 
     let options: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();

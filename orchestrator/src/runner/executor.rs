@@ -112,8 +112,8 @@ impl Round<'_> {
             Ok(end) => {
                 self.problems = end.problems;
                 match (clean, end.how, end.death.kind) {
-                    (true, How::ByGuest, DeathKind::PoweredOff) | (false, ..) => outcome,
-                    (true, How::ByGuest, _) => RoundOutcome::GuestDied { reason: end.death.to_string() },
+                    (true, How::ByItself, DeathKind::PoweredOff) | (false, ..) => outcome,
+                    (true, How::ByItself, _) => RoundOutcome::GuestDied { reason: end.death.to_string() },
                     (true, How::Quit | How::Signal, _) => timed_out(Stage::Shutdown, deadline),
                 }
             }
@@ -146,6 +146,7 @@ impl Round<'_> {
             cpus: task.guest.cpus,
             memory: task.guest.memory,
             network: true,
+            start_deadline: vm::START_DEADLINE,
             console_log: logs.console.clone(),
             qemu_log: logs.qemu.clone(),
         })

@@ -65,7 +65,7 @@ fn swap_text(swap: &Swap) -> String {
 
 /// A patch that cannot be read any more is named all the same: it was read when the kernel was built.
 fn patch_info(patch: &crate::plan::model::Patch) -> PatchInfo {
-    patch::info(patch).unwrap_or_else(|_| PatchInfo {
+    patch::load(patch).map(|loaded| loaded.info).unwrap_or_else(|_| PatchInfo {
         file: patch.path.display().to_string(),
         subject: None,
         reverse: patch.reverse,
