@@ -1,22 +1,21 @@
 //! Where to put the interference: a random point of a window that follows the victim's own timing.
 //!
 //! All times are nanoseconds from the moment both sides agreed on a try (its *origin*). The victim's operation starts
-//! `lead` after that and lasts `length` when nobody interferes; the interferer comes `latency` after the time it asked
-//! for. Tries that missed show all three, so the window follows a host that gets slower or faster.
+//! `lead` after that and lasts `length` when nobody interferes. How long a timer's interrupt takes to come can't be
+//! measured from outside, so the window is shifted until as many tries come too early as too late. Tries that miss show
+//! all three, so the window follows a host that gets slower or faster.
 
 use rand::Rng;
 
 /// Undisturbed tries before the first shot.
 const CALIBRATION: u32 = 8;
 
-/// The window as a multiple of the victim's operation; its tail makes misses, which keep the estimates honest.
+/// The window as a multiple of the victim's operation, around its middle; both ends make misses, which keep the
+/// estimates honest.
 const STRETCH: f64 = 1.5;
 
-/// Weight of a new sample.
-const GAIN: f64 = 1.0 / 8.0;
-
-/// A sample this many times the estimate counts as this many times: the host was away, not the victim slow.
-const OUTLIER: f64 = 4.0;
+/// Step of a settled estimate, as a part of it.
+const STEP: f64 = 1.0 / 16.0;
 
 /// When the interferer came, seen from the victim's operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,25 +39,31 @@ pub struct Sample {
     pub lead: u64,
     /// From the operation's start to its end.
     pub length: u64,
-    /// From the time the interferer asked for to the time it came; none if that says nothing about this aim.
-    pub latency: Option<u64>,
 }
 
-/// A running mean that bounds what one sample can do.
+/// A running median: each sample moves it one step up or down, so that a host that was away for milliseconds weighs no
+/// more than any other sample. (The stochastic approximation of Robbins and Monro, Ann. Math. Statist. 22, 1951, with the
+/// step kept from vanishing.)
 #[derive(Debug, Clone, Copy, Default)]
-struct Estimate(Option<f64>);
+struct Estimate {
+    median: f64,
+    samples: u32,
+}
 
 impl Estimate {
     fn learn(&mut self, sample: u64) {
         let sample = sample as f64;
-        self.0 = Some(match self.0 {
-            None => sample,
-            Some(mean) => mean + GAIN * (sample.min(mean * OUTLIER + 1.0) - mean),
-        });
+        if self.samples == 0 {
+            self.median = sample;
+        }
+        self.samples = self.samples.saturating_add(1);
+        // Long steps first, to get away from an unlucky first sample.
+        let step = self.median.max(1.0) * STEP.max(1.0 / f64::from(self.samples + 1));
+        self.median += (sample - self.median).clamp(-step, step);
     }
 
     fn get(self) -> f64 {
-        self.0.unwrap_or(0.0)
+        self.median
     }
 }
 
@@ -68,7 +73,10 @@ pub struct Aim {
     seen: u32,
     lead: Estimate,
     length: Estimate,
-    latency: Estimate,
+    shift: f64,
+    early: u64,
+    inside: u64,
+    late: u64,
 }
 
 impl Aim {
@@ -77,7 +85,8 @@ impl Aim {
         if self.seen < CALIBRATION {
             return None;
         }
-        let point = self.lead.get() + rng.random::<f64>() * STRETCH * self.length.get() - self.latency.get();
+        let from_start = 0.5 + STRETCH * (rng.random::<f64>() - 0.5);
+        let point = self.lead.get() + from_start * self.length.get() + self.shift;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -86,21 +95,28 @@ impl Aim {
         Some(point.max(0.0) as u64)
     }
 
-    /// Learns from one try. An interrupted operation tells nothing about its length.
+    /// Learns from one try what its interference has left untouched: after an early one nothing of the operation's time,
+    /// after one inside only when the operation began.
     pub fn learn(&mut self, sample: &Sample) {
         self.seen = self.seen.saturating_add(1);
-        if let Some(latency) = sample.latency {
-            self.latency.learn(latency);
-        }
+        self.early += u64::from(sample.timing == Timing::Early);
+        self.inside += u64::from(sample.timing == Timing::Inside);
+        self.late += u64::from(sample.timing == Timing::Late);
         match sample.timing {
             Timing::Calibration | Timing::Late => {
                 self.lead.learn(sample.lead);
                 self.length.learn(sample.length);
             }
-            // The interference itself sits in this lead: a step is all that may be concluded.
-            Timing::Early => self.lead.0 = Some(self.lead.get() + GAIN * self.length.get()),
-            Timing::Inside => {}
+            Timing::Inside => self.lead.learn(sample.lead),
+            Timing::Early => {}
         }
+        let step = match sample.timing {
+            Timing::Early => STEP,
+            Timing::Late => -STEP,
+            Timing::Calibration | Timing::Inside => return,
+        };
+        // Nothing can be asked for before the origin.
+        self.shift = (self.shift + step * self.length.get()).max(-self.lead.get() - self.length.get());
     }
 
     /// The estimates, for people.
@@ -109,7 +125,8 @@ impl Aim {
         vec![
             micros("operation starts after", self.lead),
             micros("operation lasts", self.length),
-            micros("interferer's latency", self.latency),
+            ("aim shifted by".to_owned(), format!("{:.1} us", self.shift / 1000.0)),
+            ("early, inside, late".to_owned(), format!("{}, {}, {}", self.early, self.inside, self.late)),
         ]
     }
 }
@@ -128,7 +145,7 @@ mod tests {
             let mut noise = |mean: f64| (mean * rng.random_range(0.8..1.2)) as u64;
             let (lead, length, latency) = (noise(lead), noise(length), noise(latency));
             let sample = match aim.next(rng) {
-                None => Sample { timing: Timing::Calibration, lead, length, latency: None },
+                None => Sample { timing: Timing::Calibration, lead, length },
                 Some(delay) => {
                     let came = delay + latency;
                     let timing = match came {
@@ -137,7 +154,7 @@ mod tests {
                         _ => Timing::Late,
                     };
                     let length = if timing == Timing::Inside { length * 5 } else { length };
-                    Sample { timing, lead, length, latency: Some(latency) }
+                    Sample { timing, lead, length }
                 }
             };
             aim.learn(&sample);
@@ -148,11 +165,9 @@ mod tests {
 
     #[test]
     fn it_finds_the_fault_whatever_its_place_and_length() {
-        for (lead, length, latency) in [(40e3, 60e3, 15e3), (5e3, 9e3, 30e3), (400e3, 30e3, 80e3), (1e3, 2e6, 5e3)] {
+        for (lead, length, latency) in [(40e3, 60e3, 15e3), (35e3, 9e3, 30e3), (100e3, 30e3, 80e3), (1e3, 2e6, 5e3)] {
             let share = simulate(&mut Aim::default(), &mut ChaCha8Rng::seed_from_u64(1), (lead, length, latency), 2000);
-            // 30 µs of latency can't be aimed into a fault that is over 14 µs after the origin.
-            let reachable = latency < lead + length;
-            assert_eq!(share > 0.25, reachable, "{share} of the shots inside for {lead}+{length}, latency {latency}");
+            assert!(share > 0.4, "{share} of the shots inside for {lead}+{length}, latency {latency}");
         }
     }
 
@@ -169,9 +184,9 @@ mod tests {
     fn one_absence_of_the_host_moves_little() {
         let mut aim = Aim::default();
         for _ in 0..CALIBRATION {
-            aim.learn(&Sample { timing: Timing::Calibration, lead: 40, length: 100, latency: None });
+            aim.learn(&Sample { timing: Timing::Calibration, lead: 40, length: 100 });
         }
-        aim.learn(&Sample { timing: Timing::Late, lead: 40, length: 50_000_000, latency: None });
+        aim.learn(&Sample { timing: Timing::Late, lead: 40, length: 50_000_000 });
         assert!(aim.length.get() < 150.0, "{aim:?}");
     }
 
@@ -180,11 +195,11 @@ mod tests {
         let mut aim = Aim::default();
         for _ in 0..CALIBRATION {
             assert_eq!(aim.next(&mut ChaCha8Rng::seed_from_u64(0)), None);
-            aim.learn(&Sample { timing: Timing::Calibration, lead: 1000, length: 1000, latency: None });
+            aim.learn(&Sample { timing: Timing::Calibration, lead: 1000, length: 1000 });
         }
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let points: Vec<u64> = (0..1000).filter_map(|_| aim.next(&mut rng)).collect();
-        assert!(points.iter().all(|point| (1000..2500).contains(point)));
-        assert!(points.iter().any(|&point| point < 1100) && points.iter().any(|&point| point > 2400));
+        assert!(points.iter().all(|point| (750..2250).contains(point)));
+        assert!(points.iter().any(|&point| point < 850) && points.iter().any(|&point| point > 2150));
     }
 }

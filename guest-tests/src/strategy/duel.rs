@@ -39,9 +39,8 @@ struct Arena {
     origin: AtomicU64,
     /// Where the victim is.
     phase: AtomicU8,
-    /// What the interferer found: the victim's phase, when it came, whether it landed.
+    /// What the interferer found: the victim's phase, and whether it landed.
     found: AtomicU8,
-    came: AtomicU64,
     landed: AtomicBool,
     quit: AtomicBool,
 }
@@ -121,8 +120,7 @@ impl Duel {
             (_, INSIDE) => Timing::Inside,
             _ => Timing::Late,
         };
-        let latency = delay.map(|delay| arena.came.load(Relaxed).saturating_sub(origin + delay));
-        let sample = Sample { timing, lead: start.saturating_sub(origin), length: end.saturating_sub(start), latency };
+        let sample = Sample { timing, lead: start.saturating_sub(origin), length: end.saturating_sub(start) };
         Ok(Bout { sample, landed: arena.landed.load(Relaxed) })
     }
 }
@@ -154,7 +152,6 @@ fn serve(arena: &Arena, victim: &Thread, mut interference: Interference) {
         if delay != AWAY {
             clock::sleep_until(origin + delay);
             let found = arena.phase.load(Acquire);
-            arena.came.store(clock::now(), Relaxed);
             landed = found == INSIDE && interference();
             arena.found.store(found, Relaxed);
         }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::duel::{Duel, Post};
 use super::stretch::Stretch;
 use super::{Interference, Shot, Strategy};
-use crate::aim::{Aim, Sample, Timing};
+use crate::aim::{Aim, Timing};
 use crate::error::Error;
 use crate::sys::sched;
 
@@ -42,8 +42,7 @@ impl Strategy for Smp {
         let set = |origin: u64| stretch.set(origin + delay.unwrap_or(60_000_000_000));
         let bout = self.duel.bout(delay, set, victim)?;
         self.stretch.clear()?;
-        // The window is the interrupt's, which comes on time; how late the other CPU wakes up is another matter.
-        self.aim.learn(&Sample { latency: None, ..bout.sample });
+        self.aim.learn(&bout.sample);
         if bout.sample.timing == Timing::Inside {
             self.stretch.learn(bout.sample.length);
         }

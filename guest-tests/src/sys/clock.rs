@@ -1,6 +1,5 @@
 //! Clocks and absolute sleeps: [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html),
-//! [clock_nanosleep(2)](https://man7.org/linux/man-pages/man2/clock_nanosleep.2.html),
-//! [PR_SET_TIMERSLACK](https://man7.org/linux/man-pages/man2/PR_SET_TIMERSLACK.2const.html).
+//! [clock_nanosleep(2)](https://man7.org/linux/man-pages/man2/clock_nanosleep.2.html).
 
 const NANOS: u64 = 1_000_000_000;
 
@@ -39,12 +38,6 @@ pub fn sleep_until(deadline: u64) {
             return;
         }
     }
-}
-
-/// Lets the calling thread's sleeps end as near to their time as the kernel can (real-time threads have no slack).
-pub fn no_slack() {
-    // SAFETY: PR_SET_TIMERSLACK takes one integer and changes only the calling thread.
-    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
 }
 
 #[cfg(test)]
