@@ -92,7 +92,7 @@ pub async fn compile(
     let (src, obj) = (tree.src(), tree.obj());
     let configured_for = Key::new().part("kconfig", kconfig_identity(&wanted)).finish();
     let is_configured = tree.is_configured(&configured_for);
-    tree.building()?;
+    tree.building(&configured_for)?;
     let make = Make {
         src: &src,
         obj: &obj,
