@@ -5,7 +5,7 @@ mod kernel_fake;
 use std::fs;
 use std::path::Path;
 
-use kernel_fake::{Bench, MEMORY, UNPIN, compiled, photograph, said, sh, write};
+use kernel_fake::{Bench, MEMORY, UNPIN, compiled, kernel_of, photograph, said, sh, write};
 use twinboot::kernel::Step;
 use twinboot::plan::model::{Location, Source};
 
@@ -31,7 +31,7 @@ async fn a_git_revision_is_exported_and_the_repository_left_untouched() {
     write(&dir.join("mm/memory.c"), "int uncommitted;\n");
     let before = photograph(&dir);
 
-    let at = |rev: &str| bench.kernel_of(Source::Git { location: Location::Path(dir.clone()), rev: rev.to_owned() });
+    let at = |rev: &str| kernel_of(Source::Git { location: Location::Path(dir.clone()), rev: rev.to_owned() });
     let plain = bench.variant("plain", &[]);
     let first = bench.build(&at("v1"), &plain).await.expect("builds");
     assert_eq!(fs::read_to_string(bench.work().join("src/mm/memory.c")).expect("reads"), MEMORY);
@@ -53,7 +53,7 @@ async fn a_git_url_is_mirrored_and_a_tag_needs_it_once() {
     let dir = bench.path("linux");
     repository(&dir);
     let url = format!("file://{}", dir.display());
-    let at = |rev: &str| bench.kernel_of(Source::Git { location: Location::Url(url.clone()), rev: rev.to_owned() });
+    let at = |rev: &str| kernel_of(Source::Git { location: Location::Url(url.clone()), rev: rev.to_owned() });
     let plain = bench.variant("plain", &[]);
     let tagged = bench.build(&at("v1"), &plain).await.expect("builds");
     second_commit(&dir);
@@ -118,7 +118,7 @@ async fn an_archive_is_checked_before_it_is_unpacked() {
     let url = Location::Url(format!("file://{}", archive.display()));
     let plain = bench.variant("plain", &[]);
     let of = |location: &Location, sha256: &str| {
-        bench.kernel_of(Source::Tarball { location: location.clone(), sha256: sha256.to_owned() })
+        kernel_of(Source::Tarball { location: location.clone(), sha256: sha256.to_owned() })
     };
 
     let wrong = "0".repeat(64);
@@ -145,14 +145,14 @@ async fn a_ready_kernel_is_taken_with_what_it_says_of_itself() {
     let built = bench.build(&bench.kernel(), &plain).await.expect("builds");
     let image =
         |kernel: &Path| Source::Image { kernel: kernel.to_path_buf(), modules: None, config: built.config.clone() };
-    let ready = bench.build(&bench.kernel_of(image(&built.boot)), &plain).await.expect("is a kernel");
+    let ready = bench.build(&kernel_of(image(&built.boot)), &plain).await.expect("is a kernel");
     assert!(ready.pvh && ready.boot == built.boot);
     assert_eq!(ready.info.release, "6.1.0-fake");
     assert_eq!(ready.info.load_digest, built.info.load_digest);
     assert_eq!(ready.info.config_sha256, built.info.config_sha256);
 
-    let text = said(bench.build(&bench.kernel_of(image(&built.boot)), &bench.variant("patched", &[UNPIN])).await);
+    let text = said(bench.build(&kernel_of(image(&built.boot)), &bench.variant("patched", &[UNPIN])).await);
     assert!(text.contains("cannot be patched"), "{text}");
-    let text = said(bench.build(&bench.kernel_of(image(&bench.path("linux/Makefile"))), &plain).await);
+    let text = said(bench.build(&kernel_of(image(&bench.path("linux/Makefile"))), &plain).await);
     assert!(text.contains("neither a bzImage nor a vmlinux"), "{text}");
 }

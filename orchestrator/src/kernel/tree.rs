@@ -218,12 +218,11 @@ impl Tree {
             return look(&kept, outside);
         }
         let content = look(&self.src().join(file), outside)?;
-        match &content {
-            Some(content) => put(&kept, Some(content))?,
-            None => {
-                self.state.absent.insert(file.to_owned());
-                self.save()?;
-            }
+        if let Some(content) = &content {
+            put(&kept, Some(content))?;
+        } else {
+            self.state.absent.insert(file.to_owned());
+            self.save()?;
         }
         Ok(content)
     }

@@ -14,7 +14,7 @@ use twinboot::cache::Cache;
 use twinboot::kernel::{BuiltKernel, Error, Request, Step, build};
 use twinboot::plan::model::{BaseConfig, ConfigLayer, Expectation, Kernel, Patch, Source, Variant};
 
-const MAKEFILE: &str = r#"
+const MAKEFILE: &str = r"
 MAKEFLAGS += --no-builtin-rules
 SRC := $(CURDIR)
 RELEASE := 6.1.0-fake$(LOCALVERSION)
@@ -26,6 +26,9 @@ allnoconfig:
 
 olddefconfig:
 	@sh scripts/olddefconfig Kconfig $(O)/.config
+
+prepare:
+	@mkdir -p $(O)/include/generated
 
 $(O)/%.o: %.c include/mm.h
 	@mkdir -p $(@D)
@@ -53,7 +56,7 @@ modules_install:
 	@mkdir -p $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)/kernel
 	@cp $(O)/fake.ko $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)/kernel
 	@ln -s $(O) $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)/build
-"#;
+";
 
 /// Drops options that the Kconfig file does not know or whose one dependency is not set.
 const OLDDEFCONFIG: &str = r#"
@@ -113,6 +116,18 @@ pub fn photograph(dir: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
     seen
 }
 
+/// A kernel from a source, with one option asked for.
+pub fn kernel_of(source: Source) -> Kernel {
+    Kernel {
+        name: "fake".to_owned(),
+        series: None,
+        source,
+        base_config: BaseConfig::Allnoconfig,
+        config: vec![ConfigLayer::Inline([("SWAP".to_owned(), "y".to_owned())].into())],
+        variants: Vec::new(),
+    }
+}
+
 /// A scratch folder with a tree, a cache and patches in it.
 pub struct Bench {
     pub dir: tempfile::TempDir,
@@ -134,18 +149,7 @@ impl Bench {
     }
 
     pub fn kernel(&self) -> Kernel {
-        self.kernel_of(Source::Dir(self.path("linux")))
-    }
-
-    pub fn kernel_of(&self, source: Source) -> Kernel {
-        Kernel {
-            name: "fake".to_owned(),
-            series: None,
-            source,
-            base_config: BaseConfig::Allnoconfig,
-            config: vec![ConfigLayer::Inline([("SWAP".to_owned(), "y".to_owned())].into())],
-            variants: Vec::new(),
-        }
+        kernel_of(Source::Dir(self.path("linux")))
     }
 
     /// A variant with these diffs, each applied or, after a `-`, reversed.
