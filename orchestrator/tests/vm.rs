@@ -273,7 +273,8 @@ async fn a_death_in_the_middle_is_noticed_with_the_console_read_to_its_end() {
 
 #[tokio::test]
 async fn a_guest_that_warns_and_goes_on_has_a_problem() {
-    let house = House::new("fake.say=[+++12.000001]+BUG:+Bad+rss-counter+state+mm:00000000f00dcafe+type:MM_SWAPENTS+val:1");
+    let house =
+        House::new("fake.say=[+++12.000001]+BUG:+Bad+rss-counter+state+mm:00000000f00dcafe+type:MM_SWAPENTS+val:1");
     let vm = house.up().await;
     let ended = vm.quit().await.expect("ends");
     assert_eq!(ended.problems.len(), 1, "{:?}", ended.problems);
