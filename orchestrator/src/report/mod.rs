@@ -1,5 +1,10 @@
 //! Results told to people and to machines: one format a file, all from [`Results`] alone, the same bytes every time.
 
+mod cases;
+mod junit;
+mod kcidb;
+mod ktap;
+mod mail;
 mod markdown;
 mod story;
 mod summary;
@@ -10,6 +15,10 @@ mod write;
 
 use crate::outcome::Results;
 
+pub use junit::Junit;
+pub use kcidb::Kcidb;
+pub use ktap::Ktap;
+pub use mail::Mail;
 pub use markdown::Markdown;
 pub use summary::{Summary, SummaryJson, summary_schema};
 pub use write::{WriteError, write_all};
@@ -37,4 +46,4 @@ pub struct RenderError {
 }
 
 /// Every format, in the order they are written.
-pub const FORMATS: &[&dyn Format] = &[&SummaryJson, &Markdown];
+pub const FORMATS: &[&dyn Format] = &[&SummaryJson, &Markdown, &Mail, &Junit, &Ktap, &Kcidb];
