@@ -1,6 +1,6 @@
 //! `report.md`: the verdict for a mail, a merge request or a CI step summary.
 
-use super::table::{self, TITLES};
+use super::table::Table;
 use super::words::{counted, memory, number, one_line, short};
 use super::{Format, RenderError, story};
 use crate::outcome::{BuildState, CellResult, Comparison, Results};
@@ -56,8 +56,11 @@ fn document(results: &Results) -> String {
 }
 
 fn cells(results: &Results) -> String {
-    let mut text = format!("| {} | outcome |\n|{}\n", TITLES.join(" | "), "---|".repeat(TITLES.len() + 1));
-    for row in table::rows(results) {
+    let table = Table::of(results);
+    let titles: Vec<&str> = table.columns.iter().map(|column| column.title).collect();
+    let rules: Vec<&str> = table.columns.iter().map(|column| if column.numeric { "---:" } else { "---" }).collect();
+    let mut text = format!("| {} |\n|{}|\n", titles.join(" | "), rules.join("|"));
+    for row in &table.rows {
         let row: Vec<String> = row.iter().map(|cell| escaped(cell)).collect();
         text += &format!("| {} |\n", row.join(" | "));
     }
@@ -208,7 +211,8 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn capital(text: &str) -> String {
+/// With a capital letter at the start.
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

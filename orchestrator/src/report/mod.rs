@@ -1,6 +1,7 @@
 //! Results told to people and to machines: one format a file, all from [`Results`] alone, the same bytes every time.
 
 mod cases;
+mod html;
 mod junit;
 mod kcidb;
 mod ktap;
@@ -15,6 +16,7 @@ mod write;
 
 use crate::outcome::Results;
 
+pub use html::Html;
 pub use junit::Junit;
 pub use kcidb::Kcidb;
 pub use ktap::Ktap;
@@ -46,4 +48,4 @@ pub struct RenderError {
 }
 
 /// Every format, in the order they are written.
-pub const FORMATS: &[&dyn Format] = &[&SummaryJson, &Markdown, &Mail, &Junit, &Ktap, &Kcidb];
+pub const FORMATS: &[&dyn Format] = &[&SummaryJson, &Markdown, &Html, &Mail, &Junit, &Ktap, &Kcidb];

@@ -3,13 +3,61 @@
 use super::words::{count, duration, number, one_line};
 use crate::outcome::{CellOutcome, CellResult, Rate, Results};
 
-/// Column titles; the first five tell the cell, the rest what it showed.
-pub(super) const TITLES: [&str; 10] =
-    ["kernel", "variant", "test", "guest", "rounds", "tries", "exposures", "corruptions", "per exposure", "first"];
+/// Titles of all columns.
+const TITLES: [&str; 11] = [
+    "kernel",
+    "variant",
+    "test",
+    "guest",
+    "rounds",
+    "tries",
+    "exposures",
+    "corruptions",
+    "per exposure",
+    "first",
+    "outcome",
+];
 
-/// One row for each cell: the columns of [`TITLES`], then the outcome.
-pub(super) fn rows(results: &Results) -> Vec<Vec<String>> {
-    results.cells.iter().map(row).collect()
+/// A column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Column {
+    pub title: &'static str,
+    /// Set to the right.
+    pub numeric: bool,
+}
+
+/// A row for each cell.
+pub(super) struct Table {
+    pub columns: Vec<Column>,
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// All cells; the test's and the guest's column only where they tell cells apart.
+    pub fn of(results: &Results) -> Self {
+        let columns = TITLES.map(|title| Column {
+            title,
+            numeric: matches!(title, "rounds" | "tries" | "exposures" | "corruptions" | "first"),
+        });
+        let mut table = Self { columns: columns.to_vec(), rows: results.cells.iter().map(row).collect() };
+        for title in ["test", "guest"] {
+            let place = table.columns.iter().position(|column| column.title == title);
+            if place.is_some_and(|place| table.rows.windows(2).all(|pair| pair[0][place] == pair[1][place])) {
+                table.remove(title);
+            }
+        }
+        table
+    }
+
+    /// Leaves a column out.
+    pub fn remove(&mut self, title: &str) {
+        if let Some(place) = self.columns.iter().position(|column| column.title == title) {
+            self.columns.remove(place);
+            for row in &mut self.rows {
+                row.remove(place);
+            }
+        }
+    }
 }
 
 fn row(cell: &CellResult) -> Vec<String> {
