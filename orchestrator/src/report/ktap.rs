@@ -59,9 +59,9 @@ fn words(status: Status) -> (&'static str, &'static str) {
     }
 }
 
-/// A name in a result line, where `#` would start a directive.
+/// A name in a result line, where `#` would start a directive and a version line another document.
 fn named(name: &str) -> String {
-    super::words::one_line(name).replace('%', "%25").replace('#', "%23")
+    super::words::one_line(name).replace('%', "%25").replace('#', "%23").replace("TAP version", "TAP_version")
 }
 
 /// A diagnostic line that no parser takes for anything else: kernel log readers look for results, plans and versions

@@ -78,7 +78,7 @@ fn comparison(results: &Results, it: &Comparison) -> String {
         escaped(&capital(&story::reason(it)))
     );
     for (name, value) in facts(it) {
-        text += &format!("- {name}: {value}\n");
+        text += &format!("- {name}: {}\n", escaped(&value));
     }
     for caveat in &it.caveats {
         text += &format!("- {}\n", escaped(&capital(caveat)));

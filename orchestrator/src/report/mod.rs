@@ -23,7 +23,7 @@ pub use ktap::Ktap;
 pub use mail::Mail;
 pub use markdown::Markdown;
 pub use summary::{Summary, SummaryJson, summary_schema};
-pub use write::{WriteError, write_all};
+pub use write::{WriteError, append_step_summary, write_all};
 
 /// A file that a run leaves behind.
 pub trait Format {

@@ -168,7 +168,7 @@ pub(super) fn reason(it: &Comparison) -> String {
             "the base reproduced the race in this run, and the patched kernel stayed clean over enough exposures"
                 .to_owned()
         }
-        Reason::StillCorrupts => "the patched kernel still corrupts, and not significantly less often".to_owned(),
+        Reason::StillCorrupts => "the patched kernel still corrupts, and not provably less often".to_owned(),
         Reason::FewerCorruptions => "the patched kernel corrupts significantly less often, but it does".to_owned(),
         Reason::MoreCorruptions => "the patched kernel corrupts significantly more often".to_owned(),
         Reason::KernelTrouble => "the patched kernel died, hung or complained".to_owned(),

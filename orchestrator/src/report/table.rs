@@ -78,14 +78,23 @@ fn row(cell: &CellResult) -> Vec<String> {
         rounds,
         numeric(count(cell.totals.tries)),
         numeric(count(cell.totals.exposures)),
-        numeric(count(cell.totals.corruptions)),
+        corruptions(cell),
         rate(&Rate::of(cell)),
         cell.first_corruption_s.map_or_else(|| "-".to_owned(), duration),
         outcome_word(cell.outcome).to_owned(),
     ]
 }
 
-/// `0.653 [0.64, 0.67]`, or `< 2.3e-4` where nothing was seen: the upper limit then is all there is.
+/// Corruptions in the rounds that count, and behind a plus sign those in rounds that did not come to their end.
+fn corruptions(cell: &CellResult) -> String {
+    match cell.corruptions_seen.saturating_sub(cell.totals.corruptions) {
+        0 if cell.counted_rounds() == 0 => "-".to_owned(),
+        0 => count(cell.totals.corruptions),
+        more => format!("{} + {}", count(cell.totals.corruptions), count(more)),
+    }
+}
+
+/// `0.653 [0.64, 0.67]`, or `0 [0, 2.3e-4]` where nothing was seen.
 pub(super) fn rate(rate: &Rate) -> String {
     match (rate.per_exposure, rate.interval95) {
         (Some(value), Some(interval)) if value > 0.0 => {

@@ -89,6 +89,20 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
+/// JSON whose strings hold nothing that a terminal would act on: such characters become `\uXXXX`, which reads back the
+/// same. Outside strings JSON has none of them but the line breaks that `serde_json` puts between values.
+pub(super) fn ascii_controls(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter != '\n' && is_unsafe(letter) {
+            text.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
 /// Control characters, direction marks and overrides, and the two code points that XML 1.0 has no way to write.
 fn is_unsafe(letter: char) -> bool {
     letter.is_control()

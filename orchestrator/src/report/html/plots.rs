@@ -24,7 +24,7 @@ pub(super) struct Plot {
 
 /// Drawing units; the page scales them to its width, so that text stays readable on a phone.
 const WIDTH: u32 = 480;
-const FONT: (&str, u32) = ("sans-serif", 16);
+const FONT: (&str, u32) = ("sans-serif", 20);
 /// Colours that no figure uses: they are put in so that the page can put its own in their place.
 const INK: RGBColor = RGBColor(1, 1, 1);
 const FAINT: RGBColor = RGBColor(1, 1, 2);
@@ -65,12 +65,12 @@ fn rates(results: &Results, cells: &[&CellResult]) -> Result<Plot, String> {
     let largest = bounds.map(|it| it.high).fold(0.0, f64::max).max(smallest);
     let low = 10f64.powf((smallest.log10() - 0.3).floor());
     let high = 10f64.powf(largest.log10().ceil()).max(low * 10.0);
-    let height = u32::try_from(rows.len()).unwrap_or(u32::MAX).saturating_mul(52).saturating_add(72);
+    let height = u32::try_from(rows.len()).unwrap_or(u32::MAX).saturating_mul(56).saturating_add(78);
     let drawn = draw(height, |root| {
         let mut chart = ChartBuilder::on(root)
             .margin(8)
             .margin_right(16)
-            .x_label_area_size(48)
+            .x_label_area_size(54)
             .build_cartesian_2d((low..high).log_scale(), 0.0..rows.len() as f64)?;
         chart
             .configure_mesh()
@@ -134,8 +134,8 @@ fn first(results: &Results, cells: &[&CellResult]) -> Result<Plot, String> {
         let mut chart = ChartBuilder::on(root)
             .margin(8)
             .margin_right(20)
-            .x_label_area_size(48)
-            .y_label_area_size(58)
+            .x_label_area_size(54)
+            .y_label_area_size(64)
             .build_cartesian_2d((low..high).log_scale(), -0.02f64..1.02)?;
         chart
             .configure_mesh()
@@ -222,8 +222,8 @@ fn timeline(results: &Results, cells: &[&CellResult]) -> Result<Plot, String> {
         let mut chart = ChartBuilder::on(root)
             .margin(8)
             .margin_right(20)
-            .x_label_area_size(48)
-            .y_label_area_size(58)
+            .x_label_area_size(54)
+            .y_label_area_size(64)
             .build_cartesian_2d(0.0..longest * 1.02, -most * 0.02..most * 1.05)?;
         chart
             .configure_mesh()
@@ -247,8 +247,10 @@ fn timeline(results: &Results, cells: &[&CellResult]) -> Result<Plot, String> {
         .iter()
         .map(|cell| {
             let most = cell.rounds.iter().filter_map(|round| round.counts()).map(|it| it.corruptions);
-            let (least, most) = (most.clone().min().unwrap_or(0), most.max().unwrap_or(0));
-            format!("{}: {least} to {most} in a round", name(results, cell))
+            match (most.clone().min().unwrap_or(0), most.max().unwrap_or(0)) {
+                (_, 0) => format!("{}: none in any round", name(results, cell)),
+                (least, most) => format!("{}: {least} to {most} in a round", name(results, cell)),
+            }
         })
         .collect();
     let rounds = counted(lines.len() as u64, "round", "rounds");
