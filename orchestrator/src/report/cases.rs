@@ -1,4 +1,4 @@
-//! Cells as test cases, the way JUnit, KTAP and KCIDB count them: a case passes when its expectation came true.
+//! Cells as test cases, the way `JUnit`, KTAP and KCIDB count them: a case passes when its expectation came true.
 
 use std::collections::BTreeMap;
 

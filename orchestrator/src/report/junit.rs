@@ -1,4 +1,4 @@
-//! `junit.xml`: for GitLab, Jenkins and everything else that reads JUnit, valid by the Jenkins xunit plugin's
+//! `junit.xml`: for `GitLab`, Jenkins and everything else that reads `JUnit`, valid by the Jenkins xunit plugin's
 //! `junit-10.xsd`.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::words::one_line;
 use super::{Format, RenderError, story, table};
 use crate::outcome::{CellResult, Results};
 
-/// The JUnit format.
+/// The `JUnit` format.
 #[derive(Debug, Clone, Copy)]
 pub struct Junit;
 

@@ -1,4 +1,4 @@
-//! `kcidb.json`: KCIDB's I/O schema 5.3, for KernelCI's database.
+//! `kcidb.json`: KCIDB's I/O schema 5.3, for `KernelCI`'s database.
 //!
 //! Source: `kcidb_io.schema.V5_3`: a checkout for each variant (its patch set is part of it), a build for each checkout
 //! and a test for each cell; what has no field of its own stands under `misc`.

@@ -2,6 +2,8 @@
 //!
 //! Source: Documentation/dev-tools/ktap.rst: version line, subtest line, plan, results, in that order.
 
+#![expect(clippy::format_push_string, reason = "writing to a string cannot fail; `write!` only adds a result to drop")]
+
 use super::cases::{self, Status};
 use super::{Format, RenderError};
 use crate::outcome::Results;

@@ -110,7 +110,7 @@ fn made_from(cell: &CellResult) -> Vec<String> {
     let mut lines = Vec::new();
     let mut guest = format!("{}: {} vCPUs, {}", spec.variant, spec.cpus, memory(spec.memory));
     if let Some(swap) = &spec.swap {
-        guest += &format!(", {swap}");
+        guest = format!("{guest}, {swap}");
     }
     lines.extend(told(&guest, "  "));
     if let Some(built) = cell.built() {

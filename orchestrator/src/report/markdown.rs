@@ -1,5 +1,7 @@
 //! `report.md`: the verdict for a mail, a merge request or a CI step summary.
 
+#![expect(clippy::format_push_string, reason = "writing to a string cannot fail; `write!` only adds a result to drop")]
+
 use super::table::Table;
 use super::words::{counted, memory, number, one_line, short};
 use super::{Format, RenderError, story};
@@ -96,12 +98,10 @@ pub(super) fn facts(it: &Comparison) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(numbers) = &it.numbers {
-        if let Some(ratio) = numbers.ratio {
-            if let Some(estimate) = ratio.estimate {
-                let limits = format!("{} to {}", number(ratio.lower95), number(ratio.upper95));
-                let limits = if estimate == 0.0 { format!("at most {}", number(ratio.upper95)) } else { limits };
-                facts.push(("rate ratio", format!("{} (one-sided 95 % limits: {limits})", number(estimate))));
-            }
+        if let Some((ratio, estimate)) = numbers.ratio.and_then(|ratio| Some((ratio, ratio.estimate?))) {
+            let limits = format!("{} to {}", number(ratio.lower95), number(ratio.upper95));
+            let limits = if estimate == 0.0 { format!("at most {}", number(ratio.upper95)) } else { limits };
+            facts.push(("rate ratio", format!("{} (one-sided 95 % limits: {limits})", number(estimate))));
         }
         if let (Some(zero), Some(low)) = (numbers.p_zero, numbers.base_rate_low) {
             facts.push((
@@ -188,7 +188,11 @@ pub(super) fn made_from(cell: &CellResult) -> String {
 
 /// An indented code block: nothing inside can end it, unlike a fence.
 fn block<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
-    lines.into_iter().map(|line| format!("    {}\n", one_line(line))).collect()
+    let mut text = String::new();
+    for line in lines {
+        text += &format!("    {}\n", one_line(line));
+    }
+    text
 }
 
 /// Foreign text that Markdown takes as text. `@` and `#` go as entities, so that forges neither notify nor link.

@@ -97,13 +97,11 @@ fn base_words(cell: &CellResult) -> String {
         return nothing_counts(cell);
     }
     let (one, more) = corruptions(cell);
-    let mut words = format!("{} in {}", counted(cell.totals.corruptions, one, more), duration(cell.seconds));
-    if let Some(first) = cell.first_corruption_s {
-        words += &format!(", first after {}", duration(first));
-    } else {
-        words += &format!(" and {}", counted(cell.totals.exposures, "exposure", "exposures"));
+    let words = format!("{} in {}", counted(cell.totals.corruptions, one, more), duration(cell.seconds));
+    match cell.first_corruption_s {
+        Some(first) => format!("{words}, first after {}", duration(first)),
+        None => format!("{words} and {}", counted(cell.totals.exposures, "exposure", "exposures")),
     }
-    words
 }
 
 fn patched_words(cell: &CellResult, it: &Comparison) -> String {

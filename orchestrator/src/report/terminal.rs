@@ -147,9 +147,9 @@ fn verdicts(results: &Results, look: Look) -> Vec<String> {
         let sentence = format!("{} {arrow} {}", one_line(&story::comparison(results, it)), it.verdict.word());
         let mut told = wrapped(&sentence, look.width, "  ");
         if let (true, Some(last)) = (look.fancy, told.last_mut()) {
-            if let Some(start) = last.rfind(it.verdict.word()) {
-                let word = last.split_off(start);
-                last.push_str(&format!("\u{1b}[1;{}m{word}\u{1b}[0m", colour(it.verdict)));
+            let word = it.verdict.word();
+            if let Some(rest) = last.strip_suffix(word) {
+                *last = format!("{rest}\u{1b}[1;{}m{word}\u{1b}[0m", colour(it.verdict));
             }
         }
         lines.extend(told);

@@ -5,7 +5,7 @@ pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -95,7 +95,7 @@ pub(super) fn ascii_controls(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for letter in json.chars() {
         if letter != '\n' && is_unsafe(letter) {
-            text.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            text.extend(format!("\\u{:04x}", u32::from(letter)).chars());
         } else {
             text.push(letter);
         }

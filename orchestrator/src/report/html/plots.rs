@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use serde::Serialize;
 
-use crate::outcome::{CellResult, Rate, Results};
+use crate::outcome::{CellResult, Rate, Results, Round};
 use crate::report::words::{clipped, counted, duration, number, one_line};
 use crate::report::{story, table};
 use crate::stats::survival::{Time, curve};
@@ -246,7 +246,7 @@ fn timeline(results: &Results, cells: &[&CellResult]) -> Result<Plot, String> {
     let told: Vec<String> = cells
         .iter()
         .map(|cell| {
-            let most = cell.rounds.iter().filter_map(|round| round.counts()).map(|it| it.corruptions);
+            let most = cell.rounds.iter().filter_map(Round::counts).map(|it| it.corruptions);
             match (most.clone().min().unwrap_or(0), most.max().unwrap_or(0)) {
                 (_, 0) => format!("{}: none in any round", name(results, cell)),
                 (least, most) => format!("{}: {least} to {most} in a round", name(results, cell)),
