@@ -258,7 +258,8 @@ fn corruptions_of_a_round_that_died_forbid_fixed() {
     died.outcome = RoundOutcome::Infrastructure { stage: Stage::Test, reason: "SSH broke".into() };
     died.corruptions_received = 2;
     let results = Case::fixed().with(Entry::RoundFinished(Box::new(died))).results();
-    assert_eq!(results.comparisons[0].verdict, Verdict::Reduced);
+    assert_eq!(results.comparisons[0].verdict, Verdict::NotFixed);
+    assert!(results.comparisons[0].caveats.iter().any(|caveat| caveat.contains("2 more corruptions")));
     assert_eq!(results.cells[1].outcome, CellOutcome::Corrupted);
 }
 
