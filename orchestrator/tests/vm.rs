@@ -130,7 +130,7 @@ async fn a_machine_that_ignores_quit_is_signalled() {
         let house = House::new(wish);
         let vm = house.up().await;
         let pid = vm.pid();
-        let ended = vm.quit().await.expect("ends");
+        let ended = tokio::time::timeout(AMPLE, vm.quit()).await.expect("bounded").expect("ends");
         assert_eq!((ended.how, ended.death.kind), (How::Signal, DeathKind::Exited), "{wish}");
         house.assert_tidy();
         assert_gone(pid).await;
@@ -204,7 +204,7 @@ async fn a_start_can_be_cancelled() {
 async fn a_boot_that_hangs_overruns_its_deadline_and_shows_the_console() {
     let house = House::new("fake.boot=hang");
     let mut vm = house.start().await.expect("starts");
-    let error = vm.ready(Duration::from_secs(1)).await.expect_err("never ready");
+    let error = vm.ready(Duration::from_secs(3)).await.expect_err("never ready");
     assert!(matches!(error, Error::BootDeadline { .. }), "{error}");
     assert!(error.to_string().contains("[    0.100000] fake: up"), "{error}");
     let pid = vm.pid();
