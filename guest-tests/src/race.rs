@@ -187,6 +187,9 @@ mod tests {
             };
             Ok(Shot { timing, landed: timing == Timing::Inside })
         }
+        fn cpus(&self) -> Vec<usize> {
+            Vec::new()
+        }
         fn details(&self) -> Vec<(String, String)> {
             Vec::new()
         }

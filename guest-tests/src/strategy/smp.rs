@@ -49,6 +49,10 @@ impl Strategy for Smp {
         Ok(Shot { timing: bout.sample.timing, landed: bout.landed })
     }
 
+    fn cpus(&self) -> Vec<usize> {
+        vec![self.cpus.0, self.cpus.1]
+    }
+
     fn details(&self) -> Vec<(String, String)> {
         let mut details = vec![
             ("victim cpu".to_owned(), self.cpus.0.to_string()),
