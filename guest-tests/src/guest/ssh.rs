@@ -20,7 +20,7 @@ const PATH: &str = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
 /// How long the server may take until it listens.
 const PATIENCE: u64 = 10;
 
-/// `TCP_LISTEN` of include/net/tcp_states.h, as procfs prints it.
+/// `TCP_LISTEN` of `include/net/tcp_states.h`, as procfs prints it.
 const LISTEN: &str = "0A";
 
 /// Starts the server in the foreground: only keys log in (`-s`), nothing is forwarded (`-j -k`), no message of the day (`-m`),
@@ -53,7 +53,7 @@ fn listening() -> Result<bool, SysError> {
     Ok(listens(&sys::read("/proc/net/tcp")?, PORT) || listens(&tcp6, PORT))
 }
 
-/// Whether a table as in `/proc/net/tcp` (proc_net_tcp.rst) has a listening socket on `port`.
+/// Whether a table as in `/proc/net/tcp` (`proc_net_tcp.rst`) has a listening socket on `port`.
 fn listens(table: &str, port: u16) -> bool {
     let ending = format!(":{port:04X}");
     table.lines().skip(1).any(|line| {

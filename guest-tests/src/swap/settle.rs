@@ -85,7 +85,7 @@ impl Settler {
             if let Some(entry) = page.entry()? {
                 self.repeats += u64::from(attempt);
                 self.settled += 1;
-                if self.settled % LOOK_EVERY == 0 {
+                if self.settled.is_multiple_of(LOOK_EVERY) {
                     self.refill()?;
                 }
                 return Ok(entry);
