@@ -95,7 +95,7 @@ impl Settler {
                 slotless = 0;
                 self.lost += 1;
                 if !self.ballast.release() {
-                    return Err(Error::SlotsLost(self.ballast.live()));
+                    return Err(Error::SlotsLost(self.lost));
                 }
             } else if blind > BLIND_AFTER {
                 blind = 0;
