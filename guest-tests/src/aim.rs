@@ -139,10 +139,10 @@ mod tests {
     use super::*;
 
     /// A victim and a timer with noise; `tries` shots, and how many of the last half came inside.
-    fn simulate(aim: &mut Aim, rng: &mut ChaCha8Rng, (lead, length, latency): (f64, f64, f64), tries: u32) -> f64 {
+    fn simulate(aim: &mut Aim, rng: &mut ChaCha8Rng, (lead, length, latency): (u64, u64, u64), tries: u32) -> f64 {
         let mut inside = 0;
         for attempt in 0..tries {
-            let mut noise = |mean: f64| (mean * rng.random_range(0.8..1.2)) as u64;
+            let mut noise = |mean: u64| mean * rng.random_range(80..120) / 100;
             let (lead, length, latency) = (noise(lead), noise(length), noise(latency));
             let sample = match aim.next(rng) {
                 None => Sample { timing: Timing::Calibration, lead, length },
@@ -165,7 +165,9 @@ mod tests {
 
     #[test]
     fn it_finds_the_fault_whatever_its_place_and_length() {
-        for (lead, length, latency) in [(40e3, 60e3, 15e3), (35e3, 9e3, 30e3), (100e3, 30e3, 80e3), (1e3, 2e6, 5e3)] {
+        for (lead, length, latency) in
+            [(40_000, 60_000, 15_000), (35_000, 9_000, 30_000), (100_000, 30_000, 80_000), (1_000, 2_000_000, 5_000)]
+        {
             let share = simulate(&mut Aim::default(), &mut ChaCha8Rng::seed_from_u64(1), (lead, length, latency), 2000);
             assert!(share > 0.4, "{share} of the shots inside for {lead}+{length}, latency {latency}");
         }
@@ -174,8 +176,8 @@ mod tests {
     #[test]
     fn it_follows_a_victim_that_becomes_slower_and_faster_again() {
         let (mut aim, mut rng) = (Aim::default(), ChaCha8Rng::seed_from_u64(2));
-        for length in [50e3, 500e3, 25e3] {
-            let share = simulate(&mut aim, &mut rng, (60e3, length, 10e3), 4000);
+        for length in [50_000, 500_000, 25_000] {
+            let share = simulate(&mut aim, &mut rng, (60_000, length, 10_000), 4000);
             assert!(share > 0.4, "{share} of the shots inside at {length}");
         }
     }

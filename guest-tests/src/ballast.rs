@@ -1,7 +1,7 @@
 //! Pages that keep a swap device full, so that the one slot left is the one that is used again.
 //!
 //! It also keeps the kernel's per-CPU swap-slot cache off: that turns on above 5 × 64 free slots a CPU
-//! (`THRESHOLD_ACTIVATE_SWAP_SLOTS_CACHE`, include/linux/swap_slots.h).
+//! (`THRESHOLD_ACTIVATE_SWAP_SLOTS_CACHE`, `include/linux/swap_slots.h`).
 
 use std::thread;
 use std::time::Duration;

@@ -49,8 +49,8 @@ pub enum Error {
         pages: usize,
     },
     /// Every spare slot was lost.
-    #[error("all swap slots but those of the {0} last ballast pages leaked: the page can't be swapped out any more")]
-    SlotsLost(usize),
+    #[error("the kernel lost {0} swap slots, all there were: the page can't be swapped out any more")]
+    SlotsLost(u64),
     /// The raced page doesn't go to swap though there is room.
     #[error("the raced page stays in memory after {attempts} times MADV_PAGEOUT, with {free} free swap slots")]
     PageStuck {

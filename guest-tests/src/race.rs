@@ -161,7 +161,7 @@ mod tests {
                 entry_after: None,
             };
             Ok(Judgement {
-                reused: self.shots % 4 != 0,
+                reused: !self.shots.is_multiple_of(4),
                 damage: (shot.landed && (self.damaged)(self.shots)).then_some(damage),
             })
         }
@@ -186,6 +186,9 @@ mod tests {
                 _ => Timing::Late,
             };
             Ok(Shot { timing, landed: timing == Timing::Inside })
+        }
+        fn cpus(&self) -> Vec<usize> {
+            Vec::new()
         }
         fn details(&self) -> Vec<(String, String)> {
             Vec::new()

@@ -49,7 +49,7 @@ fn sides(strategy: Kind, ground: &Preflight) -> Result<session::Sides, Error> {
     let slots = require_small_swap(ground)?;
     let page = RacedPage::new()?;
     let strategy = strategy.start(page.interference())?;
-    let target = SwapTarget::new(page, slots)?;
+    let target = SwapTarget::new(page, slots, &strategy.cpus())?;
     Ok((Box::new(target), strategy))
 }
 

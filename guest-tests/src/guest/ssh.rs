@@ -20,7 +20,7 @@ const PATH: &str = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
 /// How long the server may take until it listens.
 const PATIENCE: u64 = 10;
 
-/// `TCP_LISTEN` of include/net/tcp_states.h, as procfs prints it.
+/// `TCP_LISTEN` of `include/net/tcp_states.h`, as procfs prints it.
 const LISTEN: &str = "0A";
 
 /// Starts the server in the foreground: only keys log in (`-s`), nothing is forwarded (`-j -k`), no message of the day (`-m`),
@@ -53,7 +53,7 @@ fn listening() -> Result<bool, SysError> {
     Ok(listens(&sys::read("/proc/net/tcp")?, PORT) || listens(&tcp6, PORT))
 }
 
-/// Whether a table as in `/proc/net/tcp` (proc_net_tcp.rst) has a listening socket on `port`.
+/// Whether a table as in `/proc/net/tcp` (`proc_net_tcp.rst`) has a listening socket on `port`.
 fn listens(table: &str, port: u16) -> bool {
     let ending = format!(":{port:04X}");
     table.lines().skip(1).any(|line| {
@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn only_a_listening_socket_on_the_port_counts() {
-        let line = |local: &str, state: &str| format!("{HEAD}   0: {local} 00000000:0000 {state} 00000000:00000000 00\n");
+        let line =
+            |local: &str, state: &str| format!("{HEAD}   0: {local} 00000000:0000 {state} 00000000:00000000 00\n");
         assert!(listens(&line("00000000:0016", "0A"), 22));
         assert!(!listens(&line("00000000:0016", "01"), 22));
         assert!(!listens(&line("00000000:0017", "0A"), 22));

@@ -173,7 +173,7 @@ fn await_origin(arena: &Arena, attempt: u64) -> Result<u64, Error> {
         }
         std::hint::spin_loop();
         spins = spins.wrapping_add(1);
-        if spins % 0x1_0000 == 0 {
+        if spins.is_multiple_of(0x1_0000) {
             let now = clock::now();
             if deadline == 0 {
                 deadline = now + PATIENCE * 1_000_000_000;

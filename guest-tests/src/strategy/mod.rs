@@ -33,6 +33,9 @@ pub trait Strategy {
     /// Runs `victim` once in the calling thread with the interference aimed at it, and waits for both to end.
     fn shoot(&mut self, rng: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error>;
 
+    /// CPUs that the two sides are bound to.
+    fn cpus(&self) -> Vec<usize>;
+
     /// Figures for people, as (name, value with unit).
     fn details(&self) -> Vec<(String, String)>;
 }

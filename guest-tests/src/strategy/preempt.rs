@@ -39,6 +39,10 @@ impl Strategy for Preempt {
         Ok(Shot { timing: bout.sample.timing, landed: bout.landed })
     }
 
+    fn cpus(&self) -> Vec<usize> {
+        vec![self.cpu]
+    }
+
     fn details(&self) -> Vec<(String, String)> {
         let mut details = vec![("cpu".to_owned(), self.cpu.to_string())];
         details.extend(self.aim.details());

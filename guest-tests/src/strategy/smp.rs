@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::duel::{Duel, Post};
 use super::stretch::Stretch;
 use super::{Interference, Shot, Strategy};
-use crate::aim::{Aim, Timing};
+use crate::aim::Aim;
 use crate::error::Error;
 use crate::sys::sched;
 
@@ -43,10 +43,11 @@ impl Strategy for Smp {
         let bout = self.duel.bout(delay, set, victim)?;
         self.stretch.clear()?;
         self.aim.learn(&bout.sample);
-        if bout.sample.timing == Timing::Inside {
-            self.stretch.learn(bout.sample.length);
-        }
         Ok(Shot { timing: bout.sample.timing, landed: bout.landed })
+    }
+
+    fn cpus(&self) -> Vec<usize> {
+        vec![self.cpus.0, self.cpus.1]
     }
 
     fn details(&self) -> Vec<(String, String)> {

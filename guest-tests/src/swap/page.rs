@@ -43,6 +43,8 @@ impl SharedEntry {
 #[derive(Debug)]
 pub struct RacedPage {
     region: Region,
+    /// Never touched: advice on it has only its side effects.
+    empty: Region,
     pagemap: Pagemap,
     generation: AtomicU64,
     before: SharedEntry,
@@ -54,6 +56,7 @@ impl RacedPage {
     pub fn new() -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Self {
             region: Region::anonymous(1)?,
+            empty: Region::anonymous(1)?,
             pagemap: Pagemap::open()?,
             generation: AtomicU64::new(0),
             before: SharedEntry::new(),
@@ -76,6 +79,16 @@ impl RacedPage {
     /// Asks the kernel to swap it out, from the calling thread's CPU.
     pub(super) fn page_out(&self) -> Result<(), SysError> {
         self.region.advise(0, 1, Advice::PageOut)
+    }
+
+    /// Empties the calling CPU's lru-add batch, the first thing `MADV_PAGEOUT` does (mm/madvise.c `madvise_pageout`).
+    pub(super) fn drain_batch(&self) -> Result<(), SysError> {
+        self.empty.advise(0, 1, Advice::PageOut)
+    }
+
+    /// Reads from it, which brings it into memory.
+    pub(super) fn touch(&self) {
+        std::hint::black_box(self.region.words(0)[0].load(Relaxed));
     }
 
     /// The interferer's side. A page still at its entry says that the victim's fault hasn't mapped it: then the
@@ -104,36 +117,34 @@ impl RacedPage {
 pub struct SwapTarget {
     page: Arc<RacedPage>,
     settler: Settler,
-    home: Option<SwapEntry>,
+    home: SwapEntry,
 }
 
 impl SwapTarget {
-    /// Fills a swap device of `slots` slots with ballast and swaps `page` out to the slot that is left. The calling thread
-    /// must already be bound to the victim's CPU.
-    pub fn new(page: Arc<RacedPage>, slots: u64) -> Result<Self, Error> {
-        let settler = Settler::new(slots, NUMBER + 1)?;
+    /// Fills a swap device of `slots` slots with ballast and swaps `page` out to the slot that is left, one that each of
+    /// `cpus` finds again. The calling thread must already be bound to the victim's CPU.
+    pub fn new(page: Arc<RacedPage>, slots: u64, cpus: &[usize]) -> Result<Self, Error> {
+        let mut settler = Settler::new(slots, NUMBER + 1)?;
         page.write();
-        Ok(Self { page, settler, home: None })
+        let home = settler.place(&page, cpus)?;
+        Ok(Self { page, settler, home })
     }
 }
 
 impl Target for SwapTarget {
     fn prepare(&mut self) -> Result<(), Error> {
-        if self.home.is_none() {
-            self.home = Some(self.settler.settle(&self.page)?);
-        }
-        self.page.before.set(self.home);
+        self.page.before.set(Some(self.home));
         self.page.after.set(None);
         Ok(())
     }
 
     fn victim(&mut self) {
-        std::hint::black_box(self.page.region.words(0)[0].load(Relaxed));
+        self.page.touch();
     }
 
     fn judge(&mut self, shot: Shot) -> Result<Judgement, Error> {
         let page = &*self.page;
-        let (entry_before, mut entry_after) = (self.home, page.after.get());
+        let (entry_before, mut entry_after) = (Some(self.home), page.after.get());
         if shot.landed && entry_after.is_none() {
             // The victim's fault won and left the page in its CPU's lru-add batch, out of the interferer's reach.
             entry_after = Some(self.settler.settle(page)?);
@@ -143,9 +154,8 @@ impl Target for SwapTarget {
         if mismatch.is_some() {
             page.write();
         }
-        let home = self.settler.settle(page)?;
-        self.home = Some(home);
-        let reused = if shot.landed { entry_after } else { Some(home) } == entry_before;
+        self.home = self.settler.settle(page)?;
+        let reused = if shot.landed { entry_after } else { Some(self.home) } == entry_before;
         let damage = mismatch.map(|mismatch| Damage {
             page: NUMBER,
             expected,

@@ -8,6 +8,7 @@ use twinboot_protocol::SwapEntry;
 use super::page::RacedPage;
 use crate::ballast::Ballast;
 use crate::error::Error;
+use crate::oracle::Mismatch;
 use crate::race::Damage;
 use crate::sys::pagemap::Pagemap;
 use crate::sys::{sched, swaps};
@@ -15,13 +16,23 @@ use crate::sys::{sched, swaps};
 /// How often the page is asked to leave before the test gives up; after the first few a millisecond apart.
 const ATTEMPTS: u32 = 200;
 
-/// Attempts without any free slot after which the slot counts as lost: a loser of the fixed kernel's pin keeps it for a tick.
+/// Attempts in a row without any free slot after which the slot counts as lost. The fix holds one for a tick at most.
 const LOST_AFTER: u32 = 30;
+
+/// Attempts in a row with a free slot that the kernel doesn't find, after which another one is freed for the page.
+const BLIND_AFTER: u32 = 10;
+
+/// How often the free slot is moved in search of one that every CPU finds.
+const MOVES: u32 = 20;
 
 /// Tries between two looks whether the page's slot is still the only one.
 const LOOK_EVERY: u64 = 256;
 
 /// Keeps exactly one slot for the page.
+///
+/// Before 6.12 a CPU doesn't find every free slot of an almost full device: the search begins one beyond the CPU's own
+/// cursor and ends one short of it (mm/swapfile.c `scan_swap_map_slots`, `cluster_next_cpu`). A page that was left in memory
+/// for that goes to the lru-add batch of the CPU that tried, where no other CPU can take it from.
 #[derive(Debug)]
 pub(super) struct Settler {
     ballast: Ballast,
@@ -29,52 +40,104 @@ pub(super) struct Settler {
     settled: u64,
     repeats: u64,
     lost: u64,
-    strays: u64,
+    moves: u64,
+    refills: u64,
 }
 
 impl Settler {
-    /// Fills the device but for one slot; ballast pages are numbered from `first`.
+    /// Fills a device of `slots` slots but for one; ballast pages are numbered from `first`.
     pub fn new(slots: u64, first: u64) -> Result<Self, Error> {
         let pagemap = Pagemap::open()?;
         let mut ballast = Ballast::new(slots, first)?;
         ballast.fill(&pagemap, 1)?;
-        Ok(Self { ballast, pagemap, settled: 0, repeats: 0, lost: 0, strays: 0 })
+        Ok(Self { ballast, pagemap, settled: 0, repeats: 0, lost: 0, moves: 0, refills: 0 })
+    }
+
+    /// Finds the page a slot that it comes back to from each of `cpus`, as far as there is one.
+    pub fn place(&mut self, page: &RacedPage, cpus: &[usize]) -> Result<SwapEntry, Error> {
+        for _ in 0..MOVES {
+            let home = self.settle(page)?;
+            let mut blind = None;
+            for &cpu in cpus {
+                let back = sched::on_cpu(cpu, || {
+                    page.touch();
+                    page.page_out()?;
+                    page.entry()
+                })?;
+                if back != Some(home) {
+                    blind = Some(cpu);
+                    break;
+                }
+            }
+            match blind {
+                None => return Ok(home),
+                Some(cpu) => self.move_slot(page, cpu)?,
+            }
+        }
+        self.settle(page)
     }
 
     /// Swaps the page out and returns where it went.
     pub fn settle(&mut self, page: &RacedPage) -> Result<SwapEntry, Error> {
-        let mut slotless = 0;
+        let (mut slotless, mut blind) = (0, 0);
         for attempt in 0..ATTEMPTS {
             page.page_out()?;
             if let Some(entry) = page.entry()? {
                 self.repeats += u64::from(attempt);
                 self.settled += 1;
-                if self.settled % LOOK_EVERY == 0 && swaps::free_slots()? > 0 {
-                    self.strays += 1;
-                    self.ballast.fill(&self.pagemap, 0)?;
+                if self.settled.is_multiple_of(LOOK_EVERY) {
+                    self.refill()?;
                 }
                 return Ok(entry);
             }
-            slotless = if swaps::free_slots()? == 0 { slotless + 1 } else { 0 };
+            (slotless, blind) = if swaps::free_slots()? == 0 { (slotless + 1, 0) } else { (0, blind + 1) };
             if slotless > LOST_AFTER {
                 slotless = 0;
                 self.lost += 1;
                 if !self.ballast.release() {
-                    return Err(Error::SlotsLost(self.ballast.live()));
+                    return Err(Error::SlotsLost(self.lost));
                 }
+            } else if blind > BLIND_AFTER {
+                blind = 0;
+                self.move_slot(page, sched::current_cpu())?;
             }
+            // The interferer may have left it in another CPU's batch.
+            sched::on_each_cpu(|| page.drain_batch())?;
             if attempt > 2 {
-                // The interferer may have left it in another CPU's lru-add batch.
-                sched::on_each_cpu(|| page.page_out())?;
                 thread::sleep(Duration::from_millis(1));
             }
         }
         Err(Error::PageStuck { attempts: ATTEMPTS, free: swaps::free_slots()? })
     }
 
+    /// Lets `cpu` put the page to a slot taken from the ballast, which moves that CPU's cursor, and fills what was free before.
+    fn move_slot(&mut self, page: &RacedPage, cpu: usize) -> Result<(), Error> {
+        self.moves += 1;
+        if !self.ballast.release() {
+            return Ok(());
+        }
+        sched::on_each_cpu(|| page.drain_batch())?;
+        sched::on_cpu(cpu, || page.page_out())?;
+        page.touch();
+        self.ballast.fill(&self.pagemap, 1)
+    }
+
+    /// Fills slots that came free beside the page's own, for whatever reason, while the page is swapped out.
+    fn refill(&mut self) -> Result<(), Error> {
+        if swaps::free_slots()? == 0 {
+            return Ok(());
+        }
+        self.refills += 1;
+        match self.ballast.fill(&self.pagemap, 0) {
+            // One that this CPU doesn't find doesn't disturb the race from this CPU either.
+            Err(Error::BallastIncomplete { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Ballast pages that no longer hold what was put there.
     pub fn inspect_ballast(&self) -> Vec<Damage> {
-        let damage = |(page, mismatch): (u64, crate::oracle::Mismatch)| Damage {
+        let damage = |(page, mismatch): (u64, Mismatch)| Damage {
             page,
             expected: Ballast::generation(),
             found: mismatch.found,
@@ -87,11 +150,13 @@ impl Settler {
 
     /// Figures for people.
     pub fn details(&self) -> Vec<(String, String)> {
+        let figure = |name: &str, value: u64| (name.to_owned(), value.to_string());
         vec![
-            ("ballast pages".to_owned(), self.ballast.live().to_string()),
-            ("repeated pageouts".to_owned(), self.repeats.to_string()),
-            ("lost slots".to_owned(), self.lost.to_string()),
-            ("refills".to_owned(), self.strays.to_string()),
+            figure("ballast pages", self.ballast.live() as u64),
+            figure("repeated pageouts", self.repeats),
+            figure("moved slots", self.moves),
+            figure("lost slots", self.lost),
+            figure("refills", self.refills),
         ]
     }
 }

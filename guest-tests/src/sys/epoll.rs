@@ -26,8 +26,7 @@ impl Epoll {
     /// each descriptor once, but any number of descriptors of the same file.
     pub fn watch_duplicate(&mut self, file: BorrowedFd<'_>) -> Result<(), SysError> {
         let fd = file.try_clone_to_owned().map_err(|source| SysError::new("dup", "a watched file", source))?;
-        #[expect(clippy::cast_sign_loss, reason = "the flag is a bit pattern")]
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+        let mut event = libc::epoll_event { events: libc::EPOLLIN.cast_unsigned(), u64: 0 };
         // SAFETY: both descriptors are open, `event` is a valid epoll_event.
         let result =
             unsafe { libc::epoll_ctl(self.instance.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };

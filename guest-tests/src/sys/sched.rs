@@ -35,6 +35,15 @@ pub fn pin(cpu: usize) -> Result<(), SysError> {
     set_affinity(&set, format!("CPU {cpu}"))
 }
 
+/// Runs `work` on `cpu`, then goes back to the CPUs the calling thread was allowed before.
+pub fn on_cpu<T>(cpu: usize, work: impl FnOnce() -> Result<T, SysError>) -> Result<T, SysError> {
+    let allowed = affinity()?;
+    pin(cpu)?;
+    let result = work();
+    set_affinity(&allowed, "the CPUs of before".to_owned())?;
+    result
+}
+
 /// Runs `work` on every online CPU in turn, then goes back to the CPUs the calling thread was allowed before.
 pub fn on_each_cpu(mut work: impl FnMut() -> Result<(), SysError>) -> Result<(), SysError> {
     let allowed = affinity()?;
@@ -47,6 +56,12 @@ pub fn on_each_cpu(mut work: impl FnMut() -> Result<(), SysError>) -> Result<(),
         }
     }
     set_affinity(&allowed, "the CPUs of before".to_owned())
+}
+
+/// The CPU the calling thread is on; it stays there only if it is bound.
+pub fn current_cpu() -> usize {
+    // SAFETY: takes no pointers.
+    usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(0)
 }
 
 /// Makes the calling thread `SCHED_FIFO`: it cuts into every ordinary thread of its CPU as soon as it can run.
@@ -82,6 +97,12 @@ mod tests {
         .expect("a tour");
         assert!(before.iter().all(|cpu| visited.contains(cpu)), "{visited:?} of {before:?}");
         assert_eq!(allowed_cpus().expect("the set"), before);
+    }
+
+    #[test]
+    fn work_on_a_cpu_runs_there() {
+        let last = *allowed_cpus().expect("the set").last().expect("at least one CPU");
+        assert_eq!(on_cpu(last, || Ok(current_cpu())).expect("an allowed CPU"), last);
     }
 
     #[test]
