@@ -21,3 +21,8 @@ pub mod swap;
 pub mod sys;
 
 pub use error::Error;
+
+/// Compiles the example of docs/adding-a-race.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/adding-a-race.md")]
+struct AddingARace;
