@@ -59,12 +59,15 @@ fn the_fix_is_told_from_its_absence() {
     assert!(patched["exposures"].as_u64() >= Some(1000), "and it was really tested: {}", patched["exposures"]);
     assert_eq!(summary["comparisons"][0]["verdict"], "fixed");
 
-    let records = std::fs::read_to_string(out.join("cells").join(base["id"].as_str().expect("an id")).join("records.jsonl"))
-        .expect("records");
-    let reused = records
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"))
-        .any(|line| line["type"] == "corruption" && !line["entry_before"].is_null() && line["entry_before"] == line["entry_after"]);
+    let records =
+        std::fs::read_to_string(out.join("cells").join(base["id"].as_str().expect("an id")).join("records.jsonl"))
+            .expect("records");
+    let reused =
+        records.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON")).any(|line| {
+            line["type"] == "corruption"
+                && !line["entry_before"].is_null()
+                && line["entry_before"] == line["entry_after"]
+        });
     assert!(reused, "some lost update has the same swap entry before and after");
     assert_eq!(left_running(&out), Vec::<String>::new());
 }
@@ -89,7 +92,12 @@ fn an_interrupt_keeps_what_was_measured_and_leaves_nothing_running() {
 
     assert_eq!(left_running(&out), Vec::<String>::new());
     let summary = summary(&out);
-    let counted: usize = summary["cells"].as_array().expect("cells").iter().map(|cell| cell["rounds"].as_array().map_or(0, Vec::len)).sum();
+    let counted: usize = summary["cells"]
+        .as_array()
+        .expect("cells")
+        .iter()
+        .map(|cell| cell["rounds"].as_array().map_or(0, Vec::len))
+        .sum();
     assert!(counted >= 1, "the finished round is in the summary");
     assert!(out.join("report.md").is_file());
 }

@@ -22,7 +22,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Places")]
 pub struct Places {
-    /// Keep builds and downloads here [default: $XDG_CACHE_HOME/twinboot].
+    /// Keep builds and downloads here [default: `$XDG_CACHE_HOME/twinboot`].
     #[arg(long, global = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// Find kernels/ and images/ here [default: above the plan, then above this program].

@@ -32,20 +32,18 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
 pub fn run(places: &Places, args: &DoctorArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let mut missing = Vec::new();
     for (program, package, purpose) in PROGRAMS {
-        match find(OsStr::new(program)) {
-            Some(path) => writeln!(out, "ok       {program:<20} {}", path.display())?,
-            None => {
-                writeln!(out, "missing  {program:<20} for {purpose}; Debian package {package}")?;
-                missing.push(*package);
-            }
+        if let Some(path) = find(OsStr::new(program)) {
+            writeln!(out, "ok       {program:<20} {}", path.display())?;
+        } else {
+            writeln!(out, "missing  {program:<20} for {purpose}; Debian package {package}")?;
+            missing.push(*package);
         }
     }
-    match find(places.qemu.as_os_str()) {
-        Some(path) => writeln!(out, "ok       {:<20} {}", places.qemu.display(), path.display())?,
-        None => {
-            writeln!(out, "missing  {:<20} Debian package qemu-system-x86", places.qemu.display())?;
-            missing.push("qemu-system-x86");
-        }
+    if let Some(path) = find(places.qemu.as_os_str()) {
+        writeln!(out, "ok       {:<20} {}", places.qemu.display(), path.display())?;
+    } else {
+        writeln!(out, "missing  {:<20} for guests; Debian package qemu-system-x86", places.qemu.display())?;
+        missing.push("qemu-system-x86");
     }
     let cache = Cache::open(places.cache_dir.as_deref())?;
     writeln!(out, "cache    {}", cache.root().display())?;

@@ -1,30 +1,10 @@
 //! Patterns over names.
 
+use wildmatch::WildMatch;
+
 /// Whether `pattern` matches all of `text`: `*` stands for any run of characters, `?` for one.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    // Where to go on when the last `*` must take one more character.
-    let mut retry: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                retry = Some((p, t + 1));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                let Some((star, next)) = retry else { return false };
-                retry = Some((star, next + 1));
-                p = star + 1;
-                t = next;
-            }
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '*')
+    WildMatch::new(pattern).matches(text)
 }
 
 #[cfg(test)]

@@ -76,10 +76,9 @@ impl Screen {
                 self.builds.remove(&(failure.kernel.clone(), failure.variant.clone()));
                 self.say(&format!("{} {}: does not build: {}", failure.kernel, failure.variant, failure.reason));
             }
-            Event::Image => {}
-            Event::Accelerator => {}
+            Event::Image | Event::Accelerator => {}
             Event::Journal(entry) => self.journal(*entry),
-            Event::Stage { id, stage } => self.stage(id, stage),
+            Event::Stage { id, stage } => self.stage(&id, stage),
             Event::Progress { id, progress } => {
                 if let Some(bar) = self.rounds.get(&id) {
                     bar.set_message(counts_text(&progress.counts));
@@ -94,7 +93,8 @@ impl Screen {
         let bars = &self.bars;
         let fresh = !self.builds.contains_key(&(kernel.clone(), variant.clone()));
         let bar = self.builds.entry((kernel, variant)).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::no_length().with_style(style("{prefix}  {spinner} {msg}")).with_prefix(name.clone()));
+            let bar = bars
+                .add(ProgressBar::no_length().with_style(style("{prefix}  {spinner} {msg}")).with_prefix(name.clone()));
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -149,12 +149,12 @@ impl Screen {
         }
     }
 
-    fn stage(&mut self, id: RoundId, stage: Stage) {
+    fn stage(&mut self, id: &RoundId, stage: Stage) {
         let (bars, total) = (&self.bars, &self.total);
         let bar = self.rounds.entry(id.clone()).or_insert_with(|| {
             let bar = ProgressBar::no_length()
                 .with_style(style("{prefix}  {spinner} {msg}  {elapsed}"))
-                .with_prefix(round_name(&id));
+                .with_prefix(round_name(id));
             let bar = match total {
                 Some(total) => bars.insert_before(total, bar),
                 None => bars.add(bar),
@@ -209,8 +209,12 @@ fn stage_text(stage: Stage) -> &'static str {
 
 fn built_line(built: &Built) -> String {
     let how = if built.cached { "in the cache".to_owned() } else { format!("built in {:.0} s", built.seconds) };
-    let notes: String = built.patch_notes.iter().map(|note| format!("\n  patch: {note}")).collect();
-    format!("{} {}: {} {how}{notes}", built.kernel, built.variant, built.release)
+    let mut line = format!("{} {}: {} {how}", built.kernel, built.variant, built.release);
+    for note in &built.patch_notes {
+        line.push_str("\n  patch: ");
+        line.push_str(note);
+    }
+    line
 }
 
 fn round_line(round: &RoundFinished) -> String {

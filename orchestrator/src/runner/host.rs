@@ -18,7 +18,7 @@ pub fn describe() -> Host {
     }
 }
 
-/// Memory the host can give away now, in bytes (`MemAvailable`, proc_meminfo(5)).
+/// Memory the host can give away now, in bytes (`MemAvailable`, `proc_meminfo(5)`).
 pub fn free_memory() -> u64 {
     kibibytes(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemAvailable")
 }

@@ -65,12 +65,13 @@ fn swap_text(swap: &Swap) -> String {
 
 /// A patch that cannot be read any more is named all the same: it was read when the kernel was built.
 fn patch_info(patch: &crate::plan::model::Patch) -> PatchInfo {
-    patch::load(patch).map(|loaded| loaded.info).unwrap_or_else(|_| PatchInfo {
+    let named = |_| PatchInfo {
         file: patch.path.display().to_string(),
         subject: None,
         reverse: patch.reverse,
         id: String::new(),
-    })
+    };
+    patch::load(patch).map_or_else(named, |loaded| loaded.info)
 }
 
 /// The cell's test. Cells are made from the plan's own tests, so it is always there.
