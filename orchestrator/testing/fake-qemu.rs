@@ -69,10 +69,14 @@ impl Options {
             let path = values("-chardev").into_iter().find_map(|value| value.strip_prefix(&start));
             path.map(|path| path.replace(",,", ",")).ok_or(format!("no character device `{id}`"))
         };
-        if !values("-mon").contains(&"chardev=monitor,mode=control") || last("-serial") != Some("chardev:console")
+        if !values("-mon").contains(&"chardev=monitor,mode=control")
+            || last("-serial") != Some("chardev:console")
             || !args.iter().any(|arg| arg == "-S")
         {
-            return Err("monitor or serial port is not wired to its character device, or the guest would not wait (-S)".to_owned());
+            return Err(
+                "monitor or serial port is not wired to its character device, or the guest would not wait (-S)"
+                    .to_owned(),
+            );
         }
         let kernel = last("-kernel").ok_or("no -kernel")?;
         let kernel = std::fs::read(kernel).map_err(|error| format!("could not load kernel '{kernel}': {error}"))?;
@@ -195,7 +199,7 @@ impl Monitor {
 fn play(options: &Options, monitor: &Monitor, mut console: UnixStream) {
     let mut say = |text: &str| drop(console.write_all(text.as_bytes()));
     if options.kvm && options.wish("kvm") == "hang" {
-        return;
+        sleep_forever();
     }
     // QEMU tells more than any one schema knows, and nobody may stumble over it.
     monitor.event("EVENT_FROM_THE_FUTURE", r#"{"answer": 42}"#);
@@ -246,7 +250,9 @@ fn end_of_guest(how: &str, monitor: &Monitor, say: &mut impl FnMut(&str)) {
             0
         }
         "panic" => {
-            say("[    0.900000] Kernel panic - not syncing: fake trouble\r\n[    0.900001] CPU: 0 PID: 1 Comm: init\r\n");
+            say(
+                "[    0.900000] Kernel panic - not syncing: fake trouble\r\n[    0.900001] CPU: 0 PID: 1 Comm: init\r\n",
+            );
             monitor.event("GUEST_PANICKED", r#"{"action": "run"}"#);
             say("[    0.900002] ---[ end Kernel panic - not syncing: fake trouble ]---\r\n");
             monitor.event("SHUTDOWN", r#"{"guest": true, "reason": "guest-reset"}"#);
@@ -294,7 +300,7 @@ fn serve(dir: &Path, port: u16) -> io::Result<Child> {
     "#;
     let mut command = Command::new("unshare");
     if !nix::unistd::geteuid().is_root() {
-        command.arg("--map-root-user");
+        command.args(["--user", "--map-current-user", "--keep-caps"]);
     }
     command.arg("--mount").args(["sh", "-c", script, "sh"]).arg(dir).arg(port.to_string());
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").process_group(nix::unistd::getpgrp().as_raw()).spawn()

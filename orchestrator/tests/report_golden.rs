@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use twinboot::outcome::{Entry, Results, Verdict, exit_code, journal_lines};
-use twinboot::report::{self, FORMATS, terminal};
+use twinboot::report::{self, FORMATS, Format as _, terminal};
 
 const JOURNAL: &[u8] = include_bytes!("data/journal.jsonl");
 
@@ -61,6 +61,16 @@ fn written_files_are_what_was_rendered() {
         assert_eq!(std::fs::read_to_string(path).expect("reads"), format.render(&results).expect("renders"));
     }
     report::write_all(dir.path(), &results).expect("writes over what is there");
+}
+
+#[test]
+fn the_step_summary_is_the_markdown_behind_what_was_there() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("summary");
+    std::fs::write(&path, "earlier\n").expect("writes");
+    report::append_step_summary(&path, &results()).expect("appends");
+    let markdown = report::Markdown.render(&results()).expect("renders");
+    assert_eq!(std::fs::read_to_string(&path).expect("reads"), format!("earlier\n{markdown}\n"));
 }
 
 #[test]

@@ -130,7 +130,7 @@ async fn a_machine_that_ignores_quit_is_signalled() {
         let house = House::new(wish);
         let vm = house.up().await;
         let pid = vm.pid();
-        let ended = vm.quit().await.expect("ends");
+        let ended = tokio::time::timeout(AMPLE, vm.quit()).await.expect("bounded").expect("ends");
         assert_eq!((ended.how, ended.death.kind), (How::Signal, DeathKind::Exited), "{wish}");
         house.assert_tidy();
         assert_gone(pid).await;
@@ -204,7 +204,7 @@ async fn a_start_can_be_cancelled() {
 async fn a_boot_that_hangs_overruns_its_deadline_and_shows_the_console() {
     let house = House::new("fake.boot=hang");
     let mut vm = house.start().await.expect("starts");
-    let error = vm.ready(Duration::from_secs(1)).await.expect_err("never ready");
+    let error = vm.ready(Duration::from_secs(3)).await.expect_err("never ready");
     assert!(matches!(error, Error::BootDeadline { .. }), "{error}");
     assert!(error.to_string().contains("[    0.100000] fake: up"), "{error}");
     let pid = vm.pid();
@@ -273,7 +273,8 @@ async fn a_death_in_the_middle_is_noticed_with_the_console_read_to_its_end() {
 
 #[tokio::test]
 async fn a_guest_that_warns_and_goes_on_has_a_problem() {
-    let house = House::new("fake.say=[+++12.000001]+BUG:+Bad+rss-counter+state+mm:00000000f00dcafe+type:MM_SWAPENTS+val:1");
+    let house =
+        House::new("fake.say=[+++12.000001]+BUG:+Bad+rss-counter+state+mm:00000000f00dcafe+type:MM_SWAPENTS+val:1");
     let vm = house.up().await;
     let ended = vm.quit().await.expect("ends");
     assert_eq!(ended.problems.len(), 1, "{:?}", ended.problems);

@@ -64,6 +64,7 @@ async fn a_kvm_that_never_runs_its_guest_ends_in_software_emulation() {
     assert_eq!(decision.accel, Accel::Tcg);
     let notice = decision.notice.expect("says so");
     assert!(notice.contains("did not introduce itself") && notice.contains("empty console"), "{notice}");
+    assert!(notice.contains("nothing more within 5 s"), "{notice}");
 }
 
 #[tokio::test]

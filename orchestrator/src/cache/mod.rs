@@ -158,8 +158,8 @@ impl Cache {
             .map_err(|source| Error::Io { action: "make a folder in", path: parent, source })?;
         make(scratch.path()).await?;
         let dir = self.path(kind, key);
-        let made = scratch.keep();
-        std::fs::rename(&made, &dir).map_err(|source| Error::Io { action: "finish", path: dir.clone(), source })?;
+        let finished = scratch.keep();
+        std::fs::rename(&finished, &dir).map_err(|source| Error::Io { action: "finish", path: dir.clone(), source })?;
         Ok(Filled { dir, hit: false, in_use })
     }
 

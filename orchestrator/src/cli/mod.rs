@@ -5,7 +5,7 @@ mod build;
 mod clean;
 mod doctor;
 mod exit;
-mod plan;
+pub mod plan;
 mod report;
 mod run;
 mod setup;

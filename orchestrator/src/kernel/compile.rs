@@ -92,7 +92,7 @@ pub async fn compile(
     let (src, obj) = (tree.src(), tree.obj());
     let configured_for = Key::new().part("kconfig", kconfig_identity(&wanted)).finish();
     let is_configured = tree.is_configured(&configured_for);
-    tree.building()?;
+    tree.building(&configured_for)?;
     let make = Make {
         src: &src,
         obj: &obj,
@@ -103,7 +103,8 @@ pub async fn compile(
         what: recipe.what.clone(),
     };
 
-    let from_nothing = !obj.join("vmlinux").exists() && !obj.join("include/config/kernel.release").exists();
+    let unlinked = !obj.join("vmlinux").exists();
+    let from_nothing = unlinked && !obj.join("include/config/kernel.release").exists();
     let built = async {
         if !is_configured {
             progress(Step::Configure);
@@ -112,7 +113,8 @@ pub async fn compile(
         let config = read_config(&obj)?;
         let values = Values::parse(&config);
         config::verify(recipe.asked, &values, &src, ARCH)?;
-        let objects = objects(&make, &values, tree.objects().filter(|_| from_nothing), progress, cancel).await?;
+        let objects =
+            objects(&make, &values, unlinked, tree.objects().filter(|_| from_nothing), progress, cancel).await?;
         Ok::<_, Error>((values, objects))
     }
     .await;
@@ -125,11 +127,10 @@ pub async fn compile(
             return Err(error);
         }
     };
-    let made = collect(&make, &values, dest, cancel).await;
-    let made = made.map(|(release, facts, modules)| (release, facts, modules, patch_notes));
+    let collected = collect(&make, &values, dest, cancel).await;
     tree.built(from_nothing.then_some(objects))?;
     tree.configured(configured_for)?;
-    let (release, facts, modules, patch_notes) = made?;
+    let (release, facts, modules) = collected?;
     let config = read_config(&obj)?;
     Ok(Made { release, config_sha256: sha256(config), facts, patch_notes, modules })
 }
@@ -154,20 +155,28 @@ async fn configure(recipe: &Recipe<'_>, make: &Make<'_>, cancel: &CancellationTo
     make.run(&["olddefconfig".to_owned()], cancel, |_| {}).await
 }
 
-/// Compiles and links; returns how many objects were made.
+/// Compiles and links; returns how many objects were made. `total` is what an earlier build from nothing made; where
+/// that does not tell and the kernel is not linked yet, a dry run counts.
 async fn objects(
     make: &Make<'_>,
     values: &Values,
-    total: Option<u64>,
+    unlinked: bool,
+    mut total: Option<u64>,
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<u64, Error> {
+    let modules = values.has_modules();
+    let (mut done, mut linking) = (0, false);
+    if unlinked && total.is_none() && !modules {
+        progress(Step::Compile { done, total });
+        // Kbuild can say what it would do only once its generated headers and host programs are there.
+        make.run(&["prepare".to_owned()], cancel, |line| done += u64::from(make::is_object(line))).await?;
+        total = make.count("vmlinux", cancel).await?.map(|more| done + more);
+    }
     let mut targets = vec!["vmlinux".to_owned(), "bzImage".to_owned()];
-    if values.has_modules() {
+    if modules {
         targets.push("modules".to_owned());
     }
-    let mut done = 0;
-    let mut linking = false;
     progress(Step::Compile { done, total });
     make.run(&targets, cancel, |line| {
         if make::is_object(line) {

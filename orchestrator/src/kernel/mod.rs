@@ -7,8 +7,8 @@
 //! A kernel that is there already costs a few milliseconds: nothing is unpacked and no `make` runs. Variants of one kernel
 //! are built one after the other from one work tree ([`tree`]), so that the second costs only what its patches touch.
 //!
-//! Kernels from 5.4 on, for x86-64: older ones lack PVH boot without Xen (`CONFIG_PVH` as an option of its own is from 5.0)
-//! and do not build with the compilers of today.
+//! For x86-64 kernels. Series before 5.4 are not supported: nothing older was tried, and a kernel without the PVH entry is
+//! booted from its bzImage.
 
 pub mod config;
 pub mod elf;

@@ -39,11 +39,12 @@ fn is_unfinished(path: &Path, name: &str, metadata: &fs::Metadata) -> bool {
     if FINAL.contains(&name) || name.starts_with(".tmp_vmlinux") {
         return true;
     }
-    if name.starts_with('.') && name.ends_with(".cmd") {
+    let end = path.extension().unwrap_or_default();
+    if name.starts_with('.') && end == "cmd" {
         return !is_whole(path);
     }
     let record = path.with_file_name(format!(".{name}.cmd"));
-    let made_by_compiler = [".o", ".a", ".s"].iter().any(|end| name.ends_with(end));
+    let made_by_compiler = ["o", "a", "s"].iter().any(|made| end == *made);
     match record.metadata().and_then(|record| record.modified()) {
         Ok(recorded) => metadata.modified().map_or(true, |made| made > recorded) || !is_whole(&record),
         Err(_) => made_by_compiler,

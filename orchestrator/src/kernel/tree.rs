@@ -194,9 +194,10 @@ impl Tree {
         self.save()
     }
 
-    /// Notes that `make` is about to change the object tree.
-    pub fn building(&mut self) -> Result<(), Error> {
+    /// Notes that `make` is about to change the object tree, and its configuration unless `recipe` is what it was made for.
+    pub fn building(&mut self, recipe: &str) -> Result<(), Error> {
         self.state.building = true;
+        self.state.configured = self.state.configured.take().filter(|configured| configured == recipe);
         self.save()
     }
 
@@ -217,12 +218,11 @@ impl Tree {
             return look(&kept, outside);
         }
         let content = look(&self.src().join(file), outside)?;
-        match &content {
-            Some(content) => put(&kept, Some(content))?,
-            None => {
-                self.state.absent.insert(file.to_owned());
-                self.save()?;
-            }
+        if let Some(content) = &content {
+            put(&kept, Some(content))?;
+        } else {
+            self.state.absent.insert(file.to_owned());
+            self.save()?;
         }
         Ok(content)
     }
@@ -285,5 +285,134 @@ fn remove_dir(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+    use crate::plan::model;
+
+    const HELLO: &str = "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-one\n+hello\n";
+    const BOTH: &str = "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-one\n+hello\n--- a/b\n+++ b/b\n@@ -1 +1 @@\n-two\n+world\n";
+    const MADE: &str =
+        "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-one\n+hello\n--- /dev/null\n+++ b/z/made\n@@ -0,0 +1 @@\n+new\n";
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        cache: Cache,
+        cancel: CancellationToken,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a scratch folder");
+            let cache = Cache::open(Some(dir.path())).expect("opens");
+            let bench = Self { dir, cache, cancel: CancellationToken::new() };
+            let unpacked = bench.dir.path().join("unpacked");
+            fs::create_dir(&unpacked).expect("makes");
+            for (name, text) in [("a", "one\n"), ("b", "two\n"), ("c", "three\n")] {
+                fs::write(unpacked.join(name), text).expect("writes");
+            }
+            bench.open().await.adopt(&unpacked).expect("adopts");
+            bench
+        }
+
+        async fn open(&self) -> Tree {
+            let lock = self.cache.lock("work-x", &self.cancel).await.expect("is free");
+            Tree::open(self.dir.path().join("work"), lock).expect("opens")
+        }
+
+        async fn wanted(&self, tree: &mut Tree, diff: &str) -> Wanted {
+            let path = self.dir.path().join("x.patch");
+            fs::write(&path, diff).expect("writes");
+            let patches = [patch::load(&model::Patch { path, reverse: false }).expect("reads")];
+            tree.patched(&patches, &self.cancel).await.expect("applies").0
+        }
+
+        fn text(&self, file: &str) -> String {
+            fs::read_to_string(self.dir.path().join("work/src").join(file)).expect("reads")
+        }
+    }
+
+    #[tokio::test]
+    async fn only_files_that_differ_are_written() {
+        let bench = Bench::new().await;
+        let mut tree = bench.open().await;
+        let hello = bench.wanted(&mut tree, HELLO).await;
+        assert_eq!(tree.switch(&hello).expect("switches"), ["a"]);
+        let time = |file: &str| {
+            fs::metadata(tree.src().join(file)).and_then(|metadata| metadata.modified()).expect("has a time")
+        };
+        let before = [time("a"), time("c")];
+        let both = bench.wanted(&mut tree, BOTH).await;
+        assert_eq!(tree.switch(&both).expect("switches"), ["b"], "a holds what is wanted already");
+        let time = |file: &str| {
+            fs::metadata(tree.src().join(file)).and_then(|metadata| metadata.modified()).expect("has a time")
+        };
+        assert_eq!([time("a"), time("c")], before);
+        assert_eq!(tree.switch(&Wanted::new()).expect("switches"), ["a", "b"]);
+        assert_eq!((bench.text("a"), bench.text("b")), ("one\n".to_owned(), "two\n".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_switch_that_breaks_off_is_repaired_by_the_next() {
+        let bench = Bench::new().await;
+        let mut tree = bench.open().await;
+        let made = bench.wanted(&mut tree, MADE).await;
+        // A file where the patch needs a folder: the switch fails after its first file.
+        fs::write(tree.src().join("z"), "in the way").expect("writes");
+        tree.switch(&made).expect_err("cannot write z/made");
+        assert_eq!(bench.text("a"), "hello\n");
+        drop(tree);
+
+        fs::remove_file(bench.dir.path().join("work/src/z")).expect("is there");
+        let mut tree = bench.open().await;
+        assert_eq!(tree.switch(&Wanted::new()).expect("switches"), ["a"]);
+        assert_eq!(bench.text("a"), "one\n");
+        let made = bench.wanted(&mut tree, MADE).await;
+        assert_eq!(tree.switch(&made).expect("switches"), ["a", "z/made"]);
+        assert_eq!(tree.switch(&Wanted::new()).expect("switches"), ["a", "z/made"]);
+        assert!(!tree.src().join("z/made").exists());
+    }
+
+    #[tokio::test]
+    async fn a_tree_without_its_record_is_given_up() {
+        let bench = Bench::new().await;
+        fs::write(bench.dir.path().join("work/state.json"), "{ not json").expect("writes");
+        assert!(!bench.open().await.has_source());
+    }
+
+    #[tokio::test]
+    async fn a_symbolic_link_is_not_followed() {
+        let bench = Bench::new().await;
+        let mut tree = bench.open().await;
+        let outside = bench.dir.path().join("outside");
+        fs::write(&outside, "one\n").expect("writes");
+        fs::remove_file(tree.src().join("a")).expect("is there");
+        std::os::unix::fs::symlink(&outside, tree.src().join("a")).expect("links");
+        let path = bench.dir.path().join("x.patch");
+        fs::write(&path, HELLO).expect("writes");
+        let patches = [patch::load(&model::Patch { path, reverse: false }).expect("reads")];
+        let refused = tree.patched(&patches, &bench.cancel).await;
+        assert!(matches!(refused, Err(Error::Patch(patch::Error::Outside { .. }))), "{refused:?}");
+    }
+
+    #[test]
+    fn only_some_files_decide_the_configuration() {
+        let wanted =
+            |file: &str| Wanted::from([(file.to_owned(), Some(Content { bytes: b"x".to_vec(), mode: 0o644 }))]);
+        let nothing = kconfig_identity(&Wanted::new());
+        assert_eq!(kconfig_identity(&wanted("mm/memory.c")), nothing);
+        for file in [
+            "mm/Kconfig",
+            "lib/Kconfig.debug",
+            "arch/x86/Makefile",
+            "scripts/kconfig/conf.c",
+            "arch/x86/configs/x86_64_defconfig",
+        ] {
+            assert_ne!(kconfig_identity(&wanted(file)), nothing, "{file}");
+        }
     }
 }

@@ -52,11 +52,13 @@ fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, al
     let Some(numbers) = numbers else { return inconclusive(Reason::NoRounds) };
     let two_rounds = base.counted_rounds() >= FEWEST_ROUNDS && patched.counted_rounds() >= FEWEST_ROUNDS;
     if patched.corruptions_seen > 0 {
+        // Corruptions of rounds that did not come to their end are in no rate, so no rate can be called lower.
+        let uncounted = patched.corruptions_seen.saturating_sub(patched.totals.corruptions);
         return if two_rounds && numbers.carrying(Direction::Higher, alpha).is_some() {
             (Verdict::Regressed, Reason::MoreCorruptions)
         } else if base.totals.corruptions == 0 {
             (Verdict::NotReproduced, Reason::BaseClean)
-        } else if two_rounds && numbers.carrying(Direction::Lower, alpha).is_some() {
+        } else if two_rounds && uncounted == 0 && numbers.carrying(Direction::Lower, alpha).is_some() {
             (Verdict::Reduced, Reason::FewerCorruptions)
         } else {
             (Verdict::NotFixed, Reason::StillCorrupts)
@@ -101,6 +103,12 @@ fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>) -
     }
     if patched.corruptions_seen > 0 && base.totals.corruptions == 0 && base.counted_rounds() > 0 {
         found.push("the patched kernel corrupts although the base did not".to_owned());
+    }
+    if patched.corruptions_seen > patched.totals.corruptions {
+        found.push(format!(
+            "the patched kernel showed {} more corruptions in rounds that did not come to their end and are in no rate",
+            patched.corruptions_seen - patched.totals.corruptions
+        ));
     }
     for (cell, side) in [(base, "base"), (patched, "patched kernel")] {
         let gone = cell.rounds.iter().filter(|round| round.counts().is_none()).count();

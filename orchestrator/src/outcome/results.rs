@@ -162,10 +162,9 @@ fn met(cell: &CellResult, comparisons: &[Comparison]) -> Met {
             _ => unknown,
         },
         Expectation::Clean => match cell.outcome {
-            CellOutcome::Corrupted => Met::No,
             // Where the base got through no round either, the trouble is not known to be the patched kernel's.
             CellOutcome::Broken if own.clone().any(|comparison| comparison.verdict != Verdict::Broken) => unknown,
-            CellOutcome::Broken => Met::No,
+            CellOutcome::Corrupted | CellOutcome::Broken => Met::No,
             CellOutcome::Clean => {
                 own.map(|comparison| clean_by(comparison, unknown)).max_by_key(|&met| weight(met)).unwrap_or(Met::Yes)
             }

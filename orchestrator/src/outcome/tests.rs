@@ -258,7 +258,8 @@ fn corruptions_of_a_round_that_died_forbid_fixed() {
     died.outcome = RoundOutcome::Infrastructure { stage: Stage::Test, reason: "SSH broke".into() };
     died.corruptions_received = 2;
     let results = Case::fixed().with(Entry::RoundFinished(Box::new(died))).results();
-    assert_eq!(results.comparisons[0].verdict, Verdict::Reduced);
+    assert_eq!(results.comparisons[0].verdict, Verdict::NotFixed);
+    assert!(results.comparisons[0].caveats.iter().any(|caveat| caveat.contains("2 more corruptions")));
     assert_eq!(results.cells[1].outcome, CellOutcome::Corrupted);
 }
 
@@ -365,7 +366,7 @@ proptest! {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place within the journal")]
         let cut = (share * bytes.len() as f64) as usize;
         let entries = journal_lines(&bytes[..cut]).expect("a cut is no error");
-        let whole = bytes[..cut].iter().filter(|&&byte| byte == b'\n').count();
+        let whole = bytes[..cut].split(|&byte| byte == b'\n').count() - 1;
         prop_assert!(entries.len() == whole || entries.len() == whole + 1);
         let results = Results::fold(entries);
         let code = exit_code(&results);
@@ -387,4 +388,24 @@ proptest! {
         prop_assert!(rank(a, a) <= rank(a + more, a + more));
         prop_assert!(rank(a, b) > 0 || (a == 0 && b == 0));
     }
+}
+
+#[test]
+fn extreme_counts_are_judged_all_the_same() {
+    let (million, billion) = (1_000_000, 1_000_000_000);
+    let many = [(10 * million, million), (10 * million, million + 900)];
+    Case::new(&many, &[(10 * million, 0); 2]).gives(Verdict::Fixed, Reason::CleanAndExposed, 0);
+    Case::new(&many, &[(10 * million, million + 50); 2]).gives(Verdict::NotFixed, Reason::StillCorrupts, 1);
+    Case::new(&[(billion, 1), (billion, 0)], &[(1, 0), (1, 0)]).gives(
+        Verdict::Inconclusive,
+        Reason::NotEnoughExposures,
+        1,
+    );
+    // More corruptions than exposures, and hardly any effective count once the scatter is taken out.
+    Case::new(&[(1, 5000), (20_000, 3)], &[(10, 0), (10, 0)]).gives(
+        Verdict::Inconclusive,
+        Reason::NotEnoughExposures,
+        1,
+    );
+    Case::new(&[(0, 5), (0, 7)], &[(10, 0), (10, 0)]).gives(Verdict::Inconclusive, Reason::BaseUnexposed, 1);
 }

@@ -69,7 +69,18 @@ impl Group {
         }
         let status = self.wait().await;
         self.signal(Signal::SIGKILL);
+        self.vanish().await;
         status
+    }
+
+    /// Waits until the killed group is empty, for a second at most: a member that nobody reaps stays in it for ever.
+    async fn vanish(&self) {
+        for _ in 0..100 {
+            if killpg(self.leader, None).is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Signals every process of the group; a group that is gone already is no error.

@@ -53,7 +53,7 @@ pub enum Error {
 fn tail(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.trim_end().lines().collect();
     let from = lines.len().saturating_sub(12);
-    lines[from..].iter().map(|line| format!("\n  {line}")).collect()
+    lines[from..].iter().fold(String::new(), |text, line| text + "\n  " + line)
 }
 
 /// One line of a running command's output.
@@ -84,14 +84,20 @@ pub async fn stream(
     let (mut out_open, mut err_open) = (true, true);
     while out_open || err_open {
         tokio::select! {
-            more = read_line(&mut stdout, &mut out), if out_open => match more.map_err(lost)? {
-                true => { each(Line::Out(&text(&out))); out.clear(); }
-                false => out_open = false,
-            },
-            more = read_line(&mut stderr, &mut err), if err_open => match more.map_err(lost)? {
-                true => { each(Line::Err(&text(&err))); err.clear(); }
-                false => err_open = false,
-            },
+            more = read_line(&mut stdout, &mut out), if out_open => {
+                out_open = more.map_err(lost)?;
+                if out_open {
+                    each(Line::Out(&text(&out)));
+                    out.clear();
+                }
+            }
+            more = read_line(&mut stderr, &mut err), if err_open => {
+                err_open = more.map_err(lost)?;
+                if err_open {
+                    each(Line::Err(&text(&err)));
+                    err.clear();
+                }
+            }
             () = cancel.cancelled() => {
                 let _ = group.terminate(GRACE).await;
                 return Err(Error::Interrupted { program });

@@ -1,6 +1,8 @@
 //! `report.md`: the verdict for a mail, a merge request or a CI step summary.
 
-use super::table::{self, TITLES};
+#![expect(clippy::format_push_string, reason = "writing to a string cannot fail; `write!` only adds a result to drop")]
+
+use super::table::Table;
 use super::words::{counted, memory, number, one_line, short};
 use super::{Format, RenderError, story};
 use crate::outcome::{BuildState, CellResult, Comparison, Results};
@@ -56,8 +58,11 @@ fn document(results: &Results) -> String {
 }
 
 fn cells(results: &Results) -> String {
-    let mut text = format!("| {} | outcome |\n|{}\n", TITLES.join(" | "), "---|".repeat(TITLES.len() + 1));
-    for row in table::rows(results) {
+    let table = Table::of(results);
+    let titles: Vec<&str> = table.columns.iter().map(|column| column.title).collect();
+    let rules: Vec<&str> = table.columns.iter().map(|column| if column.numeric { "---:" } else { "---" }).collect();
+    let mut text = format!("| {} |\n|{}|\n", titles.join(" | "), rules.join("|"));
+    for row in &table.rows {
         let row: Vec<String> = row.iter().map(|cell| escaped(cell)).collect();
         text += &format!("| {} |\n", row.join(" | "));
     }
@@ -75,7 +80,7 @@ fn comparison(results: &Results, it: &Comparison) -> String {
         escaped(&capital(&story::reason(it)))
     );
     for (name, value) in facts(it) {
-        text += &format!("- {name}: {value}\n");
+        text += &format!("- {name}: {}\n", escaped(&value));
     }
     for caveat in &it.caveats {
         text += &format!("- {}\n", escaped(&capital(caveat)));
@@ -93,12 +98,10 @@ pub(super) fn facts(it: &Comparison) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(numbers) = &it.numbers {
-        if let Some(ratio) = numbers.ratio {
-            if let Some(estimate) = ratio.estimate {
-                let limits = format!("{} to {}", number(ratio.lower95), number(ratio.upper95));
-                let limits = if estimate == 0.0 { format!("at most {}", number(ratio.upper95)) } else { limits };
-                facts.push(("rate ratio", format!("{} (one-sided 95 % limits: {limits})", number(estimate))));
-            }
+        if let Some((ratio, estimate)) = numbers.ratio.and_then(|ratio| Some((ratio, ratio.estimate?))) {
+            let limits = format!("{} to {}", number(ratio.lower95), number(ratio.upper95));
+            let limits = if estimate == 0.0 { format!("at most {}", number(ratio.upper95)) } else { limits };
+            facts.push(("rate ratio", format!("{} (one-sided 95 % limits: {limits})", number(estimate))));
         }
         if let (Some(zero), Some(low)) = (numbers.p_zero, numbers.base_rate_low) {
             facts.push((
@@ -185,7 +188,11 @@ pub(super) fn made_from(cell: &CellResult) -> String {
 
 /// An indented code block: nothing inside can end it, unlike a fence.
 fn block<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
-    lines.into_iter().map(|line| format!("    {}\n", one_line(line))).collect()
+    let mut text = String::new();
+    for line in lines {
+        text += &format!("    {}\n", one_line(line));
+    }
+    text
 }
 
 /// Foreign text that Markdown takes as text. `@` and `#` go as entities, so that forges neither notify nor link.
@@ -208,7 +215,8 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn capital(text: &str) -> String {
+/// With a capital letter at the start.
+pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -1,5 +1,11 @@
 //! Results told to people and to machines: one format a file, all from [`Results`] alone, the same bytes every time.
 
+mod cases;
+mod html;
+mod junit;
+mod kcidb;
+mod ktap;
+mod mail;
 mod markdown;
 pub mod progress;
 mod story;
@@ -11,9 +17,14 @@ mod write;
 
 use crate::outcome::Results;
 
+pub use html::Html;
+pub use junit::Junit;
+pub use kcidb::Kcidb;
+pub use ktap::Ktap;
+pub use mail::Mail;
 pub use markdown::Markdown;
 pub use summary::{Summary, SummaryJson, summary_schema};
-pub use write::{WriteError, write_all};
+pub use write::{WriteError, append_step_summary, write_all};
 
 /// A file that a run leaves behind.
 pub trait Format {
@@ -38,4 +49,4 @@ pub struct RenderError {
 }
 
 /// Every format, in the order they are written.
-pub const FORMATS: &[&dyn Format] = &[&SummaryJson, &Markdown];
+pub const FORMATS: &[&dyn Format] = &[&SummaryJson, &Markdown, &Html, &Mail, &Junit, &Ktap, &Kcidb];

@@ -97,13 +97,11 @@ fn base_words(cell: &CellResult) -> String {
         return nothing_counts(cell);
     }
     let (one, more) = corruptions(cell);
-    let mut words = format!("{} in {}", counted(cell.totals.corruptions, one, more), duration(cell.seconds));
-    if let Some(first) = cell.first_corruption_s {
-        words += &format!(", first after {}", duration(first));
-    } else {
-        words += &format!(" and {}", counted(cell.totals.exposures, "exposure", "exposures"));
+    let words = format!("{} in {}", counted(cell.totals.corruptions, one, more), duration(cell.seconds));
+    match cell.first_corruption_s {
+        Some(first) => format!("{words}, first after {}", duration(first)),
+        None => format!("{words} and {}", counted(cell.totals.exposures, "exposure", "exposures")),
     }
-    words
 }
 
 fn patched_words(cell: &CellResult, it: &Comparison) -> String {
@@ -168,7 +166,7 @@ pub(super) fn reason(it: &Comparison) -> String {
             "the base reproduced the race in this run, and the patched kernel stayed clean over enough exposures"
                 .to_owned()
         }
-        Reason::StillCorrupts => "the patched kernel still corrupts, and not significantly less often".to_owned(),
+        Reason::StillCorrupts => "the patched kernel still corrupts, and not provably less often".to_owned(),
         Reason::FewerCorruptions => "the patched kernel corrupts significantly less often, but it does".to_owned(),
         Reason::MoreCorruptions => "the patched kernel corrupts significantly more often".to_owned(),
         Reason::KernelTrouble => "the patched kernel died, hung or complained".to_owned(),

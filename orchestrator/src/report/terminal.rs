@@ -1,6 +1,6 @@
 //! The verdict table on standard output: text that the caller prints.
 
-use super::table::{self, TITLES};
+use super::table::Table;
 use super::words::{counted, one_line, wrapped};
 use super::{story, words};
 use crate::outcome::{BuildState, Results, Verdict};
@@ -20,8 +20,8 @@ impl Look {
     pub const PLAIN: Self = Self { width: 100, fancy: false };
 }
 
-/// Columns that go first where the window is narrow, by index in the table.
-const DISPENSABLE: [usize; 5] = [5, 3, 2, 8, 9];
+/// Columns that go where the window is narrow, the first of them first.
+const DISPENSABLE: [&str; 5] = ["tries", "guest", "test", "per exposure", "first"];
 /// Between two columns.
 const GAP: &str = "  ";
 
@@ -63,46 +63,48 @@ pub fn render(results: &Results, look: Look) -> String {
 }
 
 fn cells(results: &Results, look: Look) -> Vec<String> {
-    let mut titles: Vec<&str> = TITLES.to_vec();
-    titles.push("outcome");
-    let mut rows = table::rows(results);
-    let mut kept: Vec<usize> = (0..titles.len()).collect();
-    // A column that tells nothing apart is left out: one test, one guest.
-    kept.retain(|&column| !(matches!(column, 2 | 3) && rows.windows(2).all(|pair| pair[0][column] == pair[1][column])));
-    let width_of = |rows: &[Vec<String>], column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).chain([titles[column].len()]).max().unwrap_or(0)
-    };
-    for dispensable in DISPENSABLE {
-        let total: usize = kept.iter().map(|&column| width_of(&rows, column) + GAP.len()).sum();
+    let mut table = Table::of(results);
+    for row in &mut table.rows {
+        for name in row.iter_mut().take(2) {
+            *name = words::clipped(name, (look.width / 4).max(12));
+        }
+    }
+    for title in DISPENSABLE {
+        let total: usize = widths(&table).iter().map(|width| width + GAP.len()).sum();
         if total <= look.width + GAP.len() {
             break;
         }
-        kept.retain(|&column| column != dispensable);
+        table.remove(title);
     }
-    for row in &mut rows {
-        for column in [0, 1] {
-            row[column] = words::clipped(&row[column], (look.width / 4).max(12));
-        }
-    }
-    let widths: Vec<usize> = kept.iter().map(|&column| width_of(&rows, column)).collect();
-    let line = |cells: Vec<&str>| {
-        let told: Vec<String> = kept
+    let widths = widths(&table);
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let told: Vec<String> = table
+            .columns
             .iter()
             .zip(&widths)
             .zip(cells)
-            .map(|((&column, &width), text)| {
+            .map(|((column, &width), text)| {
                 let pad = " ".repeat(width.saturating_sub(text.chars().count()));
-                if matches!(column, 4..=7 | 9) { format!("{pad}{text}") } else { format!("{text}{pad}") }
+                if column.numeric { format!("{pad}{text}") } else { format!("{text}{pad}") }
             })
             .collect();
         told.join(GAP).trim_end().to_owned()
     };
     let rule = if look.fancy { "\u{2500}" } else { "-" };
     let rules: Vec<String> = widths.iter().map(|&width| rule.repeat(width)).collect();
-    let mut lines = vec![line(kept.iter().map(|&column| titles[column]).collect())];
+    let mut lines = vec![line(&mut table.columns.iter().map(|column| column.title))];
     lines.push(rules.join(GAP));
-    lines.extend(rows.iter().map(|row| line(kept.iter().map(|&column| row[column].as_str()).collect())));
+    lines.extend(table.rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
     lines
+}
+
+/// Characters of the widest text of each column.
+fn widths(table: &Table) -> Vec<usize> {
+    let column = |place: usize, title: &str| {
+        let texts = table.rows.iter().map(|row| row[place].chars().count());
+        texts.chain([title.len()]).max().unwrap_or(0)
+    };
+    table.columns.iter().enumerate().map(|(place, it)| column(place, it.title)).collect()
 }
 
 fn trouble(results: &Results, look: Look) -> Vec<String> {
@@ -145,9 +147,9 @@ fn verdicts(results: &Results, look: Look) -> Vec<String> {
         let sentence = format!("{} {arrow} {}", one_line(&story::comparison(results, it)), it.verdict.word());
         let mut told = wrapped(&sentence, look.width, "  ");
         if let (true, Some(last)) = (look.fancy, told.last_mut()) {
-            if let Some(start) = last.rfind(it.verdict.word()) {
-                let word = last.split_off(start);
-                last.push_str(&format!("\u{1b}[1;{}m{word}\u{1b}[0m", colour(it.verdict)));
+            let word = it.verdict.word();
+            if let Some(rest) = last.strip_suffix(word) {
+                *last = format!("{rest}\u{1b}[1;{}m{word}\u{1b}[0m", colour(it.verdict));
             }
         }
         lines.extend(told);

@@ -5,7 +5,7 @@ pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -87,6 +87,20 @@ pub(super) fn one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// JSON whose strings hold nothing that a terminal would act on: such characters become `\uXXXX`, which reads back the
+/// same. Outside strings JSON has none of them but the line breaks that `serde_json` puts between values.
+pub(super) fn ascii_controls(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter != '\n' && is_unsafe(letter) {
+            text.extend(format!("\\u{:04x}", u32::from(letter)).chars());
+        } else {
+            text.push(letter);
+        }
+    }
+    text
 }
 
 /// Control characters, direction marks and overrides, and the two code points that XML 1.0 has no way to write.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{FORMATS, RenderError};
+use super::{FORMATS, Format as _, Markdown, RenderError};
 use crate::outcome::Results;
 
 /// A report that could not be written.
@@ -35,6 +35,19 @@ pub fn write_all(dir: &Path, results: &Results) -> Result<Vec<PathBuf>, WriteErr
             Ok(path)
         })
         .collect()
+}
+
+/// Appends `report.md` to `path`, the file that GitHub names in `GITHUB_STEP_SUMMARY`; earlier steps' text stays.
+///
+/// Source: GitHub's documentation, "Workflow commands for GitHub Actions", "Adding a job summary".
+pub fn append_step_summary(path: &Path, results: &Results) -> Result<(), WriteError> {
+    let text = Markdown.render(results)?;
+    let append = || -> io::Result<()> {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.write_all(b"\n")
+    };
+    append().map_err(|source| WriteError::Io { path: path.to_owned(), source })
 }
 
 fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {

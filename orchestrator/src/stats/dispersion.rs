@@ -20,7 +20,7 @@ pub struct Dispersion {
 impl Dispersion {
     /// Upper limit of the true index at `confidence`, as `index * freedom / chi-square quantile`.
     ///
-    /// Source: McCullagh & Nelder 1989, section 4.5.2: `freedom * index / true` is near chi-square.
+    /// Source: `McCullagh` & Nelder 1989, section 4.5.2: `freedom * index / true` is near chi-square.
     pub fn upper(&self, confidence: f64) -> f64 {
         let half = self.freedom as f64 / 2.0;
         let quantile = 2.0 * bisect(-700.0, half.ln() + 3.0, |ln| gamma_lr(half, ln.exp()) > 1.0 - confidence).exp();

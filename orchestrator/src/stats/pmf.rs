@@ -6,6 +6,7 @@
 use std::f64::consts::PI;
 
 /// ln P(X = k) for X ~ Binomial(n, p), with `q = 1 - p` given apart so that neither end loses digits.
+#[expect(clippy::many_single_char_names, reason = "the distribution's own names")]
 pub(super) fn ln_binomial(k: u64, n: u64, p: f64, q: f64) -> f64 {
     if p <= 0.0 {
         return if k == 0 { 0.0 } else { f64::NEG_INFINITY };

@@ -38,6 +38,7 @@ impl LnProb {
     }
 
     /// `1 - p`, without cancellation at either end.
+    #[must_use]
     pub fn complement(self) -> Self {
         // Maechler, "Accurately computing log(1 - exp(-|a|))", Rmpfr vignette, 2012: switch at ln 2.
         if self.0 > -std::f64::consts::LN_2 { Self((-self.0.exp_m1()).ln()) } else { Self((-self.0.exp()).ln_1p()) }

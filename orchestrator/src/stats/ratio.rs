@@ -65,7 +65,7 @@ pub fn compare(first: Count, second: Count) -> Option<RateRatio> {
 /// One-sided p-values (lower, higher) for the second rate when the counts vary `dispersion` times as much as Poisson's.
 ///
 /// The signed root of the deviance, divided by the root of the dispersion, is held against Student's t with the degrees
-/// of freedom that the dispersion was estimated from. Source: P. McCullagh, J. A. Nelder, Generalized Linear Models,
+/// of freedom that the dispersion was estimated from. Source: P. `McCullagh`, J. A. Nelder, Generalized Linear Models,
 /// 2nd ed. 1989, sections 4.5 and 6.2 (quasi-likelihood). None without events, exposures or degrees of freedom.
 pub fn compare_dispersed(first: Count, second: Count, dispersion: f64, freedom: u64) -> Option<(LnProb, LnProb)> {
     let sum = (first.events + second.events) as f64;

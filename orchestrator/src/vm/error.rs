@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::qemu::Death;
+use super::death::Death;
 
 /// Why a machine could not be started, booted or ended.
 #[derive(Debug, thiserror::Error)]
@@ -124,16 +124,16 @@ pub enum Error {
 }
 
 fn block(lines: &[String]) -> String {
-    if lines.is_empty() {
-        return "; it printed nothing".to_owned();
-    }
-    lines.iter().map(|line| format!("\n  {line}")).collect()
+    if lines.is_empty() { "; it printed nothing".to_owned() } else { indented(lines) }
 }
 
 fn last_lines(lines: &[String]) -> String {
     if lines.is_empty() {
         return "; its console stayed empty".to_owned();
     }
-    let text: String = lines.iter().map(|line| format!("\n  {line}")).collect();
-    format!("; the last lines of its console:{text}")
+    format!("; the last lines of its console:{}", indented(lines))
+}
+
+fn indented(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| ["\n  ", line]).collect()
 }

@@ -6,7 +6,9 @@
 pub mod accel;
 pub mod args;
 mod console;
+mod death;
 mod error;
+mod log;
 mod qemu;
 mod qmp;
 mod run_dir;
@@ -14,7 +16,8 @@ mod spec;
 pub mod ssh;
 pub mod trouble;
 
+pub use death::{Death, DeathKind};
 pub use error::Error;
-pub use qemu::{Boot, Death, DeathKind, Ended, How, Vm};
+pub use qemu::{Boot, Ended, How, Vm};
 pub use run_dir::run_dir_parent;
 pub use spec::{Accel, START_DEADLINE, Spec};

@@ -1,33 +1,28 @@
 //! The life of one QEMU process: started, talked to, watched, ended. Whatever happens, nothing of it stays.
 
-use std::fmt;
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::process::{ChildStderr, ChildStdout, Command};
+use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::console::Console;
-use super::qmp::{Cause, Event, Qmp};
+use super::death::{Death, DeathKind, Dying, dying};
+use super::log::{Log, copy_output};
+use super::qmp::{Event, Qmp};
 use super::spec::Spec;
 use super::{Error, args, run_dir};
 use crate::outcome::entry::ConsoleProblem;
 use crate::process::{Group, exit_text};
 
 /// How long QEMU may take for what it does by itself: ending after a panic or after `quit`, ending after TERM.
-const STEP: Duration = Duration::from_secs(3);
-
-/// Lines of QEMU's own output kept for error messages.
-const STDERR_LINES: usize = 12;
+pub(super) const STEP: Duration = Duration::from_secs(3);
 
 /// A running machine. Dropping it kills QEMU and removes the run directory.
 pub struct Vm {
@@ -43,41 +38,6 @@ pub struct Vm {
     ssh_port: Option<u16>,
     command: String,
     death: Option<Dying>,
-}
-
-/// A death that was announced; the process may still be on its way out.
-struct Dying {
-    death: Death,
-    give_up: Instant,
-    gone: bool,
-}
-
-/// How a machine ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Death {
-    /// What kind of end.
-    pub kind: DeathKind,
-    /// In words, for a report: `the guest's kernel panicked (Kernel panic - not syncing: Fatal exception)`.
-    pub reason: String,
-}
-
-/// Kinds of ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DeathKind {
-    /// The guest powered off.
-    PoweredOff,
-    /// The guest rebooted or was reset.
-    Reset,
-    /// The guest's kernel panicked.
-    Panicked,
-    /// QEMU ended for a reason of its own or was ended from outside.
-    Exited,
-}
-
-impl fmt::Display for Death {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
 }
 
 /// How a guest came up. Times count from the start of QEMU.
@@ -379,56 +339,6 @@ impl Vm {
     }
 }
 
-/// Waits for the next thing that makes or completes a death, and notes it. Cancel-safe.
-async fn dying(events: &mut mpsc::UnboundedReceiver<Event>, group: &mut Group, death: &mut Option<Dying>, log: &Log) {
-    loop {
-        let Some(event) = events.recv().await else {
-            let exited = Death { kind: DeathKind::Exited, reason: exit_reason(group.wait().await) };
-            death.get_or_insert(Dying { death: exited, give_up: Instant::now(), gone: true }).gone = true;
-            return;
-        };
-        if let Some(told) = told(event, log) {
-            // The first word says most: a panic is followed by a reset, a power-off by nothing or by our own `quit`.
-            death.get_or_insert(Dying { death: told, give_up: Instant::now() + STEP, gone: false });
-            return;
-        }
-    }
-}
-
-fn exit_reason(status: std::io::Result<ExitStatus>) -> String {
-    match status {
-        Ok(status) => format!("QEMU ended with {}", exit_text(status)),
-        Err(error) => format!("QEMU's end could not be observed: {error}"),
-    }
-}
-
-fn told(event: Event, log: &Log) -> Option<Death> {
-    let death = |kind, reason: String| Some(Death { kind, reason });
-    match event {
-        Event::Panicked => death(DeathKind::Panicked, "the guest's kernel panicked".to_owned()),
-        Event::Shutdown { cause: Cause::GuestShutdown, .. } => {
-            death(DeathKind::PoweredOff, "the guest powered off".to_owned())
-        }
-        Event::Shutdown { cause: Cause::GuestPanic, .. } => {
-            death(DeathKind::Panicked, "the guest's kernel panicked".to_owned())
-        }
-        Event::Shutdown { cause: Cause::GuestReset, .. } => death(DeathKind::Reset, "the guest rebooted".to_owned()),
-        Event::Shutdown { reason, by_guest, .. } => {
-            let who = if by_guest { "the guest" } else { "the host" };
-            death(DeathKind::Exited, format!("{who} ended QEMU ({reason})"))
-        }
-        Event::Reset { reason, by_guest: true } => death(DeathKind::Reset, format!("the guest was reset ({reason})")),
-        Event::Reset { reason, by_guest: false } => {
-            log.line(&format!("twinboot: reset by the host ({reason})"));
-            None
-        }
-        Event::Other(line) => {
-            log.line(&format!("monitor: {line}"));
-            None
-        }
-    }
-}
-
 async fn sleep_until(when: Option<Instant>) {
     match when {
         Some(when) => tokio::time::sleep_until(when).await,
@@ -463,67 +373,6 @@ fn forwarded_port(answer: &str) -> Result<u16, Error> {
         }
     };
     answer.lines().find_map(row).ok_or_else(|| Error::NoForwardedPort { answer: answer.trim().to_owned() })
-}
-
-/// `qemu.log`: the command line, QEMU's own output and what its monitor said.
-#[derive(Clone)]
-struct Log(Arc<Mutex<LogState>>);
-
-struct LogState {
-    file: File,
-    tail: Vec<String>,
-}
-
-impl Log {
-    fn new(file: File) -> Self {
-        Self(Arc::new(Mutex::new(LogState { file, tail: Vec::new() })))
-    }
-
-    /// A note of twinboot's. The log is for people; a full disk must not end a round.
-    fn line(&self, text: &str) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(state.file, "{text}");
-    }
-
-    fn output(&self, line: &[u8]) {
-        let text = String::from_utf8_lossy(line).trim_end().to_owned();
-        self.line(&text);
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.tail.len() == STDERR_LINES {
-            state.tail.remove(0);
-        }
-        state.tail.push(text);
-    }
-
-    /// The last lines QEMU printed.
-    fn tail(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).tail.clone()
-    }
-}
-
-async fn copy_output(stdout: Option<ChildStdout>, stderr: Option<ChildStderr>, log: Log) {
-    async fn copy(from: Option<impl tokio::io::AsyncRead + Unpin>, log: &Log) {
-        let Some(mut from) = from else { return };
-        let (mut buffer, mut line) = (vec![0; 4096], Vec::new());
-        while let Ok(read) = from.read(&mut buffer).await {
-            for &byte in &buffer[..read] {
-                if byte == b'\n' || line.len() == buffer.len() {
-                    log.output(&line);
-                    line.clear();
-                }
-                if byte != b'\n' {
-                    line.push(byte);
-                }
-            }
-            if read == 0 {
-                break;
-            }
-        }
-        if !line.is_empty() {
-            log.output(&line);
-        }
-    }
-    tokio::join!(copy(stdout, &log), copy(stderr, &log));
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! What a guest's kernel complained about, read from its console. Pure.
 //!
-//! The rules follow the texts in kernel/panic.c, arch/x86/kernel/dumpstack.c, kernel/locking/lockdep.c, kernel/rcu/,
-//! kernel/watchdog.c, kernel/hung_task.c, mm/oom_kill.c, mm/kasan/report.c, lib/ubsan.c and mm/swapfile.c of Linux 5.10
-//! to 6.12. A console is a shared line: reports may be cut, interleaved with other output, or end without an end.
+//! The rules follow the texts in `kernel/panic.c`, `arch/x86/kernel/dumpstack.c`, `kernel/locking/lockdep.c`,
+//! `kernel/rcu/`, `kernel/watchdog.c`, `kernel/hung_task.c`, `mm/oom_kill.c`, `mm/kasan/report.c`, `lib/ubsan.c` and
+//! `mm/swapfile.c` of Linux 5.10 to 6.12. A console is a shared line: reports may be cut, interleaved with other output, or
+//! end without an end.
 
 mod fingerprint;
 mod kind;

@@ -115,10 +115,9 @@ fn tokens(text: &str) -> Vec<String> {
             '#' => break,
             '"' | '\'' => 2 + chars[at + 1..].iter().take_while(|&&c| c != first).count(),
             '$' => macro_length(&chars[at..]),
-            '(' | ')' => 1,
             '&' | '|' => 2,
             '!' | '<' | '>' if chars.get(at + 1) == Some(&'=') => 2,
-            '!' | '<' | '>' | '=' => 1,
+            '(' | ')' | '!' | '<' | '>' | '=' => 1,
             _ => chars[at..]
                 .iter()
                 .take_while(|&&c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))

@@ -44,7 +44,7 @@ pub enum Error {
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("\n  {problem}")).collect()
+    problems.iter().fold(String::new(), |text, problem| text + &format!("\n  {problem}"))
 }
 
 /// Where an option was asked for.

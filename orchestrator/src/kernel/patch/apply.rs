@@ -42,9 +42,10 @@ pub async fn apply(patches: &[Loaded], dir: &Path, cancel: &CancellationToken) -
             return Err(Error::Already { path: patch.path.clone(), file, reverse: patch.info.reverse });
         }
         if !status.success() || !heard.failures.is_empty() {
-            let failures = match heard.failures.is_empty() {
-                true => vec![format!("patch ended with {}: {}", exit_text(status), said.join(" / "))],
-                false => heard.failures,
+            let failures = if heard.failures.is_empty() {
+                vec![format!("patch ended with {}: {}", exit_text(status), said.join(" / "))]
+            } else {
+                heard.failures
             };
             let reject = shortened(&rejected);
             return Err(Error::Rejected { path: patch.path.clone(), reverse: patch.info.reverse, failures, reject });

@@ -86,7 +86,7 @@ pub enum Error {
 }
 
 fn indent(text: &str) -> String {
-    text.lines().map(|line| format!("\n  {line}")).collect()
+    text.lines().fold(String::new(), |text, line| text + "\n  " + line)
 }
 
 /// Reads a patch file.

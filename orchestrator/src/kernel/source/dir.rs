@@ -101,7 +101,7 @@ fn walk(dir: &Path, below: &Path, found: &mut BTreeMap<PathBuf, [i64; 4]>) -> Re
     Ok(())
 }
 
-/// Copies the tree into `dest`, sharing blocks where the file system can (copy_file_range(2)) and never as hard links: what
+/// Copies the tree into `dest`, sharing blocks where the file system can (`copy_file_range(2)`) and never as hard links: what
 /// a build writes must not reach the user's files. A tree that changes meanwhile is refused.
 pub async fn copy(snapshot: &Snapshot, dest: &Path, cancel: &CancellationToken) -> Result<(), Error> {
     let (from, to, stop) = (snapshot.clone(), dest.to_path_buf(), cancel.clone());

@@ -2,7 +2,7 @@
 
 mod model;
 
-use super::{Format, RenderError, story};
+use super::{Format, RenderError, story, words};
 use crate::outcome::entry::{RoundOutcome, SCHEMA};
 use crate::outcome::{BuildState, CellResult, Comparison, Rate, Results, Round, exit_code};
 use crate::stats::LnProb;
@@ -23,10 +23,9 @@ impl Format for SummaryJson {
     }
 
     fn render(&self, results: &Results) -> Result<String, RenderError> {
-        let mut text = serde_json::to_string_pretty(&Summary::of(results))
+        let text = serde_json::to_string_pretty(&Summary::of(results))
             .map_err(|error| RenderError { format: self.name(), reason: error.to_string() })?;
-        text.push('\n');
-        Ok(text)
+        Ok(words::ascii_controls(&text) + "\n")
     }
 }
 

@@ -4,8 +4,9 @@
 const LINES: usize = 5;
 
 /// Frames that every report of their kind has on top.
-const BOILERPLATE: [&str; 12] = [
+const BOILERPLATE: [&str; 13] = [
     "dump_stack",
+    "dump_header",
     "dump_stack_lvl",
     "show_stack",
     "__warn",
@@ -42,7 +43,9 @@ fn function(text: &str) -> Option<&str> {
     };
     let (name, rest) = place.split_once("+0x")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.' || c == '$';
-    (!name.is_empty() && name.chars().all(plain) && rest.contains("/0x")).then_some(name)
+    // `.cold`, `.isra.0` and the like are the compiler's, not the kernel's.
+    let name_alone = name.split('.').next().unwrap_or(name);
+    (!name.is_empty() && name.chars().all(plain) && rest.contains("/0x")).then_some(name_alone)
 }
 
 /// A line without what differs from one boot to the next: addresses become `X`, other numbers `N`, offsets into
@@ -57,7 +60,12 @@ pub(super) fn normalised(text: &str) -> String {
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
             let (word, after) = rest.split_at(end);
             let in_source = [".c:", ".h:", ".S:", ".rs:"].iter().any(|suffix| out.ends_with(suffix));
-            out.push_str(if in_source { word } else { without_number(word) });
+            let is_address = ["pfn:", "pte:", "pmd:", "mm:"].iter().any(|name| out.ends_with(name));
+            out.push_str(match () {
+                () if in_source => word,
+                () if is_address => "X",
+                () => without_number(word),
+            });
             if !in_source && is_duration(word) {
                 out.push('s');
             }
@@ -76,7 +84,7 @@ fn without_number(word: &str) -> &str {
     match word {
         _ if word.strip_prefix("0x").is_some_and(|digits| !digits.is_empty() && hex(digits)) => "X",
         _ if word.bytes().all(|byte| byte.is_ascii_digit()) && word.len() < 8 => "N",
-        _ if word.len() >= 8 && hex(word) && has_digit => "X",
+        _ if word.len() >= 6 && hex(word) && has_digit => "X",
         _ if is_duration(word) => "N",
         _ => word,
     }
