@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn only_a_listening_socket_on_the_port_counts() {
-        let line = |local: &str, state: &str| format!("{HEAD}   0: {local} 00000000:0000 {state} 00000000:00000000 00\n");
+        let line =
+            |local: &str, state: &str| format!("{HEAD}   0: {local} 00000000:0000 {state} 00000000:00000000 00\n");
         assert!(listens(&line("00000000:0016", "0A"), 22));
         assert!(!listens(&line("00000000:0016", "01"), 22));
         assert!(!listens(&line("00000000:0017", "0A"), 22));

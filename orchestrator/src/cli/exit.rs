@@ -76,8 +76,11 @@ impl From<crate::runner::Error> for Failure {
         match &error {
             Error::Interrupted => Self::new(INTERRUPTED, &error),
             Error::Occupied { .. } => Self::new(USAGE, &error),
-            Error::Accelerator(_) => Self::new(INFRASTRUCTURE, &error).hint("`--accel auto` falls back to TCG by itself"),
-            Error::NothingBuilt => Self::new(INFRASTRUCTURE, &error).hint("the reasons stand above; the whole logs are in the cache folder"),
+            Error::Accelerator(_) => {
+                Self::new(INFRASTRUCTURE, &error).hint("`--accel auto` falls back to TCG by itself")
+            }
+            Error::NothingBuilt => Self::new(INFRASTRUCTURE, &error)
+                .hint("the reasons stand above; the whole logs are in the cache folder"),
             _ => Self::new(INFRASTRUCTURE, &error),
         }
     }

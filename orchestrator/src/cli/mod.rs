@@ -46,7 +46,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 /// `twinboot plan`
-fn inspect(places: &args::Places, command: &args::PlanCommand, out: &mut dyn std::io::Write) -> Result<u8, exit::Failure> {
+fn inspect(
+    places: &args::Places,
+    command: &args::PlanCommand,
+    out: &mut dyn std::io::Write,
+) -> Result<u8, exit::Failure> {
     let (data, mut err) = (places.data_dir.as_deref(), std::io::stderr().lock());
     let mut output = plan::Output { out, err: &mut err, style: Style::for_stderr() };
     Ok(match command {

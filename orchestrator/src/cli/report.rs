@@ -15,7 +15,8 @@ pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<u8, Failure> {
         Failure::say(USAGE, format!("cannot read `{}`: {error}", path.display()))
             .hint("name a results folder, such as results/latest")
     })?;
-    let entries = journal_lines(&bytes)
-        .map_err(|error| Failure::say(USAGE, format!("`{}` is no journal of this twinboot: {error}", path.display())))?;
+    let entries = journal_lines(&bytes).map_err(|error| {
+        Failure::say(USAGE, format!("`{}` is no journal of this twinboot: {error}", path.display()))
+    })?;
     finish(&args.results, &Results::fold(entries), args.format, out)
 }

@@ -25,12 +25,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     }
     let tools = setup::tools(places, args.accel.into(), None)?;
     let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
-    let options = Options {
-        out: args.out.clone(),
-        seed,
-        jobs: args.jobs.map(usize::from),
-        rerun: rerun(args, seed),
-    };
+    let options = Options { out: args.out.clone(), seed, jobs: args.jobs.map(usize::from), rerun: rerun(args, seed) };
     let progress = Progress::on_stderr();
     let observer = progress.observer();
     let run = setup::block_on(async {
@@ -52,7 +47,9 @@ pub fn finish(folder: &Path, results: &Results, format: FormatArg, out: &mut dyn
             out.write_all(report::terminal::render(results, look()).as_bytes())?;
             writeln!(out, "\nreport: {}", folder.join("report.html").display())?;
         }
-        FormatArg::Json => out.write_all(&report::SummaryJson.render(results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?.as_bytes())?,
+        FormatArg::Json => out.write_all(
+            &report::SummaryJson.render(results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?.as_bytes(),
+        )?,
     }
     Ok(exit_code(results))
 }

@@ -94,7 +94,8 @@ impl Screen {
         let bars = &self.bars;
         let fresh = !self.builds.contains_key(&(kernel.clone(), variant.clone()));
         let bar = self.builds.entry((kernel, variant)).or_insert_with(|| {
-            let bar = bars.add(ProgressBar::no_length().with_style(style("{prefix}  {spinner} {msg}")).with_prefix(name.clone()));
+            let bar = bars
+                .add(ProgressBar::no_length().with_style(style("{prefix}  {spinner} {msg}")).with_prefix(name.clone()));
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });

@@ -88,9 +88,7 @@ struct Dispatcher<'a> {
 
 impl Dispatcher<'_> {
     fn note(&mut self, entry: Entry) -> Result<(), Error> {
-        self.journal
-            .append(&entry)
-            .map_err(|source| failed("write", &self.results.join(journal::FILE), source))?;
+        self.journal.append(&entry).map_err(|source| failed("write", &self.results.join(journal::FILE), source))?;
         (self.observer)(Event::Journal(Box::new(entry.clone())));
         self.entries.push(entry);
         Ok(())

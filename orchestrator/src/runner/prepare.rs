@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::messages::{Event, Observer};
 use super::Error;
+use super::messages::{Event, Observer};
 use crate::cache::Cache;
 use crate::image::{self, Image};
 use crate::kernel::{self, BuiltKernel};
@@ -61,7 +61,8 @@ pub async fn prepare(
     observer: &Observer,
     cancel: &CancellationToken,
 ) -> Result<Ground, Error> {
-    let (kernels, images) = tokio::join!(build_kernels(plan, tools, observer, cancel), images(plan, tools, observer, cancel));
+    let (kernels, images) =
+        tokio::join!(build_kernels(plan, tools, observer, cancel), images(plan, tools, observer, cancel));
     let ((kernels, failed), images) = (kernels, images?);
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
@@ -69,7 +70,9 @@ pub async fn prepare(
     let first = variants(plan).find_map(|(kernel, variant)| kernels.get(&(kernel.name.clone(), variant.name.clone())));
     let Some(first) = first else { return Err(Error::NothingBuilt) };
     observer(Event::Accelerator);
-    let accelerator = accel::decide(tools.accel, &tools.qemu, &first.boot, tools.cache.root(), cancel).await.map_err(Error::Accelerator)?;
+    let accelerator = accel::decide(tools.accel, &tools.qemu, &first.boot, tools.cache.root(), cancel)
+        .await
+        .map_err(Error::Accelerator)?;
     Ok(Ground { qemu: tools.qemu.clone(), kernels, failed, images, accelerator })
 }
 
@@ -98,11 +101,8 @@ pub async fn build_kernels(plan: &Plan, tools: &Tools, observer: &Observer, canc
             }
             Err(_) if cancel.is_cancelled() => break,
             Err(error) => {
-                let failure = BuildFailed {
-                    kernel: kernel.name.clone(),
-                    variant: variant.name.clone(),
-                    reason: chain(&error),
-                };
+                let failure =
+                    BuildFailed { kernel: kernel.name.clone(), variant: variant.name.clone(), reason: chain(&error) };
                 observer(Event::BuildFailed(Box::new(failure.clone())));
                 failed.push(failure);
             }
