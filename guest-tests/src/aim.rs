@@ -4,15 +4,25 @@
 //! `lead` after that and lasts `length` when nobody interferes. How long a timer's interrupt takes to come can't be
 //! measured from outside, so the window is shifted until as many tries come too early as too late. Tries that miss show
 //! all three, so the window follows a host that gets slower or faster.
+//!
+//! An operation's length is only seen when the interference comes late, which favours short ones. So the window is also
+//! widened until enough tries miss; one that never misses would settle on some part of the operation, another one in each
+//! round, and find the race there or not.
 
 use rand::Rng;
 
 /// Undisturbed tries before the first shot.
 const CALIBRATION: u32 = 8;
 
-/// The window as a multiple of the victim's operation, around its middle; both ends make misses, which keep the
-/// estimates honest.
-const STRETCH: f64 = 1.5;
+/// The narrowest window as a multiple of the victim's operation, around its middle; both ends make misses, which keep
+/// the estimates honest.
+const NARROWEST: f64 = 1.5;
+
+/// The widest one: further out the estimate of the operation's length is no longer one.
+const WIDEST: f64 = 24.0;
+
+/// Tries that should come inside: what the narrowest window makes of a length that is known well.
+const INSIDE: f64 = 1.0 / NARROWEST;
 
 /// Step of a settled estimate, as a part of it.
 const STEP: f64 = 1.0 / 16.0;
@@ -68,15 +78,24 @@ impl Estimate {
 }
 
 /// The aim of one strategy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Aim {
     seen: u32,
     lead: Estimate,
     length: Estimate,
     shift: f64,
+    /// Width of the window as a multiple of `length`.
+    stretch: f64,
     early: u64,
     inside: u64,
     late: u64,
+}
+
+impl Default for Aim {
+    fn default() -> Self {
+        let (lead, length) = (Estimate::default(), Estimate::default());
+        Self { seen: 0, lead, length, shift: 0.0, stretch: NARROWEST, early: 0, inside: 0, late: 0 }
+    }
 }
 
 impl Aim {
@@ -85,7 +104,7 @@ impl Aim {
         if self.seen < CALIBRATION {
             return None;
         }
-        let from_start = 0.5 + STRETCH * (rng.random::<f64>() - 0.5);
+        let from_start = 0.5 + self.stretch * (rng.random::<f64>() - 0.5);
         let point = self.lead.get() + from_start * self.length.get() + self.shift;
         #[expect(
             clippy::cast_possible_truncation,
@@ -110,13 +129,21 @@ impl Aim {
             Timing::Inside => self.lead.learn(sample.lead),
             Timing::Early => {}
         }
+        // In balance where a share of `INSIDE` comes inside.
+        let widen = match sample.timing {
+            Timing::Calibration => 0.0,
+            Timing::Inside => 1.0 - INSIDE,
+            Timing::Early | Timing::Late => -INSIDE,
+        };
+        self.stretch = (self.stretch * (STEP * widen).exp()).clamp(NARROWEST, WIDEST);
         let step = match sample.timing {
             Timing::Early => STEP,
             Timing::Late => -STEP,
             Timing::Calibration | Timing::Inside => return,
         };
         // Nothing can be asked for before the origin.
-        self.shift = (self.shift + step * self.length.get()).max(-self.lead.get() - self.length.get());
+        self.shift = (self.shift + step * self.stretch / NARROWEST * self.length.get())
+            .max(-self.lead.get() - self.length.get());
     }
 
     /// The estimates, for people.
@@ -126,6 +153,7 @@ impl Aim {
             micros("operation starts after", self.lead),
             micros("operation lasts", self.length),
             ("aim shifted by".to_owned(), format!("{:.1} us", self.shift / 1000.0)),
+            ("aim stretched to".to_owned(), format!("{:.1} times the operation", self.stretch)),
             ("early, inside, late".to_owned(), format!("{}, {}, {}", self.early, self.inside, self.late)),
         ]
     }
@@ -138,16 +166,24 @@ mod tests {
 
     use super::*;
 
-    /// A victim and a timer with noise; `tries` shots, and how many of the last half came inside.
-    fn simulate(aim: &mut Aim, rng: &mut ChaCha8Rng, (lead, length, latency): (u64, u64, u64), tries: u32) -> f64 {
-        let mut inside = 0;
+    /// A victim and a timer with noise; `tries` shots, and of the last half the share that came inside, and the share of
+    /// those that came in the operation's second half.
+    fn simulate(
+        aim: &mut Aim,
+        rng: &mut ChaCha8Rng,
+        (lead, length, latency): (u64, u64, u64),
+        tries: u32,
+    ) -> (f64, f64) {
+        let (mut inside, mut second_half) = (0, 0);
         for attempt in 0..tries {
             let mut noise = |mean: u64| mean * rng.random_range(80..120) / 100;
             let (lead, length, latency) = (noise(lead), noise(length), noise(latency));
+            let mut came_at = 0;
             let sample = match aim.next(rng) {
                 None => Sample { timing: Timing::Calibration, lead, length },
                 Some(delay) => {
                     let came = delay + latency;
+                    came_at = came;
                     let timing = match came {
                         came if came < lead => Timing::Early,
                         came if came < lead + length => Timing::Inside,
@@ -158,9 +194,11 @@ mod tests {
                 }
             };
             aim.learn(&sample);
-            inside += u32::from(attempt >= tries / 2 && sample.timing == Timing::Inside);
+            let hit = attempt >= tries / 2 && sample.timing == Timing::Inside;
+            inside += u32::from(hit);
+            second_half += u32::from(hit && came_at > lead + length / 2);
         }
-        f64::from(inside) / f64::from(tries - tries / 2)
+        (f64::from(inside) / f64::from(tries - tries / 2), f64::from(second_half) / f64::from(inside.max(1)))
     }
 
     #[test]
@@ -168,7 +206,8 @@ mod tests {
         for (lead, length, latency) in
             [(40_000, 60_000, 15_000), (35_000, 9_000, 30_000), (100_000, 30_000, 80_000), (1_000, 2_000_000, 5_000)]
         {
-            let share = simulate(&mut Aim::default(), &mut ChaCha8Rng::seed_from_u64(1), (lead, length, latency), 2000);
+            let (share, _) =
+                simulate(&mut Aim::default(), &mut ChaCha8Rng::seed_from_u64(1), (lead, length, latency), 2000);
             assert!(share > 0.4, "{share} of the shots inside for {lead}+{length}, latency {latency}");
         }
     }
@@ -177,8 +216,9 @@ mod tests {
     fn it_follows_a_victim_that_becomes_slower_and_faster_again() {
         let (mut aim, mut rng) = (Aim::default(), ChaCha8Rng::seed_from_u64(2));
         for length in [50_000, 500_000, 25_000] {
-            let share = simulate(&mut aim, &mut rng, (60_000, length, 10_000), 4000);
+            let (share, second_half) = simulate(&mut aim, &mut rng, (60_000, length, 10_000), 4000);
             assert!(share > 0.4, "{share} of the shots inside at {length}");
+            assert!((0.3..0.7).contains(&second_half), "{second_half} of them in the second half at {length}");
         }
     }
 
