@@ -117,6 +117,8 @@ fn of_round(round: &Round) -> Vec<Trouble> {
             Some(plain(TroubleKind::TestFailed, "the test ended without its summary record".to_owned()))
         }
         RoundOutcome::Interrupted => None,
+        // The panic on the console is the same event in more words.
+        RoundOutcome::GuestDied { .. } if end.problems.iter().any(|problem| problem.kind == ProblemKind::Panic) => None,
         RoundOutcome::GuestDied { reason } => Some(plain(TroubleKind::Died, reason.clone())),
         RoundOutcome::TimedOut { stage: Stage::Start, after_s } => {
             Some(plain(TroubleKind::Infrastructure(Stage::Start), format!("QEMU was not up after {after_s} s")))
