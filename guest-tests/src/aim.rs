@@ -142,7 +142,8 @@ impl Aim {
             Timing::Calibration | Timing::Inside => return,
         };
         // Nothing can be asked for before the origin.
-        self.shift = (self.shift + step * self.stretch / NARROWEST * self.length.get()).max(-self.lead.get() - self.length.get());
+        self.shift = (self.shift + step * self.stretch / NARROWEST * self.length.get())
+            .max(-self.lead.get() - self.length.get());
     }
 
     /// The estimates, for people.
@@ -167,7 +168,12 @@ mod tests {
 
     /// A victim and a timer with noise; `tries` shots, and of the last half the share that came inside, and the share of
     /// those that came in the operation's second half.
-    fn simulate(aim: &mut Aim, rng: &mut ChaCha8Rng, (lead, length, latency): (f64, f64, f64), tries: u32) -> (f64, f64) {
+    fn simulate(
+        aim: &mut Aim,
+        rng: &mut ChaCha8Rng,
+        (lead, length, latency): (f64, f64, f64),
+        tries: u32,
+    ) -> (f64, f64) {
         let (mut inside, mut second_half) = (0, 0);
         for attempt in 0..tries {
             let mut noise = |mean: f64| (mean * rng.random_range(0.8..1.2)) as u64;
@@ -198,7 +204,8 @@ mod tests {
     #[test]
     fn it_finds_the_fault_whatever_its_place_and_length() {
         for (lead, length, latency) in [(40e3, 60e3, 15e3), (35e3, 9e3, 30e3), (100e3, 30e3, 80e3), (1e3, 2e6, 5e3)] {
-            let (share, _) = simulate(&mut Aim::default(), &mut ChaCha8Rng::seed_from_u64(1), (lead, length, latency), 2000);
+            let (share, _) =
+                simulate(&mut Aim::default(), &mut ChaCha8Rng::seed_from_u64(1), (lead, length, latency), 2000);
             assert!(share > 0.4, "{share} of the shots inside for {lead}+{length}, latency {latency}");
         }
     }

@@ -42,7 +42,9 @@ impl Told {
     /// The kernel has to answer for trouble of this kind, and a line of its console says so.
     fn expect_trouble(&mut self, variant: &str, kind: &str, line: &str) {
         let trouble = self.cell(variant)["trouble"].as_array().expect("trouble").clone();
-        let says = |it: &Value| it["excerpt"].as_array().expect("lines").iter().any(|it| it.as_str().expect("text").contains(line));
+        let says = |it: &Value| {
+            it["excerpt"].as_array().expect("lines").iter().any(|it| it.as_str().expect("text").contains(line))
+        };
         if !trouble.iter().any(|it| it["kind"] == kind && it["kernel"] == true && (line.is_empty() || says(it))) {
             self.complaints.push(format!("{variant} shows no {kind} with `{line}`: {trouble:#?}"));
         }
