@@ -24,6 +24,7 @@ fn spec(variant: &str, expect: Expectation) -> CellSpec {
         strategy: None,
         expect,
         rounds: 5,
+        rule: None,
         cpus: 2,
         memory: 512 << 20,
         swap: None,
@@ -44,7 +45,7 @@ fn start(accelerator: &str) -> Entry {
         host: Host { kernel: "Linux".into(), cpu: "cpu".into(), cpus: 2, memory: 1 << 30 },
         accelerator: Accelerator { name: accelerator.into(), qemu: "7.2".into() },
         cells: vec![spec("base", Expectation::Corrupt), spec("patched", Expectation::Clean)],
-        comparisons: vec![ComparisonSpec { base: BASE.into(), patched: PATCHED.into() }],
+        comparisons: vec![ComparisonSpec { base: BASE.into(), patched: PATCHED.into(), control: false }],
     }))
 }
 
@@ -176,7 +177,7 @@ fn too_few_exposures_say_how_many_are_missing_and_that_many_are_enough() {
     let less = each * 9 / 10;
     Case::new(&[(2000, 21), (2000, 19)], &[(less, 0), (less, 0)]).gives(
         Verdict::Inconclusive,
-        Reason::NotEnoughExposures,
+        Reason::ResidualNotExcluded,
         1,
     );
 }
