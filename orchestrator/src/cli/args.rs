@@ -139,7 +139,7 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
     /// Runs to draw in each world.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..))]
     pub runs: u64,
     /// Seed of every random choice.
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -46,7 +46,8 @@ fn rule(args: &SimulateArgs) -> Result<Rule, Failure> {
 fn worlds(args: &SimulateArgs) -> Result<Vec<World>, Failure> {
     let at_least_zero = |name: &str, value: f64| {
         let good = value.is_finite() && value >= 0.0;
-        good.then_some(()).ok_or_else(|| Failure::say(USAGE, format!("{name} is {value}, it must be a number from 0 on")))
+        good.then_some(())
+            .ok_or_else(|| Failure::say(USAGE, format!("{name} is {value}, it must be a number from 0 on")))
     };
     for &rate in &args.rate {
         if !(rate > 0.0 && rate <= 1.0) {

@@ -9,6 +9,9 @@ use super::verdict::{Comparison, Reason, Verdict};
 /// Rounds a side must have before its scatter says anything.
 pub(super) const FEWEST_ROUNDS: u64 = 2;
 
+/// Scatter that chance alone would bring more rarely than this is told to the reader.
+const PLAIN_TO_SEE: f64 = 0.05;
+
 /// Holds `patched` against `base` by `rule`.
 pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Comparison {
     let measured = base.counted_rounds() > 0 && patched.counted_rounds() > 0;
@@ -21,10 +24,7 @@ pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Com
     let enough = numbers.as_ref().and_then(|numbers| numbers.exposures_enough);
     let missing = matches!(
         reason,
-        Reason::NotEnoughExposures
-            | Reason::ResidualNotExcluded
-            | Reason::NoExposures
-            | Reason::TooFewRounds
+        Reason::NotEnoughExposures | Reason::ResidualNotExcluded | Reason::NoExposures | Reason::TooFewRounds
     );
     Comparison {
         base: base.spec.id.clone(),
@@ -118,7 +118,8 @@ pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&
             found.push(format!("{} of the {side} out of {} did not count", rounds(gone), cell.rounds.len()));
         }
     }
-    if let Some(dispersion) = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion) {
+    let told = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion);
+    if let Some(dispersion) = told.filter(|dispersion| dispersion.p.below(PLAIN_TO_SEE)) {
         found.push(format!(
             "rounds scatter {:.1} times as much as independent exposures would ({}), so the verdict rests on rounds",
             dispersion.index, dispersion.p

@@ -10,6 +10,8 @@ mod numbers;
 mod results;
 pub mod stop;
 #[cfg(test)]
+mod stop_tests;
+#[cfg(test)]
 mod tests;
 mod trouble;
 mod verdict;

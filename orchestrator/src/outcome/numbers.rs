@@ -9,8 +9,9 @@ use crate::stats::{LnProb, cluster, fisher};
 
 /// One-sided error of the base rate's lower limit, which the patched side's zero is held against.
 const BASE_RATE_TAIL: f64 = 0.01;
-/// Rounds scatter more than Poisson where chance alone would do so more rarely than this.
-const OVERDISPERSED_P: f64 = 0.05;
+/// Rounds scatter more than Poisson where chance alone would do so more rarely than this. Half: few rounds hide their
+/// clustering easily, and to miss it makes wrong verdicts, while to suspect it in vain only costs rounds.
+const OVERDISPERSED_P: f64 = 0.5;
 /// Confidence of the upper limit of the dispersion, which an empty round's probability is computed with.
 const DISPERSION_CONFIDENCE: f64 = 0.9;
 /// Zero corruptions must be this improbable at the smallest residual rate that matters.

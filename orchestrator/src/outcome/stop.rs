@@ -12,7 +12,8 @@ use crate::stats::ratio::{self, Count};
 const KNOWN_CORRUPTIONS: u64 = 30;
 /// Rounds that must have had some of them.
 const KNOWN_CORRUPT_ROUNDS: u64 = 2;
-/// A patched rate above this share of the base's is no reduction that matters.
+/// Neither a patched rate above this share of the base's is a reduction that matters, nor one below its inverse a
+/// regression.
 const NO_REDUCTION: f64 = 0.5;
 /// Residual rate, as a share of the base's, that `fixed` must exclude where the plan does not say.
 pub const RESIDUAL: f64 = 0.1;
@@ -63,7 +64,8 @@ pub enum Why {
     Reduced,
     /// It is `regressed`.
     Regressed,
-    /// It corrupts so often that no number of rounds would make it a reduction that matters.
+    /// It corrupts about as often as the base: no number of rounds would make it a reduction or a regression that
+    /// matters.
     StillCorrupts,
     /// The base used up its rounds without a corruption, so nothing can be learnt here.
     BaseClean,
@@ -156,17 +158,13 @@ fn settled(base: &CellResult, patched: &CellResult, it: &Comparison, rule: &Rule
         Verdict::Reduced => measured.then_some(Why::Reduced),
         Verdict::Regressed => measured.then_some(Why::Regressed),
         Verdict::NotFixed => (measured && as_often(base, patched, it)).then_some(Why::StillCorrupts),
-        Verdict::NotReproduced => {
-            (tried && used_up(base) && patched.corruptions_seen == 0).then_some(Why::BaseClean)
-        }
-        Verdict::Inconclusive => {
-            (tried && it.reason == Reason::IdenticalKernels).then_some(Why::IdenticalKernels)
-        }
+        Verdict::NotReproduced => (tried && used_up(base) && patched.corruptions_seen == 0).then_some(Why::BaseClean),
+        Verdict::Inconclusive => (tried && it.reason == Reason::IdenticalKernels).then_some(Why::IdenticalKernels),
         Verdict::NoDifference | Verdict::Difference => None,
     }
 }
 
-/// Whether the rate ratio's lower 95 % limit is above what would be a reduction that matters, with clustered counts
+/// Whether both one-sided 95 % limits of the rate ratio leave no room for a change that matters, with clustered counts
 /// divided by their variance inflation (Rao & Scott, Biometrics 48 (1992) 577–585).
 fn as_often(base: &CellResult, patched: &CellResult, it: &Comparison) -> bool {
     let numbers = it.numbers.as_ref();
@@ -176,7 +174,8 @@ fn as_often(base: &CellResult, patched: &CellResult, it: &Comparison) -> bool {
         events: deflated(cell.totals.corruptions, inflation),
         exposures: cell.totals.exposures,
     };
-    ratio::compare(count(base), count(patched)).is_some_and(|ratio| ratio.lower95 > NO_REDUCTION)
+    ratio::compare(count(base), count(patched))
+        .is_some_and(|ratio| ratio.lower95 > NO_REDUCTION && ratio.upper95 < NO_REDUCTION.recip())
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "no more than it was, and not negative")]

@@ -43,3 +43,33 @@ impl Plan {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_base_is_held_against_itself_and_nothing_else_runs() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let plan = crate::plan::load(&root.join("plans/swap-skip-race.yaml"), Some(root)).expect("a shipped plan");
+        let control = plan.clone().control();
+        let ids: Vec<&str> = control.cells.iter().map(|cell| cell.id.as_str()).collect();
+        assert_eq!(
+            ids,
+            [
+                "linux-6.1.unpatched.anon-preempt",
+                "linux-6.1.unpatched-again.anon-preempt",
+                "linux-6.1.unpatched.anon-smp",
+                "linux-6.1.unpatched-again.anon-smp",
+            ]
+        );
+        assert!(control.comparisons.len() == 2 && control.comparisons.iter().all(|pair| pair.control));
+        let variants = &control.kernels[0].variants;
+        assert_eq!(variants.len(), 2);
+        assert_eq!(variants[0].patches, variants[1].patches);
+        assert_eq!(variants[0].expect, Expectation::Corrupt, "it must still reproduce the race");
+        assert_eq!((&control.tests, &control.guests), (&plan.tests, &plan.guests));
+    }
+}

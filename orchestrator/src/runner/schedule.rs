@@ -67,8 +67,7 @@ impl Schedule {
                 stopped: false,
             })
             .collect();
-        let index: HashMap<String, usize> =
-            cells.iter().enumerate().map(|(at, cell)| (cell.id.clone(), at)).collect();
+        let index: HashMap<String, usize> = cells.iter().enumerate().map(|(at, cell)| (cell.id.clone(), at)).collect();
         for pair in comparisons {
             let (Some(&base), Some(&patched)) = (index.get(&pair.base), index.get(&pair.patched)) else { continue };
             cells[base].patched.push(patched);
@@ -182,11 +181,7 @@ mod tests {
     fn pairs(pairs: &[(&str, &str)]) -> Vec<ComparisonSpec> {
         pairs
             .iter()
-            .map(|(base, patched)| ComparisonSpec {
-                base: (*base).into(),
-                patched: (*patched).into(),
-                control: false,
-            })
+            .map(|(base, patched)| ComparisonSpec { base: (*base).into(), patched: (*patched).into(), control: false })
             .collect()
     }
 

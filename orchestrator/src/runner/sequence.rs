@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::schedule::Schedule;
-use crate::outcome::entry::{RoundFinished, RoundId, RoundOutcome, RunStarted, Stopped};
+use crate::outcome::entry::{ComparisonSpec, RoundFinished, RoundId, RoundOutcome, RunStarted, Stopped};
 use crate::outcome::stop::{self, Why};
 use crate::outcome::{Entry, Results};
 
@@ -17,6 +17,8 @@ pub struct Sequence {
     schedule: Schedule,
     /// Cells that hang together through comparisons, by cell.
     groups: HashMap<String, HashSet<String>>,
+    /// Cells of which none hangs together with one that may stop early: nothing is to be learnt before their end.
+    fixed: HashSet<String>,
     /// Rounds in a row without a result, by cell.
     fruitless: HashMap<String, u32>,
     /// Cells whose end was told.
@@ -28,9 +30,17 @@ impl Sequence {
     pub fn new(run: &RunStarted, runnable: impl Fn(&str) -> bool) -> Self {
         let cells =
             run.cells.iter().filter(|cell| runnable(&cell.id)).map(|cell| (cell.id.as_str(), cell.rounds, cell.rule));
+        let groups = groups(run);
+        let may_stop = |id: &String| {
+            let own = |pair: &&ComparisonSpec| pair.base == *id || pair.patched == *id;
+            run.cells.iter().any(|cell| cell.id == *id && cell.rule.is_some_and(|rule| rule.sequential))
+                && !run.comparisons.iter().filter(own).any(|pair| pair.control)
+        };
+        let fixed = groups.iter().filter(|(_, group)| !group.iter().any(may_stop)).map(|(cell, _)| cell.clone());
         Self {
+            fixed: fixed.collect(),
             schedule: Schedule::new(cells, &run.comparisons, run.seed),
-            groups: groups(run),
+            groups,
             fruitless: HashMap::new(),
             told: HashSet::new(),
         }
@@ -45,6 +55,9 @@ impl Sequence {
     /// of it: notices and cells that stop.
     pub fn ended(&mut self, entries: &[Entry], round: &RoundFinished) -> Vec<Entry> {
         let mut news = self.give_up(round);
+        if self.fixed.contains(&round.id.cell) {
+            return news;
+        }
         let known = self.fold(entries.iter().chain(&news), &round.id.cell);
         for cell in &known.cells {
             if stop::rate_known(cell) {
@@ -107,4 +120,73 @@ fn groups(run: &RunStarted) -> HashMap<String, HashSet<String>> {
     }
     let by_cell = groups.iter().flat_map(|group| group.iter().map(move |cell| (cell.clone(), group.clone())));
     by_cell.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::stop::Rule;
+    use crate::simulation::{Truth, World, play, started};
+
+    const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 8, sequential: true };
+    const WORLD: World = World { rate: 0.1, exposures: 2000, clustering: 0.0, truth: Truth::Ratio(0.0) };
+
+    fn stops(news: &[Entry]) -> Vec<(&str, Why)> {
+        let stops = news.iter().filter_map(|entry| match entry {
+            Entry::Stopped(stopped) => Some((stopped.cell.as_str(), stopped.why)),
+            _ => None,
+        });
+        stops.collect()
+    }
+
+    /// The ends of a played run's rounds of one cell.
+    fn rounds(cell: &str) -> Vec<RoundFinished> {
+        let results = play(&WORLD, &RULE, 1, 0);
+        let cell = results.cell(cell).expect("played");
+        cell.rounds.iter().filter_map(|round| round.end().cloned()).collect()
+    }
+
+    #[test]
+    fn rounds_that_still_run_beside_are_not_lost() {
+        let run = started(&WORLD, &RULE, 1);
+        let mut sequence = Sequence::new(&run, |_| true);
+        let mut entries = vec![Entry::RunStarted(Box::new(run))];
+        let mut told = Vec::new();
+        let ends: Vec<_> = rounds("base").into_iter().take(3).chain(rounds("patched").into_iter().take(3)).collect();
+        for end in ends {
+            // Two at a time: the next round begins before this one has ended.
+            while let Some(id) = sequence.next() {
+                entries.push(Entry::RoundStarted(id.clone()));
+                if id.cell == end.id.cell {
+                    break;
+                }
+            }
+            entries.push(Entry::RoundFinished(Box::new(end.clone())));
+            told.extend(sequence.ended(&entries, &end));
+        }
+        assert_eq!(stops(&told), [("base", Why::RateKnown), ("patched", Why::Fixed)]);
+        assert_eq!(sequence.next(), None);
+    }
+
+    #[test]
+    fn a_cell_without_results_is_given_up_once_and_does_not_hold_the_base() {
+        let run = started(&WORLD, &RULE, 1);
+        let mut sequence = Sequence::new(&run, |_| true);
+        let mut entries = vec![Entry::RunStarted(Box::new(run))];
+        for end in rounds("base").into_iter().take(3) {
+            let _ = sequence.next();
+            entries.push(Entry::RoundFinished(Box::new(end.clone())));
+            assert!(sequence.ended(&entries, &end).is_empty());
+        }
+        let mut told = Vec::new();
+        for number in 1..=4 {
+            let mut end = rounds("patched").swap_remove(0);
+            end.id.round = number;
+            end.outcome = RoundOutcome::TestFailed { reason: "signal 11".to_owned() };
+            entries.push(Entry::RoundFinished(Box::new(end.clone())));
+            told.extend(sequence.ended(&entries, &end));
+        }
+        assert_eq!(stops(&told), [("patched", Why::GivenUp), ("base", Why::RateKnown)]);
+        assert_eq!(sequence.next(), None);
+    }
 }

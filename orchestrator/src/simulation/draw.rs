@@ -74,7 +74,10 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         for mean in [0.3, 10.0, 75.0] {
             let (seen, variance) = moments(|| poisson(mean, &mut rng) as f64);
-            assert!((seen / mean - 1.0).abs() < 0.02 && (variance / mean - 1.0).abs() < 0.05, "{mean}: {seen} {variance}");
+            assert!(
+                (seen / mean - 1.0).abs() < 0.02 && (variance / mean - 1.0).abs() < 0.05,
+                "{mean}: {seen} {variance}"
+            );
         }
         for wanted in [0.2, 0.5, 1.0, 3.0] {
             let (mean, variance) = moments(|| gamma(wanted, &mut rng));

@@ -94,7 +94,7 @@ impl World {
 }
 
 /// The first line of the journal of a run in `world`.
-pub(super) fn run_started(world: &World, rule: &Rule, seed: u64) -> RunStarted {
+pub fn run_started(world: &World, rule: &Rule, seed: u64) -> RunStarted {
     let cell = |id: &str| CellSpec {
         id: id.to_owned(),
         kernel: String::new(),
