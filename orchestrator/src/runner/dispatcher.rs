@@ -128,7 +128,7 @@ impl Dispatcher<'_> {
         let mut running: JoinSet<std::io::Result<RoundFinished>> = JoinSet::new();
         loop {
             while running.len() < jobs && !cancel.is_cancelled() {
-                let Some(id) = sequence.next() else { break };
+                let Some(id) = sequence.next_round() else { break };
                 let Some(task) = self.task(id, &folders) else { continue };
                 self.note(Entry::RoundStarted(task.id.clone()))?;
                 let (observer, cancel) = (self.observer.clone(), cancel.clone());
@@ -136,16 +136,16 @@ impl Dispatcher<'_> {
             }
             let Some(ended) = running.join_next().await else { return Ok(()) };
             match ended {
-                Ok(Ok(round)) => self.ended(&mut sequence, round)?,
+                Ok(Ok(round)) => self.ended(&mut sequence, &round)?,
                 Ok(Err(source)) => return Err(failed("write records under", &self.results, source)),
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }
         }
     }
 
-    fn ended(&mut self, sequence: &mut Sequence, round: RoundFinished) -> Result<(), Error> {
+    fn ended(&mut self, sequence: &mut Sequence, round: &RoundFinished) -> Result<(), Error> {
         self.note(Entry::RoundFinished(Box::new(round.clone())))?;
-        sequence.ended(&self.entries, &round).into_iter().try_for_each(|news| self.note(news))
+        sequence.ended(&self.entries, round).into_iter().try_for_each(|news| self.note(news))
     }
 
     /// As many guests as fit on the host's CPUs and in its free memory, at least one.

@@ -82,7 +82,7 @@ impl Schedule {
     }
 
     /// The round to start next; none when all have been started that are needed.
-    pub fn next(&mut self) -> Option<RoundId> {
+    pub fn next_round(&mut self) -> Option<RoundId> {
         loop {
             while let Some(at) = self.block.pop_front() {
                 let cell = &mut self.cells[at];
@@ -193,7 +193,7 @@ mod tests {
     const THREE: [(&str, u32); 3] = [("base", 10), ("one", 10), ("two", 10)];
 
     fn rest(schedule: &mut Schedule) -> Vec<RoundId> {
-        std::iter::from_fn(|| schedule.next()).collect()
+        std::iter::from_fn(|| schedule.next_round()).collect()
     }
 
     #[test]
@@ -208,10 +208,10 @@ mod tests {
     fn the_base_runs_alone_until_it_is_known() {
         let mut it = schedule(&THREE, true, 1);
         for round in 1..=4 {
-            assert_eq!(it.next(), Some(RoundId { cell: "base".into(), round }));
+            assert_eq!(it.next_round(), Some(RoundId { cell: "base".into(), round }));
         }
         it.know("base");
-        let block: HashSet<String> = (0..3).filter_map(|_| it.next()).map(|id| id.cell).collect();
+        let block: HashSet<String> = (0..3).filter_map(|_| it.next_round()).map(|id| id.cell).collect();
         assert_eq!(block.len(), 3, "the base keeps the others company");
     }
 
@@ -229,20 +229,20 @@ mod tests {
     #[test]
     fn a_stopped_cell_gets_no_round_and_its_base_stops_for_lack_of_company() {
         let mut it = schedule(&THREE, true, 3);
-        it.next();
+        it.next_round();
         it.know("base");
         assert!(it.stop("one"));
-        let _ = it.next();
+        let _ = it.next_round();
         assert!(it.stop("two") && !it.stop("two"));
         assert_eq!(rest(&mut it).iter().filter(|id| id.cell != "base").count(), 0);
-        assert_eq!(it.next(), None);
+        assert_eq!(it.next_round(), None);
         assert!(it.started("base").0 < 10);
     }
 
     #[test]
     fn a_base_given_up_does_not_hold_the_others() {
         let mut it = schedule(&THREE, true, 3);
-        it.next();
+        it.next_round();
         it.stop("base");
         assert_eq!(rest(&mut it).len(), 20);
     }
@@ -251,7 +251,7 @@ mod tests {
     fn a_chain_waits_for_its_first_base() {
         let cells = ["base", "one", "two"].map(|id| (id, 10, Some(rule(10, true))));
         let mut it = Schedule::new(cells, &pairs(&[("base", "one"), ("one", "two")]), 1);
-        assert!((0..7).filter_map(|_| it.next()).all(|id| id.cell == "base"));
+        assert!((0..7).filter_map(|_| it.next_round()).all(|id| id.cell == "base"));
         assert_eq!(rest(&mut it).len(), 23);
     }
 
@@ -273,7 +273,7 @@ mod tests {
         fn every_block_has_its_base(seed: u64, known in 0usize..12, one in 0usize..40, two in 0usize..40) {
             let mut it = schedule(&THREE, true, seed);
             let mut order = Vec::new();
-            while let Some(id) = it.next() {
+            while let Some(id) = it.next_round() {
                 order.push(id);
                 if order.len() >= known { it.know("base"); }
                 if order.len() >= one { it.stop("one"); }
@@ -296,7 +296,7 @@ mod tests {
             let again: Vec<RoundId> = {
                 let mut it = schedule(&THREE, true, seed);
                 let mut order = Vec::new();
-                while let Some(id) = it.next() {
+                while let Some(id) = it.next_round() {
                     order.push(id);
                     if order.len() >= known { it.know("base"); }
                     if order.len() >= one { it.stop("one"); }

@@ -47,8 +47,8 @@ impl Sequence {
     }
 
     /// The round to start next; none when all have been started that are needed.
-    pub fn next(&mut self) -> Option<RoundId> {
-        self.schedule.next()
+    pub fn next_round(&mut self) -> Option<RoundId> {
+        self.schedule.next_round()
     }
 
     /// Takes in the round that ended last of those in `entries`, the journal so far. Returns what is to be journalled
@@ -155,7 +155,7 @@ mod tests {
         let ends: Vec<_> = rounds("base").into_iter().take(3).chain(rounds("patched").into_iter().take(3)).collect();
         for end in ends {
             // Two at a time: the next round begins before this one has ended.
-            while let Some(id) = sequence.next() {
+            while let Some(id) = sequence.next_round() {
                 entries.push(Entry::RoundStarted(id.clone()));
                 if id.cell == end.id.cell {
                     break;
@@ -165,7 +165,7 @@ mod tests {
             told.extend(sequence.ended(&entries, &end));
         }
         assert_eq!(stops(&told), [("base", Why::RateKnown), ("patched", Why::Fixed)]);
-        assert_eq!(sequence.next(), None);
+        assert_eq!(sequence.next_round(), None);
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         let mut sequence = Sequence::new(&run, |_| true);
         let mut entries = vec![Entry::RunStarted(Box::new(run))];
         for end in rounds("base").into_iter().take(3) {
-            let _ = sequence.next();
+            let _ = sequence.next_round();
             entries.push(Entry::RoundFinished(Box::new(end.clone())));
             assert!(sequence.ended(&entries, &end).is_empty());
         }
@@ -187,6 +187,6 @@ mod tests {
             told.extend(sequence.ended(&entries, &end));
         }
         assert_eq!(stops(&told), [("patched", Why::GivenUp), ("base", Why::RateKnown)]);
-        assert_eq!(sequence.next(), None);
+        assert_eq!(sequence.next_round(), None);
     }
 }

@@ -78,7 +78,7 @@ pub fn play(world: &World, rule: &Rule, seed: u64, run: u64) -> Results {
     let started = world::run_started(world, rule, seed.wrapping_add(run));
     let mut sequence = Sequence::new(&started, |_| true);
     let mut entries = vec![Entry::RunStarted(Box::new(started))];
-    while let Some(id) = sequence.next() {
+    while let Some(id) = sequence.next_round() {
         let end = world.round(id, &mut rng);
         entries.push(Entry::RoundFinished(Box::new(end.clone())));
         let news = sequence.ended(&entries, &end);
