@@ -12,6 +12,7 @@ pub mod plan;
 pub mod process;
 pub mod report;
 pub mod runner;
+pub mod simulation;
 pub mod stats;
 pub mod vm;
 pub mod yaml;

@@ -47,6 +47,8 @@ pub enum Command {
     Build(BuildArgs),
     /// Make the reports of a results folder again from its journal.
     Report(ReportArgs),
+    /// Draw runs at known rates and say how often each verdict would be wrong.
+    Simulate(SimulateArgs),
     /// Say what this machine lacks, and whether KVM works.
     Doctor(DoctorArgs),
     /// Remove what the cache has not used for a while.
@@ -61,6 +63,9 @@ pub struct RunArgs {
     /// Only cells whose id matches (`*` and `?`; may be repeated).
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
+    /// Run every base against itself instead: the same kernel twice must not differ.
+    #[arg(long, value_enum)]
+    pub control: Option<ControlArg>,
     /// Guests at a time [default: as many as the CPUs carry].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
@@ -130,6 +135,47 @@ pub struct ReportArgs {
     pub format: FormatArg,
 }
 
+/// `twinboot simulate`
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Runs to draw in each world.
+    #[arg(long, value_name = "N", default_value_t = 800, value_parser = clap::value_parser!(u64).range(1..))]
+    pub runs: u64,
+    /// Seed of every random choice.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Corruptions of the base per exposure (may be repeated).
+    #[arg(long, value_name = "RATE", value_delimiter = ',', default_values_t = [0.1, 0.005])]
+    pub rate: Vec<f64>,
+    /// The patched kernel's rate over the base's; 0 is a true fix. An A/A control comes on top.
+    #[arg(long, value_name = "RATIO", value_delimiter = ',', default_values_t = [0.0, 0.1, 0.5, 1.0, 2.0])]
+    pub ratio: Vec<f64>,
+    /// Variance of the factor that each round's rate is multiplied by, gamma distributed with mean 1.
+    #[arg(long, value_name = "VARIANCE", value_delimiter = ',', default_values_t = [0.0, 0.5])]
+    pub clustering: Vec<f64>,
+    /// Exposures of each round.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub exposures: u64,
+    /// Rounds of each side, at most.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub rounds: u32,
+    /// `stop.min_rounds` of the plan [default: 3].
+    #[arg(long, value_name = "N")]
+    pub min_rounds: Option<u32>,
+    /// `stop.alpha` of the plan.
+    #[arg(long, value_name = "P", default_value_t = 1e-6)]
+    pub alpha: f64,
+    /// `stop.residual` of the plan.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub residual: f64,
+    /// Use up all rounds, as with `stop.sequential: false`.
+    #[arg(long)]
+    pub all_rounds: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `twinboot doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -168,6 +214,13 @@ impl From<AccelArg> for Wanted {
             AccelArg::Tcg => Self::Tcg,
         }
     }
+}
+
+/// Controls of the setup itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ControlArg {
+    /// The same kernel on both sides.
+    Aa,
 }
 
 /// Output formats.

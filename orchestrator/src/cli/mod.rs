@@ -9,6 +9,7 @@ pub mod plan;
 mod report;
 mod run;
 mod setup;
+mod simulate;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -36,6 +37,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         args::Command::Plan(args) => inspect(&cli.places, &args.command, &mut out),
         args::Command::Build(args) => build::run(&cli.places, &args, &mut out),
         args::Command::Report(args) => report::run(&args, &mut out),
+        args::Command::Simulate(args) => simulate::run(&args, &mut out),
         args::Command::Doctor(args) => doctor::run(&cli.places, &args, &mut out),
         args::Command::Clean(args) => clean::run(&cli.places, &args, &mut out),
     };

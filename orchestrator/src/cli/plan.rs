@@ -143,12 +143,14 @@ fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         let limit = |count: Option<u64>, what| count.map_or_else(String::new, |count| format!(", {count} {what}"));
         writeln!(
             out,
-            "  rounds  {}, each at most {}{}{}; alpha {:e}",
+            "  rounds  {}, each at most {}{}{}; alpha {:e}, residual {}{}",
             test.rounds,
             Interval(stop.at_most),
             limit(stop.corruptions, "corruptions"),
             limit(stop.exposures, "exposures"),
-            stop.alpha
+            stop.alpha,
+            stop.residual,
+            if stop.sequential { format!("; may stop after {}", stop.min_rounds) } else { String::new() },
         )?;
     }
     let header = ["cell", "kernel", "variant", "guest", "test"].map(str::to_owned);

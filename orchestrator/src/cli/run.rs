@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum as _;
 
-use super::args::{AccelArg, FormatArg, Places, RunArgs};
+use super::args::{AccelArg, ControlArg, FormatArg, Places, RunArgs};
 use super::exit::{Failure, INFRASTRUCTURE, OK, USAGE};
 use super::setup;
 use crate::outcome::{Results, exit_code};
@@ -19,6 +19,10 @@ use crate::runner::{self, Options, shell};
 /// Builds, boots, races, reports.
 pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let plan = setup::load_plan(places, &args.plan)?;
+    let plan = match args.control {
+        None => plan,
+        Some(ControlArg::Aa) => plan.control(),
+    };
     let plan = if args.only.is_empty() { plan } else { only(plan, &args.only)? };
     if args.dry_run {
         return dry_run(&plan, out);
@@ -87,6 +91,9 @@ fn dry_run(plan: &Plan, out: &mut dyn Write) -> Result<u8, Failure> {
 fn rerun(args: &RunArgs, seed: u64) -> String {
     let mut words = vec!["twinboot".to_owned(), "run".to_owned(), args.plan.display().to_string()];
     words.extend(["--seed".to_owned(), seed.to_string()]);
+    if let Some(control) = args.control.and_then(|control| control.to_possible_value()) {
+        words.extend(["--control".to_owned(), control.get_name().to_owned()]);
+    }
     words.extend(args.only.iter().flat_map(|glob| ["--only".to_owned(), glob.clone()]));
     words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".to_owned(), jobs.to_string()]));
     if let Some(accel) = args.accel.to_possible_value().filter(|_| args.accel != AccelArg::Auto) {

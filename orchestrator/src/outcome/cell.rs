@@ -2,7 +2,7 @@
 
 use twinboot_protocol::Counts;
 
-use super::entry::{Built, CellSpec, RoundFinished, RoundOutcome};
+use super::entry::{Built, CellSpec, RoundFinished, RoundOutcome, Stopped};
 use super::trouble::{self, Trouble};
 use crate::stats::ratio::Count;
 use crate::stats::survival::{self, Time};
@@ -138,6 +138,8 @@ pub struct CellResult {
     pub outcome: CellOutcome,
     /// Whether the expectation came true.
     pub met: Met,
+    /// Where its rounds ended before they were used up, and why.
+    pub stopped: Option<Stopped>,
 }
 
 impl CellResult {
@@ -170,6 +172,7 @@ impl CellResult {
             rounds,
             outcome: CellOutcome::Nothing,
             met: Met::Undecided,
+            stopped: None,
         };
         cell.outcome = cell.judge();
         cell

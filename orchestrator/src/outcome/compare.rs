@@ -2,29 +2,37 @@
 
 use super::cell::{BuildState, CellResult};
 use super::numbers::{Direction, Numbers};
+use super::stop::Rule;
 use super::trouble;
 use super::verdict::{Comparison, Reason, Verdict};
 
 /// Rounds a side must have before its scatter says anything.
-const FEWEST_ROUNDS: u64 = 2;
+pub(super) const FEWEST_ROUNDS: u64 = 2;
 
-/// Holds `patched` against `base` at significance `alpha`.
-pub(super) fn judge(base: &CellResult, patched: &CellResult, alpha: f64) -> Comparison {
+/// Scatter that chance alone would bring more rarely than this is told to the reader.
+const PLAIN_TO_SEE: f64 = 0.05;
+
+/// Holds `patched` against `base` by `rule`.
+pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Comparison {
     let measured = base.counted_rounds() > 0 && patched.counted_rounds() > 0;
-    let numbers = measured.then(|| Numbers::of(base, patched, alpha));
-    let (verdict, reason) = decide(base, patched, numbers.as_ref(), alpha);
+    let numbers = measured.then(|| Numbers::of(base, patched, rule));
+    let (verdict, reason) = decide(base, patched, numbers.as_ref(), rule);
     let direction = if verdict == Verdict::Regressed { Direction::Higher } else { Direction::Lower };
     let evidence = numbers
         .as_ref()
-        .and_then(|numbers| numbers.carrying(direction, alpha).or_else(|| numbers.strongest(direction)));
+        .and_then(|numbers| numbers.carrying(direction, rule.alpha).or_else(|| numbers.strongest(direction)));
     let enough = numbers.as_ref().and_then(|numbers| numbers.exposures_enough);
-    let missing = matches!(reason, Reason::NotEnoughExposures | Reason::NoExposures | Reason::TooFewRounds);
+    let missing = matches!(
+        reason,
+        Reason::NotEnoughExposures | Reason::ResidualNotExcluded | Reason::NoExposures | Reason::TooFewRounds
+    );
     Comparison {
         base: base.spec.id.clone(),
         patched: patched.spec.id.clone(),
+        control: false,
         verdict,
         reason,
-        alpha,
+        alpha: rule.alpha,
         p: evidence.map(|evidence| evidence.p(direction)),
         evidence,
         exposures_needed: enough
@@ -36,7 +44,7 @@ pub(super) fn judge(base: &CellResult, patched: &CellResult, alpha: f64) -> Comp
     }
 }
 
-fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, alpha: f64) -> (Verdict, Reason) {
+fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, rule: &Rule) -> (Verdict, Reason) {
     let inconclusive = |reason| (Verdict::Inconclusive, reason);
     if matches!(base.build, BuildState::Failed(_)) || matches!(patched.build, BuildState::Failed(_)) {
         return inconclusive(Reason::BuildFailed);
@@ -54,11 +62,11 @@ fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, al
     if patched.corruptions_seen > 0 {
         // Corruptions of rounds that did not come to their end are in no rate, so no rate can be called lower.
         let uncounted = patched.corruptions_seen.saturating_sub(patched.totals.corruptions);
-        return if two_rounds && numbers.carrying(Direction::Higher, alpha).is_some() {
+        return if two_rounds && numbers.carrying(Direction::Higher, rule.ratio_alpha()).is_some() {
             (Verdict::Regressed, Reason::MoreCorruptions)
         } else if base.totals.corruptions == 0 {
             (Verdict::NotReproduced, Reason::BaseClean)
-        } else if two_rounds && uncounted == 0 && numbers.carrying(Direction::Lower, alpha).is_some() {
+        } else if two_rounds && uncounted == 0 && numbers.carrying(Direction::Lower, rule.ratio_alpha()).is_some() {
             (Verdict::Reduced, Reason::FewerCorruptions)
         } else {
             (Verdict::NotFixed, Reason::StillCorrupts)
@@ -74,8 +82,10 @@ fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, al
         inconclusive(Reason::RoundsLost)
     } else if !two_rounds {
         inconclusive(Reason::TooFewRounds)
-    } else if numbers.carrying(Direction::Lower, alpha).is_none() {
+    } else if numbers.carrying(Direction::Lower, rule.alpha).is_none() {
         inconclusive(Reason::NotEnoughExposures)
+    } else if !numbers.residual_excluded() {
+        inconclusive(Reason::ResidualNotExcluded)
     } else {
         (Verdict::Fixed, Reason::CleanAndExposed)
     }
@@ -88,7 +98,7 @@ fn same_code(base: &CellResult, patched: &CellResult) -> bool {
     }
 }
 
-fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>) -> Vec<String> {
+pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>) -> Vec<String> {
     let mut found = Vec::new();
     for trouble in base.kernel_trouble() {
         found.push(format!(
@@ -116,7 +126,8 @@ fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>) -
             found.push(format!("{} of the {side} out of {} did not count", rounds(gone), cell.rounds.len()));
         }
     }
-    if let Some(dispersion) = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion) {
+    let told = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion);
+    if let Some(dispersion) = told.filter(|dispersion| dispersion.p.below(PLAIN_TO_SEE)) {
         found.push(format!(
             "rounds scatter {:.1} times as much as independent exposures would ({}), so the verdict rests on rounds",
             dispersion.index, dispersion.p

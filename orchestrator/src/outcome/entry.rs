@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use twinboot_protocol::{Corruption, Preflight, Progress, Summary};
 
+use super::stop::{Rule, Why};
 use crate::plan::model::Expectation;
 
 /// Version of the journal and of `summary.json`.
@@ -27,6 +28,8 @@ pub enum Entry {
     RoundStarted(RoundId),
     /// A round is over, well or not.
     RoundFinished(Box<RoundFinished>),
+    /// A cell gets no more rounds although its plan has some left.
+    Stopped(Stopped),
     /// Last line of a run that came to its end.
     RunFinished(RunFinished),
 }
@@ -112,6 +115,9 @@ pub struct CellSpec {
     pub expect: Expectation,
     /// Rounds planned.
     pub rounds: u32,
+    /// What its verdict must reach and when it may stop; absent in journals of runs that always used up their rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Rule>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Guest memory in bytes.
@@ -142,6 +148,9 @@ pub struct ComparisonSpec {
     pub base: String,
     /// Cell id under judgement.
     pub patched: String,
+    /// Both run the same kernel on purpose, and must not differ (an A/A control).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub control: bool,
 }
 
 /// A kernel variant that is ready to boot.
@@ -296,6 +305,19 @@ pub enum ProblemKind {
     Oom,
     /// Kernel panic.
     Panic,
+}
+
+/// A cell that was stopped before its rounds were used up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Cell id.
+    pub cell: String,
+    /// Rounds of it that were started; some of them may end after this entry.
+    pub after_rounds: u32,
+    /// Rounds planned.
+    pub of_rounds: u32,
+    /// Why.
+    pub why: Why,
 }
 
 /// The end of a run.

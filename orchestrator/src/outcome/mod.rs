@@ -2,11 +2,15 @@
 
 mod cell;
 mod compare;
+mod control;
 pub mod entry;
 pub mod exit;
 mod journal;
 mod numbers;
 mod results;
+pub mod stop;
+#[cfg(test)]
+mod stop_tests;
 #[cfg(test)]
 mod tests;
 mod trouble;

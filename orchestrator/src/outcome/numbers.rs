@@ -1,6 +1,7 @@
 //! Rates of two cells and the evidence for a difference between them.
 
 use super::cell::CellResult;
+use super::stop::Rule;
 use crate::stats::dispersion::{self, Dispersion};
 use crate::stats::interval::{self, Interval};
 use crate::stats::ratio::{self, Count, RateRatio};
@@ -8,10 +9,13 @@ use crate::stats::{LnProb, cluster, fisher};
 
 /// One-sided error of the base rate's lower limit, which the patched side's zero is held against.
 const BASE_RATE_TAIL: f64 = 0.01;
-/// Rounds scatter more than Poisson where chance alone would do so more rarely than this.
-const OVERDISPERSED_P: f64 = 0.05;
+/// Rounds scatter more than Poisson where chance alone would do so more rarely than this. Half: few rounds hide their
+/// clustering easily, and to miss it makes wrong verdicts, while to suspect it in vain only costs rounds.
+const OVERDISPERSED_P: f64 = 0.5;
 /// Confidence of the upper limit of the dispersion, which an empty round's probability is computed with.
 const DISPERSION_CONFIDENCE: f64 = 0.9;
+/// Zero corruptions must be this improbable at the smallest residual rate that matters.
+const RESIDUAL_P: f64 = 0.01;
 
 /// How often a cell corrupted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,13 +90,16 @@ pub struct Numbers {
     pub base_rate_low: Option<f64>,
     /// Probability of as many clean exposures as the patched side had, at that rate. Told for zero corruptions only.
     pub p_zero: Option<LnProb>,
+    /// Probability of as many clean exposures at the smallest residual rate that matters, clustering allowed for. Told
+    /// for zero corruptions only.
+    pub p_residual: Option<LnProb>,
     /// Scatter of the rounds about their cells' rates.
     pub dispersion: Option<Dispersion>,
     /// Whether that is more than chance, so that exposures alone can't carry a verdict.
     pub overdispersed: bool,
     /// All evidence, the kind that counts most finely first.
     pub evidence: Vec<Evidence>,
-    /// Clean exposures that would have been enough for `fixed`, at the alpha in force.
+    /// Clean exposures that would have been enough for `fixed`, at the alpha and the residual rate in force.
     pub exposures_enough: Option<u64>,
 }
 
@@ -113,7 +120,7 @@ impl Evidence {
 }
 
 impl Numbers {
-    pub(super) fn of(base: &CellResult, patched: &CellResult, alpha: f64) -> Self {
+    pub(super) fn of(base: &CellResult, patched: &CellResult, rule: &Rule) -> Self {
         let (first, second) = (total(base), total(patched));
         let (base_rounds, patched_rounds) = (base.counts_per_round(), patched.counts_per_round());
         let dispersion = dispersion::index(&[&base_rounds, &patched_rounds]);
@@ -158,16 +165,25 @@ impl Numbers {
             p_higher: fisher::second_is_higher(rounds.0, rounds.1),
         });
 
+        let mean = first.events as f64 / base_rounds.len().max(1) as f64;
+        let spread = dispersion.filter(|_| overdispersed).map_or(1.0, |it| it.upper(DISPERSION_CONFIDENCE));
+        let p_residual = base_rate_low.filter(|_| second.events == 0).map(|rate| {
+            let expected = patched_rounds.iter().map(|round| round.exposures as f64 * rate * rule.residual);
+            cluster::no_event(expected, mean, spread)
+        });
         let exposures_enough = base_rate_low.filter(|&rate| rate > 0.0).map(|rate| {
-            let mean = first.events as f64 / base_rounds.len().max(1) as f64;
             let per_round = (second.exposures.max(1) as f64 / patched_rounds.len().max(1) as f64).max(1.0);
-            let spread = dispersion.filter(|_| overdispersed).map_or(1.0, |it| it.upper(DISPERSION_CONFIDENCE));
-            let each = cluster::no_event([rate * per_round], mean, spread).ln();
-            let clustered = (alpha.ln() / each).ceil() * per_round;
+            let rounds_for = |p: f64, rate: f64| {
+                (p.ln() / cluster::no_event([rate * per_round], mean, spread).ln()).ceil() * per_round
+            };
             // Solves (e1 / (e1 + e2))^x = alpha, the conditional test with nothing on the patched side.
-            let conditional = first.exposures as f64 * (-alpha.ln() / first.events as f64).exp_m1();
-            let plain = -alpha.ln() / rate;
-            let enough = if overdispersed { plain.max(conditional).max(clustered) } else { plain.max(conditional) };
+            let conditional = first.exposures as f64 * (-rule.alpha.ln() / first.events as f64).exp_m1();
+            let plain = (-rule.alpha.ln() / rate).max(conditional);
+            let enough = if overdispersed {
+                plain.max(rounds_for(rule.alpha, rate)).max(rounds_for(RESIDUAL_P, rate * rule.residual))
+            } else {
+                plain.max(-RESIDUAL_P.ln() / (rate * rule.residual))
+            };
             whole(enough.ceil())
         });
         Self {
@@ -176,6 +192,7 @@ impl Numbers {
             ratio,
             base_rate_low,
             p_zero,
+            p_residual,
             dispersion,
             overdispersed,
             evidence,
@@ -193,6 +210,11 @@ impl Numbers {
         } else {
             Some(plain)
         }
+    }
+
+    /// Whether zero corruptions speak against the smallest residual rate that matters.
+    pub(super) fn residual_excluded(&self) -> bool {
+        self.p_residual.is_some_and(|p| p.below(RESIDUAL_P))
     }
 
     /// The evidence to name where none carries: the strongest of those that could.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
-use super::compare;
-use super::entry::{CellSpec, Entry, RoundFinished, RunFinished, RunStarted};
+use super::entry::{CellSpec, Entry, RoundFinished, RunFinished, RunStarted, Stopped};
+use super::stop::Rule;
 use super::verdict::{Comparison, Reason, Verdict};
+use super::{compare, control};
 use crate::plan::model::Expectation;
 
 /// Everything a journal holds, cut off anywhere or whole.
@@ -56,6 +57,7 @@ struct Fold {
     notices: Vec<String>,
     builds: BTreeMap<(String, String), BuildState>,
     rounds: BTreeMap<String, BTreeMap<u32, Option<Box<RoundFinished>>>>,
+    stopped: BTreeMap<String, Stopped>,
     finished: Option<RunFinished>,
     /// The entries being read belong to a run on another accelerator.
     foreign: bool,
@@ -75,12 +77,17 @@ impl Fold {
             }
             Entry::Notice { text } => self.notices.push(text),
             Entry::RoundStarted(id) if !self.foreign => {
+                // A run that was taken up again may go on where the first had stopped.
+                self.stopped.remove(&id.cell);
                 self.rounds.entry(id.cell).or_default().entry(id.round).or_insert(None);
             }
             Entry::RoundFinished(end) if !self.foreign => {
                 self.rounds.entry(end.id.cell.clone()).or_default().insert(end.id.round, Some(end));
             }
-            Entry::RoundStarted(_) => {}
+            Entry::Stopped(stopped) if !self.foreign => {
+                self.stopped.insert(stopped.cell.clone(), stopped);
+            }
+            Entry::RoundStarted(_) | Entry::Stopped(_) => {}
             Entry::RoundFinished(_) => self.set_aside += 1,
             Entry::RunFinished(finished) => self.finished = Some(finished),
         }
@@ -123,7 +130,9 @@ impl Fold {
             Results { cells, comparisons: Vec::new(), run: self.run, notices: self.notices, finished: self.finished };
         if let Some(run) = &results.run {
             let pair = |spec: &super::entry::ComparisonSpec| {
-                Some(compare::judge(results.cell(&spec.base)?, results.cell(&spec.patched)?, run.alpha))
+                let (base, patched) = (results.cell(&spec.base)?, results.cell(&spec.patched)?);
+                let rule = patched.spec.rule.unwrap_or_else(|| Rule::without_stopping(run.alpha));
+                Some(if spec.control { control::judge(base, patched) } else { compare::judge(base, patched, &rule) })
             };
             results.comparisons = run.comparisons.iter().filter_map(pair).collect();
         }
@@ -142,7 +151,8 @@ impl Fold {
             .into_iter()
             .map(|(number, end)| Round { number, state: end.map_or(RoundState::Lost, RoundState::Ended) })
             .collect();
-        CellResult::new(spec, build, rounds)
+        let stopped = self.stopped.remove(&spec.id);
+        CellResult { stopped, ..CellResult::new(spec, build, rounds) }
     }
 }
 
@@ -153,6 +163,13 @@ fn met(cell: &CellResult, comparisons: &[Comparison]) -> Met {
         || cell.trouble.iter().any(|trouble| trouble.kind.is_infrastructure());
     let unknown = if unmeasured { Met::Unmeasured } else { Met::Undecided };
     let own = comparisons.iter().filter(|comparison| comparison.patched == cell.spec.id);
+    if let Some(control) = own.clone().find(|comparison| comparison.control) {
+        return match control.verdict {
+            Verdict::NoDifference => Met::Yes,
+            Verdict::Difference => Met::No,
+            _ => unknown,
+        };
+    }
     match cell.spec.expect {
         Expectation::Any if cell.counted_rounds() > 0 || cell.outcome == CellOutcome::Broken => Met::Yes,
         Expectation::Any => unknown,

@@ -10,10 +10,10 @@ use super::entry::{
 use super::{CellOutcome, Entry, EvidenceKind, Met, Reason, Results, Verdict, exit_code, journal_lines};
 use crate::plan::model::Expectation;
 
-const BASE: &str = "k.base.g.t";
-const PATCHED: &str = "k.patched.g.t";
+pub(super) const BASE: &str = "k.base.g.t";
+pub(super) const PATCHED: &str = "k.patched.g.t";
 
-fn spec(variant: &str, expect: Expectation) -> CellSpec {
+pub(super) fn spec(variant: &str, expect: Expectation) -> CellSpec {
     CellSpec {
         id: format!("k.{variant}.g.t"),
         kernel: "k".into(),
@@ -24,6 +24,7 @@ fn spec(variant: &str, expect: Expectation) -> CellSpec {
         strategy: None,
         expect,
         rounds: 5,
+        rule: None,
         cpus: 2,
         memory: 512 << 20,
         swap: None,
@@ -31,7 +32,7 @@ fn spec(variant: &str, expect: Expectation) -> CellSpec {
     }
 }
 
-fn start(accelerator: &str) -> Entry {
+pub(super) fn start(accelerator: &str) -> Entry {
     Entry::RunStarted(Box::new(RunStarted {
         schema: 1,
         twinboot: "0.1.0".into(),
@@ -44,11 +45,11 @@ fn start(accelerator: &str) -> Entry {
         host: Host { kernel: "Linux".into(), cpu: "cpu".into(), cpus: 2, memory: 1 << 30 },
         accelerator: Accelerator { name: accelerator.into(), qemu: "7.2".into() },
         cells: vec![spec("base", Expectation::Corrupt), spec("patched", Expectation::Clean)],
-        comparisons: vec![ComparisonSpec { base: BASE.into(), patched: PATCHED.into() }],
+        comparisons: vec![ComparisonSpec { base: BASE.into(), patched: PATCHED.into(), control: false }],
     }))
 }
 
-fn built(variant: &str, digest: &str) -> Entry {
+pub(super) fn built(variant: &str, digest: &str) -> Entry {
     Entry::Built(Box::new(Built {
         kernel: "k".into(),
         variant: variant.into(),
@@ -64,7 +65,7 @@ fn built(variant: &str, digest: &str) -> Entry {
 }
 
 /// A round's end with (exposures, corruptions).
-fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> RoundFinished {
+pub(super) fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> RoundFinished {
     RoundFinished {
         id: RoundId { cell: cell.into(), round },
         seed: 1,
@@ -87,12 +88,12 @@ fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> RoundFinishe
 }
 
 /// A run of both cells, by the (exposures, corruptions) of their rounds.
-struct Case {
-    entries: Vec<Entry>,
+pub(super) struct Case {
+    pub(super) entries: Vec<Entry>,
 }
 
 impl Case {
-    fn new(base: &[(u64, u64)], patched: &[(u64, u64)]) -> Self {
+    pub(super) fn new(base: &[(u64, u64)], patched: &[(u64, u64)]) -> Self {
         let mut entries = vec![start("tcg"), built("base", "one"), built("patched", "two")];
         for (cell, rounds) in [(BASE, base), (PATCHED, patched)] {
             for (number, &(exposures, corruptions)) in (1..).zip(rounds) {
@@ -104,24 +105,24 @@ impl Case {
     }
 
     /// A case that is `fixed` unless something is done to it.
-    fn fixed() -> Self {
+    pub(super) fn fixed() -> Self {
         Self::new(&[(2000, 310), (2000, 290), (2000, 300)], &[(2000, 0), (2000, 0), (2000, 0)])
     }
 
-    fn with(mut self, entry: Entry) -> Self {
+    pub(super) fn with(mut self, entry: Entry) -> Self {
         self.entries.push(entry);
         self
     }
 
     /// Another round of `cell` that ended with `outcome` and no summary.
-    fn ended(self, cell: &str, outcome: RoundOutcome) -> Self {
+    pub(super) fn ended(self, cell: &str, outcome: RoundOutcome) -> Self {
         let mut round = end(cell, 9, 0, 0);
         round.outcome = outcome;
         round.summary = None;
         self.with(Entry::RoundFinished(Box::new(round)))
     }
 
-    fn problem(self, cell: &str, kind: ProblemKind) -> Self {
+    pub(super) fn problem(self, cell: &str, kind: ProblemKind) -> Self {
         let mut round = end(cell, 9, 2000, if cell == BASE { 300 } else { 0 });
         round.problems.push(ConsoleProblem {
             kind,
@@ -131,7 +132,7 @@ impl Case {
         self.with(Entry::RoundFinished(Box::new(round)))
     }
 
-    fn results(&self) -> Results {
+    pub(super) fn results(&self) -> Results {
         Results::fold(self.entries.clone())
     }
 
@@ -176,7 +177,7 @@ fn too_few_exposures_say_how_many_are_missing_and_that_many_are_enough() {
     let less = each * 9 / 10;
     Case::new(&[(2000, 21), (2000, 19)], &[(less, 0), (less, 0)]).gives(
         Verdict::Inconclusive,
-        Reason::NotEnoughExposures,
+        Reason::ResidualNotExcluded,
         1,
     );
 }

@@ -21,6 +21,10 @@ pub enum Verdict {
     NotReproduced,
     /// Not enough is known; the reason says what is missing.
     Inconclusive,
+    /// An A/A control: the same kernel twice, and no difference was found.
+    NoDifference,
+    /// An A/A control that failed: the same kernel twice, and the two sides differ. No verdict of such a host holds.
+    Difference,
 }
 
 impl Verdict {
@@ -34,6 +38,8 @@ impl Verdict {
             Self::Broken => "broken",
             Self::NotReproduced => "not-reproduced",
             Self::Inconclusive => "inconclusive",
+            Self::NoDifference => "no-difference",
+            Self::Difference => "difference",
         }
     }
 }
@@ -66,10 +72,17 @@ pub enum Reason {
     NoExposures,
     /// `inconclusive`: zero corruptions, but too few exposures for that to mean anything.
     NotEnoughExposures,
+    /// `inconclusive`: zero corruptions, fewer than the base's, but so few exposures that the smallest residual rate
+    /// that matters would have stayed unseen too often.
+    ResidualNotExcluded,
     /// `inconclusive`: fewer than two rounds on a side, so clustering can't be judged.
     TooFewRounds,
     /// `inconclusive`: rounds of the patched kernel were lost and might have hidden a failure.
     RoundsLost,
+    /// `no-difference`: both sides of a control corrupt alike.
+    SidesAgree,
+    /// `difference`: they do not.
+    SidesDiffer,
 }
 
 /// Two cells held against each other.
@@ -79,6 +92,8 @@ pub struct Comparison {
     pub base: String,
     /// Cell id under judgement.
     pub patched: String,
+    /// Both are the same kernel on purpose.
+    pub control: bool,
     /// What can be said.
     pub verdict: Verdict,
     /// Why.
@@ -90,7 +105,7 @@ pub struct Comparison {
     /// The evidence that decided, or the strongest there is where none did.
     pub evidence: Option<Evidence>,
     /// P-value of that evidence in the verdict's direction: that the patched rate is not lower, or for `regressed`,
-    /// not higher.
+    /// not higher. For a control, two-sided: that the rates are equal.
     pub p: Option<LnProb>,
     /// Clean exposures of the patched kernel still needed for `fixed`, where only those are missing.
     pub exposures_needed: Option<u64>,

@@ -3,6 +3,7 @@
 //! [`schema`] is a plan as written, [`model`] a plan ready to run, [`resolve`] the way from one to the other.
 
 pub mod axis;
+mod control;
 pub mod glob;
 pub mod model;
 pub mod names;

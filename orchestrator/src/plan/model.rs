@@ -225,11 +225,17 @@ pub struct Test {
     pub deadlines: Deadlines,
 }
 
-/// When a round ends, whichever comes first.
+/// When a round ends, whichever comes first, and when no more rounds are needed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Stop {
     /// Significance the verdict must reach; 1e-6 unless the plan says otherwise.
     pub alpha: f64,
+    /// Smallest residual rate that matters, as a share of the base's: `fixed` excludes it.
+    pub residual: f64,
+    /// Rounds of either side before a cell may stop; never more than there are rounds.
+    pub min_rounds: u32,
+    /// Stop a cell's rounds as soon as its answer is known.
+    pub sequential: bool,
     /// Racing time of one round.
     pub at_most: Duration,
     /// Corruptions after which a round ends.
@@ -273,4 +279,6 @@ pub struct Comparison {
     pub base: String,
     /// Cell id of the variant under judgement.
     pub patched: String,
+    /// The same kernel on both sides, on purpose.
+    pub control: bool,
 }

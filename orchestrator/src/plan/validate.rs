@@ -144,6 +144,32 @@ pub fn alpha(alpha: f64) -> Check {
     }
 }
 
+/// Smallest residual rate that matters, as a share of the base's rate.
+pub fn residual(residual: f64) -> Check {
+    if residual > 0.0 && residual < 1.0 {
+        Ok(())
+    } else {
+        problem(
+            format!("residual is {residual}, it must be more than 0 and less than 1"),
+            "0.1 means a tenth of the base's rate",
+        )
+    }
+}
+
+/// Rounds before a cell may stop, of so many planned.
+pub fn min_rounds(min_rounds: u32, rounds: u32) -> Check {
+    if min_rounds == 0 {
+        problem("0 rounds".to_owned(), "nothing is known before the first round")
+    } else if min_rounds > rounds {
+        problem(
+            format!("min_rounds is {min_rounds}, and there are only {rounds} rounds"),
+            "raise `rounds`, or lower it",
+        )
+    } else {
+        Ok(())
+    }
+}
+
 /// A duration that something is to take or wait for.
 pub fn interval(interval: std::time::Duration) -> Check {
     if interval.is_zero() { problem("the duration is zero".to_owned(), "") } else { Ok(()) }
@@ -221,6 +247,10 @@ mod tests {
         assert!(cpus(1).is_ok() && cpus(64).is_ok() && cpus(0).is_err() && cpus(65).is_err());
         assert!(alpha(1e-6).is_ok() && alpha(0.0).is_err() && alpha(0.5).is_err() && alpha(f64::NAN).is_err());
         assert!(rounds(1).is_ok() && rounds(0).is_err());
+        assert!(
+            residual(0.1).is_ok() && residual(0.0).is_err() && residual(1.0).is_err() && residual(f64::NAN).is_err()
+        );
+        assert!(min_rounds(3, 3).is_ok() && min_rounds(0, 3).is_err() && min_rounds(4, 3).is_err());
     }
 
     #[test]

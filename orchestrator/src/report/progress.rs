@@ -145,6 +145,19 @@ impl Screen {
                 }
                 self.say(&round_line(&round));
             }
+            Entry::Stopped(stopped) => {
+                self.planned = self.planned.saturating_sub(u64::from(stopped.of_rounds - stopped.after_rounds));
+                if let Some(total) = &self.total {
+                    total.set_length(self.planned);
+                }
+                self.say(&format!(
+                    "{}: stopped after {} of {} rounds: {}",
+                    stopped.cell,
+                    stopped.after_rounds,
+                    stopped.of_rounds,
+                    stopped.why.words()
+                ));
+            }
             Entry::Built(_) | Entry::BuildFailed(_) | Entry::RoundStarted(_) | Entry::RunFinished(_) => {}
         }
     }

@@ -112,11 +112,11 @@ fn patched_words(cell: &CellResult, it: &Comparison) -> String {
     };
     match it.verdict {
         Verdict::Broken => format!("{}; {counts}", trouble_words(cell)),
-        Verdict::Fixed | Verdict::Inconclusive => match it.p {
+        Verdict::Fixed | Verdict::Inconclusive | Verdict::NoDifference => match it.p {
             Some(p) => format!("{counts}, {p}"),
             None => counts,
         },
-        Verdict::NotFixed | Verdict::Reduced | Verdict::Regressed => {
+        Verdict::NotFixed | Verdict::Reduced | Verdict::Regressed | Verdict::Difference => {
             let ratio = it.numbers.as_ref().and_then(|numbers| numbers.ratio?.estimate);
             let ratio = ratio.map_or_else(String::new, |ratio| format!(", {} times the base's rate", number(ratio)));
             let p = it.p.map_or_else(String::new, |p| format!(", {p}"));
@@ -182,6 +182,14 @@ pub(super) fn reason(it: &Comparison) -> String {
         }
         Reason::NoExposures => format!("the patched kernel was never exposed to the race{}", more()),
         Reason::NotEnoughExposures => format!("too few exposures for zero corruptions to mean anything{}", more()),
+        Reason::ResidualNotExcluded => {
+            format!("clean, but the smallest residual rate that matters could have stayed unseen{}", more())
+        }
+        Reason::SidesAgree => "a control: the same kernel on both sides, and no difference was found".to_owned(),
+        Reason::SidesDiffer => {
+            "a control that failed: the same kernel on both sides differs, so no verdict of this setup can be trusted"
+                .to_owned()
+        }
         Reason::TooFewRounds => "fewer than two rounds on a side: whether corruptions cluster can't be told".to_owned(),
         Reason::RoundsLost => "rounds of the patched kernel were lost and might have hidden a failure".to_owned(),
     }

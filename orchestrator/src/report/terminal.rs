@@ -174,8 +174,8 @@ fn verdicts(results: &Results, look: Look) -> Vec<String> {
 /// SGR colour: green, red, yellow.
 fn colour(verdict: Verdict) -> u8 {
     match verdict {
-        Verdict::Fixed => 32,
-        Verdict::NotFixed | Verdict::Regressed | Verdict::Broken => 31,
+        Verdict::Fixed | Verdict::NoDifference => 32,
+        Verdict::NotFixed | Verdict::Regressed | Verdict::Broken | Verdict::Difference => 31,
         Verdict::Reduced | Verdict::NotReproduced | Verdict::Inconclusive => 33,
     }
 }

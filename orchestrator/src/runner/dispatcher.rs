@@ -1,6 +1,6 @@
 //! The run as a whole: one task that owns the schedule, the journal and the end.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,14 +12,12 @@ use super::folder::{self, failed};
 use super::journal::{self, Journal};
 use super::messages::{Event, Observer};
 use super::prepare::Ground;
+use super::sequence::Sequence;
 use super::{Error, host, schedule, stamp};
 use crate::image::Keys;
 use crate::outcome::Entry;
-use crate::outcome::entry::{RoundFinished, RoundId, RoundOutcome, RunFinished};
+use crate::outcome::entry::{RoundFinished, RoundId, RunFinished, RunStarted};
 use crate::plan::model::{Cell, Plan};
-
-/// Rounds in a row without a result after which a cell is given up: it will not get better, and hung guests cost minutes.
-const GIVE_UP_AFTER: u32 = 3;
 
 /// How a run is to be made.
 #[derive(Debug, Clone)]
@@ -64,10 +62,10 @@ pub async fn run(
         observer: observer.clone(),
         seed: options.seed,
         keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
-        fruitless: HashMap::new(),
     };
-    dispatcher.open(options, &now)?;
-    dispatcher.rounds(options.jobs, cancel).await?;
+    let started = stamp::run_started(plan, ground, options, &now);
+    dispatcher.open(&started)?;
+    dispatcher.rounds(&started, options.jobs, cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
     Ok(Run { results: dispatcher.results, entries: dispatcher.entries })
@@ -82,8 +80,6 @@ struct Dispatcher<'a> {
     observer: Observer,
     seed: u64,
     keys: Arc<Keys>,
-    /// Rounds in a row without a result, by cell.
-    fruitless: HashMap<String, u32>,
 }
 
 impl Dispatcher<'_> {
@@ -95,9 +91,8 @@ impl Dispatcher<'_> {
     }
 
     /// What is known before the first round.
-    fn open(&mut self, options: &Options, now: &jiff::Timestamp) -> Result<(), Error> {
-        let started = stamp::run_started(self.plan, self.ground, options, now);
-        self.note(Entry::RunStarted(Box::new(started)))?;
+    fn open(&mut self, started: &RunStarted) -> Result<(), Error> {
+        self.note(Entry::RunStarted(Box::new(started.clone())))?;
         if let Some(text) = self.ground.accelerator.notice.clone() {
             self.note(Entry::Notice { text })?;
         }
@@ -110,26 +105,28 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    async fn rounds(&mut self, jobs: Option<usize>, cancel: &CancellationToken) -> Result<(), Error> {
+    async fn rounds(
+        &mut self,
+        started: &RunStarted,
+        jobs: Option<usize>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
         let mut folders = HashMap::new();
-        let mut cells = Vec::new();
+        let mut built = HashSet::new();
         for cell in &self.plan.cells {
             let kernel = self.kernel(cell);
             let folder = folder::cell(&self.results, &cell.id, kernel)?;
             folders.insert(cell.id.clone(), folder);
             if kernel.is_some() {
-                cells.push((cell.id.clone(), self.test(cell).rounds));
+                built.insert(cell.id.clone());
             }
         }
-        let mut waiting: VecDeque<RoundId> = schedule::interleave(&cells, self.seed).into();
+        let mut sequence = Sequence::new(started, |cell| built.contains(cell));
         let jobs = jobs.unwrap_or_else(|| self.default_jobs());
         let mut running: JoinSet<std::io::Result<RoundFinished>> = JoinSet::new();
         loop {
             while running.len() < jobs && !cancel.is_cancelled() {
-                let Some(id) = waiting.pop_front() else { break };
-                if self.fruitless.get(&id.cell).is_some_and(|count| *count >= GIVE_UP_AFTER) {
-                    continue;
-                }
+                let Some(id) = sequence.next_round() else { break };
                 let Some(task) = self.task(id, &folders) else { continue };
                 self.note(Entry::RoundStarted(task.id.clone()))?;
                 let (observer, cancel) = (self.observer.clone(), cancel.clone());
@@ -137,24 +134,16 @@ impl Dispatcher<'_> {
             }
             let Some(ended) = running.join_next().await else { return Ok(()) };
             match ended {
-                Ok(Ok(round)) => self.ended(round)?,
+                Ok(Ok(round)) => self.ended(&mut sequence, &round)?,
                 Ok(Err(source)) => return Err(failed("write records under", &self.results, source)),
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }
         }
     }
 
-    fn ended(&mut self, round: RoundFinished) -> Result<(), Error> {
-        let cell = round.id.cell.clone();
-        let fruitful = matches!(round.outcome, RoundOutcome::Finished | RoundOutcome::Interrupted);
-        self.note(Entry::RoundFinished(Box::new(round)))?;
-        let count = self.fruitless.entry(cell.clone()).or_default();
-        *count = if fruitful { 0 } else { *count + 1 };
-        if *count == GIVE_UP_AFTER {
-            let text = format!("{cell}: given up after {GIVE_UP_AFTER} rounds in a row without a result");
-            self.note(Entry::Notice { text })?;
-        }
-        Ok(())
+    fn ended(&mut self, sequence: &mut Sequence, round: &RoundFinished) -> Result<(), Error> {
+        self.note(Entry::RoundFinished(Box::new(round.clone())))?;
+        sequence.ended(&self.entries, round).into_iter().try_for_each(|news| self.note(news))
     }
 
     /// As many guests as fit on the host's CPUs and in its free memory, at least one.

@@ -12,6 +12,7 @@ pub mod messages;
 mod prepare;
 mod records;
 mod schedule;
+pub mod sequence;
 pub mod shell;
 mod signals;
 mod stamp;

@@ -1,30 +1,156 @@
-//! In which order rounds run: interleaved at random, so that nothing that drifts on the host can pass for a fix.
+//! In which order rounds run: bases first until their rates are known, then everything interleaved at random, so that
+//! nothing that drifts on the host can pass for a fix.
+
+use std::collections::{HashMap, VecDeque};
 
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use crate::outcome::entry::RoundId;
+use crate::outcome::entry::{ComparisonSpec, RoundId};
+use crate::outcome::stop::Rule;
 
-/// Every round of every cell, in blocks: block *n* holds round *n* of each cell in a random order.
+/// The order of a run's rounds, made as it goes: blocks of at most one round of each cell, shuffled.
 ///
-/// Blocks keep the variants abreast of each other however early a run is cut, and the shuffle within a block keeps any
-/// cell from always running first. The same seed gives the same order.
-pub fn interleave(cells: &[(String, u32)], seed: u64) -> Vec<RoundId> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let last = cells.iter().map(|(_, rounds)| *rounds).max().unwrap_or(0);
-    let mut order = Vec::new();
-    for round in 1..=last {
-        let mut block: Vec<RoundId> = cells
-            .iter()
-            .filter(|(_, rounds)| round <= *rounds)
-            .map(|(cell, _)| RoundId { cell: cell.clone(), round })
-            .collect();
-        block.shuffle(&mut rng);
-        order.extend(block);
+/// A base without a base of its own runs alone at first. Once its rate is known, or only as many of its rounds are left
+/// as are needed beside the others, each block holds a round of every cell that still needs one *and* a round of its
+/// base, as long as the base has any left: what is held against each other ran at the same time. The seed and what is
+/// told by [`Schedule::know`] and [`Schedule::stop`] decide the order, nothing else.
+#[derive(Debug)]
+pub struct Schedule {
+    cells: Vec<Cell>,
+    index: HashMap<String, usize>,
+    block: VecDeque<usize>,
+    rng: ChaCha8Rng,
+}
+
+#[derive(Debug)]
+struct Cell {
+    id: String,
+    rounds: u32,
+    started: u32,
+    /// Rounds to run alone at most.
+    lead: u32,
+    bases: Vec<usize>,
+    patched: Vec<usize>,
+    sequential: bool,
+    known: bool,
+    stopped: bool,
+}
+
+impl Cell {
+    fn live(&self) -> bool {
+        !self.stopped && self.started < self.rounds
     }
-    order
+}
+
+impl Schedule {
+    /// The rounds of `cells`, each with its number of rounds and its rule; comparisons of cells that are not among them
+    /// have no say.
+    pub fn new<'a>(
+        cells: impl IntoIterator<Item = (&'a str, u32, Option<Rule>)>,
+        comparisons: &[ComparisonSpec],
+        seed: u64,
+    ) -> Self {
+        let mut cells: Vec<Cell> = cells
+            .into_iter()
+            .map(|(id, rounds, rule)| Cell {
+                id: id.to_owned(),
+                rounds,
+                started: 0,
+                lead: rule.map_or(0, |rule| rounds.saturating_sub(rule.min_rounds).max(1)),
+                bases: Vec::new(),
+                patched: Vec::new(),
+                sequential: rule.is_some_and(|rule| rule.sequential),
+                known: false,
+                stopped: false,
+            })
+            .collect();
+        let index: HashMap<String, usize> = cells.iter().enumerate().map(|(at, cell)| (cell.id.clone(), at)).collect();
+        for pair in comparisons {
+            let (Some(&base), Some(&patched)) = (index.get(&pair.base), index.get(&pair.patched)) else { continue };
+            cells[base].patched.push(patched);
+            cells[patched].bases.push(base);
+            if pair.control {
+                // A control looks at what happens without any of this.
+                cells[base].sequential = false;
+                cells[patched].sequential = false;
+            }
+        }
+        Self { cells, index, block: VecDeque::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    /// The round to start next; none when all have been started that are needed.
+    pub fn next_round(&mut self) -> Option<RoundId> {
+        loop {
+            while let Some(at) = self.block.pop_front() {
+                let cell = &mut self.cells[at];
+                if cell.live() {
+                    cell.started += 1;
+                    return Some(RoundId { cell: cell.id.clone(), round: cell.started });
+                }
+            }
+            let mut block: Vec<usize> = (0..self.cells.len()).filter(|&at| self.wanted(at)).collect();
+            if block.is_empty() {
+                return None;
+            }
+            block.shuffle(&mut self.rng);
+            self.block = block.into();
+        }
+    }
+
+    /// The rate of this cell is known: those held against it may run.
+    pub fn know(&mut self, cell: &str) {
+        if let Some(cell) = self.get(cell) {
+            cell.known = true;
+        }
+    }
+
+    /// No more rounds of this cell. False if there was none left anyway.
+    pub fn stop(&mut self, cell: &str) -> bool {
+        self.get(cell).is_some_and(|cell| {
+            let live = cell.live();
+            cell.stopped = true;
+            live
+        })
+    }
+
+    /// Rounds of this cell that were started, and how many were planned.
+    pub fn started(&self, cell: &str) -> (u32, u32) {
+        self.index.get(cell).map_or((0, 0), |&at| (self.cells[at].started, self.cells[at].rounds))
+    }
+
+    fn get(&mut self, cell: &str) -> Option<&mut Cell> {
+        self.index.get(cell).map(|&at| &mut self.cells[at])
+    }
+
+    /// Whether the next block has a round of this cell.
+    fn wanted(&self, at: usize) -> bool {
+        let cell = &self.cells[at];
+        if !cell.live() {
+            return false;
+        }
+        if !cell.sequential {
+            return true;
+        }
+        if cell.bases.is_empty() {
+            // A base whose rate is known only keeps the others company.
+            !cell.known || cell.patched.iter().any(|&patched| self.cells[patched].live())
+        } else {
+            !self.waits(at, self.cells.len())
+        }
+    }
+
+    /// Whether a base of this cell, or a base of that, still runs alone.
+    fn waits(&self, at: usize, depth: usize) -> bool {
+        depth > 0
+            && self.cells[at].bases.iter().any(|&base| {
+                let it = &self.cells[base];
+                let alone = it.bases.is_empty() && it.sequential && it.live() && !it.known && it.started < it.lead;
+                alone || self.waits(base, depth - 1)
+            })
+    }
 }
 
 /// The seed of one round: the same for the same run seed, cell and round, unrelated for any other.
@@ -44,30 +170,155 @@ pub fn round_seed(seed: u64, id: &RoundId) -> u64 {
 mod tests {
     use std::collections::HashSet;
 
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn cells() -> Vec<(String, u32)> {
-        vec![("base".into(), 5), ("patched".into(), 5), ("short".into(), 2)]
+    fn rule(rounds: u32, sequential: bool) -> Rule {
+        Rule { min_rounds: 3.min(rounds), rounds, sequential, ..Rule::without_stopping(1e-6) }
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<ComparisonSpec> {
+        pairs
+            .iter()
+            .map(|(base, patched)| ComparisonSpec { base: (*base).into(), patched: (*patched).into(), control: false })
+            .collect()
+    }
+
+    fn schedule(cells: &[(&str, u32)], sequential: bool, seed: u64) -> Schedule {
+        let cells = cells.iter().map(|&(id, rounds)| (id, rounds, Some(rule(rounds, sequential))));
+        Schedule::new(cells, &pairs(&[("base", "one"), ("base", "two")]), seed)
+    }
+
+    const THREE: [(&str, u32); 3] = [("base", 10), ("one", 10), ("two", 10)];
+
+    fn rest(schedule: &mut Schedule) -> Vec<RoundId> {
+        std::iter::from_fn(|| schedule.next_round()).collect()
     }
 
     #[test]
-    fn every_round_runs_once_and_blocks_stay_abreast() {
-        let order = interleave(&cells(), 7);
+    fn without_stopping_every_round_runs_once_and_blocks_stay_abreast() {
+        let order = rest(&mut schedule(&[("base", 5), ("one", 5), ("two", 2)], false, 7));
         assert_eq!(order.len(), 12);
         assert_eq!(order.iter().collect::<HashSet<_>>().len(), 12);
         assert!(order.is_sorted_by_key(|id| id.round));
     }
 
     #[test]
-    fn the_seed_alone_decides() {
-        assert_eq!(interleave(&cells(), 7), interleave(&cells(), 7));
-        assert!((0..32).any(|seed| interleave(&cells(), seed) != interleave(&cells(), 7)));
+    fn the_base_runs_alone_until_it_is_known() {
+        let mut it = schedule(&THREE, true, 1);
+        for round in 1..=4 {
+            assert_eq!(it.next_round(), Some(RoundId { cell: "base".into(), round }));
+        }
+        it.know("base");
+        let block: HashSet<String> = (0..3).filter_map(|_| it.next_round()).map(|id| id.cell).collect();
+        assert_eq!(block.len(), 3, "the base keeps the others company");
+    }
+
+    #[test]
+    fn a_base_that_stays_unknown_keeps_rounds_for_the_others() {
+        let order = rest(&mut schedule(&THREE, true, 1));
+        let alone = order.iter().take_while(|id| id.cell == "base").count();
+        assert!((7..=8).contains(&alone), "7, or 8 when the shuffle puts it first: {alone}");
+        assert_eq!(order.len(), 30);
+        // With few rounds there is no room for running alone but once.
+        let order = rest(&mut schedule(&[("base", 3), ("one", 3), ("two", 3)], true, 1));
+        assert_eq!(order.iter().take(4).filter(|id| id.cell == "base").count(), 2);
+    }
+
+    #[test]
+    fn a_stopped_cell_gets_no_round_and_its_base_stops_for_lack_of_company() {
+        let mut it = schedule(&THREE, true, 3);
+        it.next_round();
+        it.know("base");
+        assert!(it.stop("one"));
+        let _ = it.next_round();
+        assert!(it.stop("two") && !it.stop("two"));
+        assert_eq!(rest(&mut it).iter().filter(|id| id.cell != "base").count(), 0);
+        assert_eq!(it.next_round(), None);
+        assert!(it.started("base").0 < 10);
+    }
+
+    #[test]
+    fn a_base_given_up_does_not_hold_the_others() {
+        let mut it = schedule(&THREE, true, 3);
+        it.next_round();
+        it.stop("base");
+        assert_eq!(rest(&mut it).len(), 20);
+    }
+
+    #[test]
+    fn a_chain_waits_for_its_first_base() {
+        let cells = ["base", "one", "two"].map(|id| (id, 10, Some(rule(10, true))));
+        let mut it = Schedule::new(cells, &pairs(&[("base", "one"), ("one", "two")]), 1);
+        assert!((0..7).filter_map(|_| it.next_round()).all(|id| id.cell == "base"));
+        assert_eq!(rest(&mut it).len(), 23);
+    }
+
+    #[test]
+    fn a_control_is_never_run_alone() {
+        let mut control = pairs(&[("base", "one")]);
+        control[0].control = true;
+        let cells = [("base", 4, Some(rule(4, true))), ("one", 4, Some(rule(4, true)))];
+        let order = rest(&mut Schedule::new(cells, &control, 1));
+        assert!(order.len() == 8 && order.is_sorted_by_key(|id| id.round));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is learnt when: numbers run from 1 without a gap, and between two rounds of a patched cell there is
+        /// one of its base as long as the base has any left.
+        #[test]
+        fn every_block_has_its_base(seed: u64, known in 0usize..12, one in 0usize..40, two in 0usize..40) {
+            let mut it = schedule(&THREE, true, seed);
+            let mut order = Vec::new();
+            while let Some(id) = it.next_round() {
+                order.push(id);
+                if order.len() >= known { it.know("base"); }
+                if order.len() >= one { it.stop("one"); }
+                if order.len() >= two { it.stop("two"); }
+            }
+            for cell in ["base", "one", "two"] {
+                let rounds: Vec<u32> = order.iter().filter(|id| id.cell == cell).map(|id| id.round).collect();
+                prop_assert_eq!(&rounds, &(1..=u32::try_from(rounds.len()).expect("few")).collect::<Vec<_>>());
+            }
+            for cell in ["one", "two"] {
+                let mut bases = 0;
+                let mut patched = 0;
+                for id in &order {
+                    bases += u32::from(id.cell == "base");
+                    patched += u32::from(id.cell == cell);
+                    // At most one ahead, by the shuffle within a block.
+                    prop_assert!(patched <= bases + 1 || bases == 10);
+                }
+            }
+            let again: Vec<RoundId> = {
+                let mut it = schedule(&THREE, true, seed);
+                let mut order = Vec::new();
+                while let Some(id) = it.next_round() {
+                    order.push(id);
+                    if order.len() >= known { it.know("base"); }
+                    if order.len() >= one { it.stop("one"); }
+                    if order.len() >= two { it.stop("two"); }
+                }
+                order
+            };
+            prop_assert_eq!(order, again);
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_the_order_within_blocks() {
+        let order = |seed| rest(&mut schedule(&THREE, false, seed));
+        assert!((0..32).any(|seed| order(seed) != order(7)));
     }
 
     #[test]
     fn rounds_get_seeds_of_their_own_that_survive_a_double() {
-        let seeds: HashSet<u64> = interleave(&cells(), 7).iter().map(|id| round_seed(7, id)).collect();
-        assert_eq!(seeds.len(), 12);
+        let order = rest(&mut schedule(&THREE, false, 7));
+        let seeds: HashSet<u64> = order.iter().map(|id| round_seed(7, id)).collect();
+        assert_eq!(seeds.len(), 30);
         assert!(seeds.iter().all(|seed| *seed < 1 << 53));
     }
 }

@@ -5,6 +5,7 @@ use super::host;
 use super::prepare::Ground;
 use crate::kernel::patch;
 use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted};
+use crate::outcome::stop::Rule;
 use crate::plan::model::{Cell, Guest, Plan, Swap, Test, Variant};
 
 /// UTC to the second, RFC 3339.
@@ -32,7 +33,11 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::
         comparisons: plan
             .comparisons
             .iter()
-            .map(|pair| ComparisonSpec { base: pair.base.clone(), patched: pair.patched.clone() })
+            .map(|pair| ComparisonSpec {
+                base: pair.base.clone(),
+                patched: pair.patched.clone(),
+                control: pair.control,
+            })
             .collect(),
     }
 }
@@ -49,10 +54,21 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         strategy: test.args.get("strategy").cloned(),
         expect: variant.expect,
         rounds: test.rounds,
+        rule: Some(rule(test)),
         cpus: guest.cpus,
         memory: guest.memory,
         swap: guest.swap.as_ref().map(swap_text),
         patches: variant.patches.iter().map(patch_info).collect(),
+    }
+}
+
+fn rule(test: &Test) -> Rule {
+    Rule {
+        alpha: test.stop.alpha,
+        residual: test.stop.residual,
+        min_rounds: test.stop.min_rounds,
+        rounds: test.rounds,
+        sequential: test.stop.sequential,
     }
 }
 

@@ -37,6 +37,12 @@ impl LnProb {
         self.0 < alpha.ln()
     }
 
+    /// `2 p`, at most 1: a one-sided p-value made two-sided.
+    #[must_use]
+    pub fn twice(self) -> Self {
+        Self::from_ln(self.0 + std::f64::consts::LN_2)
+    }
+
     /// `1 - p`, without cancellation at either end.
     #[must_use]
     pub fn complement(self) -> Self {

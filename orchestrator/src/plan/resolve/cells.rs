@@ -62,7 +62,9 @@ fn comparisons(
         let Some(base) = &kernel.variants[point.variant].base else { continue };
         let Some(variant) = kernel.variants.iter().position(|variant| variant.name == *base) else { continue };
         match (ids.get(&Point { variant, ..*point }), &ids[point]) {
-            (Some(base), patched) => comparisons.push(Comparison { base: base.clone(), patched: patched.clone() }),
+            (Some(base), patched) => {
+                comparisons.push(Comparison { base: base.clone(), patched: patched.clone(), control: false });
+            }
             (None, patched) if !context.document.has_errors() => {
                 let message =
                     format!("cell {patched} has nothing to be compared with: the matrix leaves its base '{base}' out");

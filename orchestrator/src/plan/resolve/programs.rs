@@ -7,6 +7,11 @@ use crate::plan::model::{Deadlines, Stop, Test};
 use crate::plan::{schema, validate};
 use crate::yaml::KeyPath;
 
+/// Fewer rounds tell little of how corruptions cluster.
+const MIN_ROUNDS: u32 = 3;
+/// A tenth of the base's rate.
+const RESIDUAL: f64 = 0.1;
+
 pub(super) fn resolve(context: Context, raw: &schema::Plan) -> Vec<Test> {
     if raw.tests.is_empty() {
         context.no_items(&KeyPath::root(), "tests", "test");
@@ -42,12 +47,13 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
     for (key, interval) in stages {
         context.check(&path.key("deadlines").key(key), validate::interval(interval.0));
     }
+    let rounds = raw.rounds.unwrap_or(defaults.rounds);
     Test {
         name: raw.name.clone(),
         run: raw.run.clone(),
         args,
-        rounds: raw.rounds.unwrap_or(defaults.rounds),
-        stop: stop(context, &path.key("stop"), &raw.stop, defaults),
+        rounds,
+        stop: stop(context, &path.key("stop"), &raw.stop, rounds, defaults),
         deadlines: Deadlines {
             boot: deadlines.boot.0,
             ssh: deadlines.ssh.0,
@@ -57,12 +63,18 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
     }
 }
 
-fn stop(context: Context, path: &KeyPath, raw: &schema::Stop, defaults: &schema::Defaults) -> Stop {
+fn stop(context: Context, path: &KeyPath, raw: &schema::Stop, rounds: u32, defaults: &schema::Defaults) -> Stop {
     if let Some(alpha) = raw.alpha {
         context.check(&path.key("alpha"), validate::alpha(alpha));
     }
     if let Some(at_most) = raw.at_most {
         context.check(&path.key("at_most"), validate::interval(at_most.0));
+    }
+    if let Some(residual) = raw.residual {
+        context.check(&path.key("residual"), validate::residual(residual));
+    }
+    if let Some(min_rounds) = raw.min_rounds {
+        context.check(&path.key("min_rounds"), validate::min_rounds(min_rounds, rounds));
     }
     for (key, count) in [("corruptions", raw.corruptions), ("exposures", raw.exposures)] {
         if let Some(count) = count {
@@ -71,6 +83,9 @@ fn stop(context: Context, path: &KeyPath, raw: &schema::Stop, defaults: &schema:
     }
     Stop {
         alpha: raw.alpha.unwrap_or(defaults.alpha),
+        residual: raw.residual.unwrap_or(RESIDUAL),
+        min_rounds: raw.min_rounds.unwrap_or(MIN_ROUNDS.min(rounds)),
+        sequential: raw.sequential.unwrap_or(true),
         at_most: raw.at_most.unwrap_or(defaults.at_most).0,
         corruptions: raw.corruptions,
         exposures: raw.exposures,

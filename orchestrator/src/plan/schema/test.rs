@@ -28,13 +28,22 @@ pub struct Test {
     pub deadlines: Deadlines,
 }
 
-/// When a round ends: whichever comes first.
+/// When a round ends, whichever comes first, and when a cell needs no more rounds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stop {
     /// Probability of a wrong `fixed` that is still accepted, between 0 and 0.5; `defaults.alpha` unless given.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 0.5))]
     pub alpha: Option<f64>,
+    /// Smallest residual rate that matters, as a share of the base's rate, between 0 and 1; 0.1 unless given. A patched
+    /// kernel is `fixed` only if it had so many clean exposures that this rate would have shown up with 99 %.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
+    pub residual: Option<f64>,
+    /// Rounds of each side before its answer counts as known; 3 unless given, or `rounds` where that is less.
+    #[schemars(range(min = 1))]
+    pub min_rounds: Option<u32>,
+    /// Stop the rounds of a cell as soon as its answer is known, the base's rounds coming first; true unless given.
+    pub sequential: Option<bool>,
     /// Racing time of a round; `defaults.at_most` unless given.
     pub at_most: Option<Interval>,
     /// Corruptions after which a round ends.

@@ -95,8 +95,8 @@ fn verdict(results: &Results, it: &Comparison) -> Verdict {
     Verdict {
         word: it.verdict.word(),
         tone: match it.verdict {
-            Word::Fixed => "good",
-            Word::NotFixed | Word::Regressed | Word::Broken => "bad",
+            Word::Fixed | Word::NoDifference => "good",
+            Word::NotFixed | Word::Regressed | Word::Broken | Word::Difference => "bad",
             Word::Reduced | Word::NotReproduced | Word::Inconclusive => "open",
         },
         sentence: one_line(&story::comparison(results, it)),
