@@ -83,6 +83,7 @@ fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> RoundFinishe
         samples: Vec::new(),
         problems: Vec::new(),
         stages: Vec::new(),
+        boot: Vec::new(),
     }
 }
 
