@@ -39,13 +39,15 @@ esac
 
 pub struct House {
     dir: TempDir,
+    only: Option<&'static str>,
 }
 
 impl House {
     /// `kernels` are (variant, wishes of the fake QEMU, further keys of the variant in the plan); the guest program of the
     /// only test is `program`, run for `rounds` rounds; `test` are further keys of the test.
     pub fn new(kernels: &[(&str, &str, &str)], program: &str, rounds: u32, test: &str) -> Self {
-        let house = Self { dir: tempfile::Builder::new().prefix("run").tempdir_in("/tmp").expect("a scratch folder") };
+        let dir = tempfile::Builder::new().prefix("run").tempdir_in("/tmp").expect("a scratch folder");
+        let house = Self { dir, only: None };
         for folder in ["run", "guest"] {
             std::fs::create_dir(house.file(folder)).expect("makes it");
         }
@@ -66,9 +68,17 @@ impl House {
         house
     }
 
-    /// One cell of one round, expected to be clean.
+    /// Like [`House::new`], of which one cell runs one round; it is expected to be clean.
     pub fn single(wishes: &str, program: &str, test: &str) -> Self {
-        Self::new(&[("only", wishes, "expect: clean")], program, 1, test)
+        let kernels = [("control", "", "expect: corrupt"), ("single", wishes, "expect: clean")];
+        Self { only: Some("*single*"), ..Self::new(&kernels, program, 1, test) }
+    }
+
+    /// The bug and its fix, with an honest test; both kernels get `wishes` besides.
+    pub fn pair(wishes: &str, rounds: u32) -> Self {
+        let (corrupt, clean) = (format!("fake.kernel=corrupt {wishes}"), format!("fake.kernel=clean {wishes}"));
+        let kernels = [("unpatched", corrupt.as_str(), "expect: corrupt"), ("patched", &clean, "expect: clean")];
+        Self::new(&kernels, HONEST, rounds, "")
     }
 
     fn program(&self, name: &str, text: &str) {
@@ -100,7 +110,7 @@ impl House {
     /// `twinboot run` of the house's plan into its `out`.
     pub fn run_command(&self, more: &[&str]) -> Command {
         let mut command = self.twinboot(&["run", "plan.yaml", "--accel", "tcg", "--seed", "1", "--out", "out"]);
-        command.args(more);
+        command.args(self.only.iter().flat_map(|only| ["--only", only])).args(more);
         command
     }
 
@@ -120,8 +130,16 @@ impl House {
         Seen { entries, summary: serde_json::from_slice(&read("summary.json")).unwrap_or_default() }
     }
 
-    pub fn log(&self, name: &str) -> String {
-        std::fs::read_to_string(self.out().join(name)).expect("the log is there")
+    /// The file `name` of the only cell.
+    pub fn cell_log(&self, name: &str) -> String {
+        assert!(self.only.is_some(), "there is more than one cell");
+        self.cell_logs(name)
+    }
+
+    /// The files `name` of all cells that have one.
+    pub fn cell_logs(&self, name: &str) -> String {
+        let cells = std::fs::read_dir(self.out().join("cells")).into_iter().flatten().flatten();
+        cells.filter_map(|cell| std::fs::read_to_string(cell.path().join(name)).ok()).collect()
     }
 
     /// Starts a run and waits until `ready` finds what it looks for in the house.
@@ -199,6 +217,11 @@ impl Seen {
     /// The only round's outcome, whose text the test goes on to look at.
     pub fn outcome(&self) -> &RoundOutcome {
         &self.only().outcome
+    }
+
+    /// The kind of the first trouble of the first cell, as the summary spells it.
+    pub fn trouble(&self) -> &str {
+        self.summary["cells"][0]["trouble"][0]["kind"].as_str().unwrap_or_default()
     }
 
     /// The cell's outcome as the summary spells it.

@@ -6,3 +6,4 @@
 
 mod ends;
 mod house;
+mod whole;
