@@ -11,18 +11,22 @@
 //! * `kvm`: with `-accel kvm` only: `abort` (as where KVM is a trap), `hang` (no console output ever).
 //! * `say`: a further console line once the guest is ready.
 //! * `then`: what happens `after` (milliseconds, 100) the guest is ready: `poweroff`, `panic`, `die` (SIGKILL).
+//! * `poweroff`: `ignore` (the guest's `poweroff` does nothing).
 //! * `quit`: `ignore` (only TERM helps), `ignore-term` (only KILL helps).
 //! * `ssh`: `closing` (accepts and closes, as QEMU does while nobody listens in the guest), `silent` (accepts and says
 //!   nothing), `refused`, or `server:<dir>`: a real dropbear on this host whose key is `<dir>/hostkey` and that admits the
-//!   keys in `<dir>/authorized_keys` for the current user. It runs commands on this host.
+//!   keys in `<dir>/authorized_keys` for the current user. It runs commands on this host. `guest`: the same with keys and
+//!   guest programs from the initramfs; see [`guest`].
 //! * `child`: `yes` starts a further process in QEMU's process group.
+
+mod guest;
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,7 +56,7 @@ fn complain(text: &str) -> ExitCode {
 struct Options {
     monitor: String,
     console: String,
-    initrd: bool,
+    initrd: Option<PathBuf>,
     network: bool,
     kvm: bool,
     wishes: HashMap<String, String>,
@@ -88,7 +92,7 @@ impl Options {
         Ok(Self {
             monitor: socket("monitor")?,
             console: socket("console")?,
-            initrd: last("-initrd").is_some(),
+            initrd: last("-initrd").map(PathBuf::from),
             network: values("-netdev").iter().any(|value| value.contains("hostfwd=tcp:127.0.0.1:0-:22")),
             kvm: last("-accel").is_some_and(|accel| accel.starts_with("kvm")),
             wishes: text.split_whitespace().filter_map(wish).collect(),
@@ -126,7 +130,16 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if options.wish("start") == "mute-monitor" {
         sleep_forever();
     }
-    let (port, _server) = if options.network { forward(options.wish("ssh"))? } else { (0, None) };
+    let (port, server) = match options.wish("ssh") {
+        _ if !options.network => (0, Server::None),
+        "guest" => {
+            let initrd = options.initrd.as_deref().ok_or("fake.ssh=guest takes an initramfs")?;
+            let run_dir = Path::new(&options.monitor).parent().ok_or("the monitor's socket stands nowhere")?;
+            let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+            (port, Server::Guest(guest::Guest::start(initrd, options.wish("kernel"), &run_dir.join("guest"), port)?))
+        }
+        other => forward(other)?,
+    };
     monitor.send(
         r#"{"QMP": {"version": {"qemu": {"micro": 99, "minor": 2, "major": 7}, "package": "fake"}, "capabilities": ["oob"]}}"#,
     );
@@ -136,7 +149,7 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     let obeys = !options.wish("quit").starts_with("ignore");
     let reader = BufReader::new(monitor.lock().try_clone()?);
-    let mut guest = Some((options, monitor.clone(), console));
+    let mut guest = Some((options, monitor.clone(), console, server));
     for line in reader.lines() {
         let line = line?;
         let command = serde_json::from_str::<serde_json::Value>(&line)?;
@@ -156,9 +169,9 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
         monitor.send(&answer);
         // `-S`: the guest waits for the first `cont`.
         if command["execute"] == "cont"
-            && let Some((options, monitor, console)) = guest.take()
+            && let Some((options, monitor, console, server)) = guest.take()
         {
-            std::thread::spawn(move || play(&options, &monitor, console));
+            std::thread::spawn(move || play(&options, &monitor, console, server));
         }
         if command["execute"] == "quit" {
             monitor.event("SHUTDOWN", r#"{"guest": false, "reason": "host-qmp-quit"}"#);
@@ -195,8 +208,18 @@ impl Monitor {
     }
 }
 
+/// Who answers on the forwarded port.
+enum Server {
+    /// Nobody, or a thread of this process.
+    None,
+    /// A dropbear that ends with the process group.
+    Dropbear(#[expect(dead_code, reason = "kept for as long as the machine runs")] Child),
+    /// Keys and programs of the image.
+    Guest(guest::Guest),
+}
+
 /// Plays the guest.
-fn play(options: &Options, monitor: &Monitor, mut console: UnixStream) {
+fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut server: Server) {
     let mut say = |text: &str| drop(console.write_all(text.as_bytes()));
     if options.kvm && options.wish("kvm") == "hang" {
         sleep_forever();
@@ -206,7 +229,7 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream) {
     monitor.event("RTC_CHANGE", r#"{"offset": 0, "qom-path": "/machine"}"#);
     say("\u{1b}[0m[    0.000000] Linux version 6.1.0-fake (fake@fake)\r\n[    0.100000] fake: up\r\n");
     let boot = match options.wish("boot") {
-        "" if options.initrd => "ready",
+        "" if options.initrd.is_some() => "ready",
         "" => "panic",
         other => other,
     };
@@ -214,9 +237,9 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream) {
         "ready" => {}
         "fatal" => {
             say("twinboot-init: fatal: cannot create zram0: no such device\r\n");
-            return end_of_guest("poweroff", monitor, &mut say);
+            return end_of_guest("poweroff", monitor, &mut say, &mut server);
         }
-        other => return end_of_guest(other, monitor, &mut say),
+        other => return end_of_guest(other, monitor, &mut say, &mut server),
     }
     say("twinboot-init: mounted\r\ntwinboot-init: re");
     say("ady\r\n");
@@ -226,17 +249,33 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream) {
     if !options.wish("then").is_empty() {
         let after = options.wish("after").parse().unwrap_or(100);
         std::thread::sleep(Duration::from_millis(after));
-        end_of_guest(options.wish("then"), monitor, &mut say);
+        end_of_guest(options.wish("then"), monitor, &mut say, &mut server);
+    }
+    let wishes = match &server {
+        Server::Guest(guest) => guest.wishes().ok(),
+        Server::None | Server::Dropbear(_) => None,
+    };
+    for wish in wishes.into_iter().flatten().map_while(Result::ok) {
+        match wish.split_once(' ') {
+            Some(("say", text)) => say(&format!("{text}\r\n")),
+            _ if wish == "poweroff" && options.wish("poweroff") == "ignore" => {}
+            _ => end_of_guest(&wish, monitor, &mut say, &mut server),
+        }
     }
     // Keeps the console open: its end is the machine's end.
     sleep_forever();
 }
 
 #[expect(clippy::exit, reason = "the guest's end is the end of the whole process, from whatever thread")]
-fn end_of_guest(how: &str, monitor: &Monitor, say: &mut impl FnMut(&str)) {
+fn end_of_guest(how: &str, monitor: &Monitor, say: &mut impl FnMut(&str), server: &mut Server) {
+    let mut cut_off = || match server {
+        Server::Guest(guest) => guest.stop(),
+        Server::None | Server::Dropbear(_) => {}
+    };
     let code = match how {
         "exit" => 3,
         "die" => {
+            cut_off();
             let _ = kill(nix::unistd::getpid(), Signal::SIGKILL);
             return;
         }
@@ -261,16 +300,17 @@ fn end_of_guest(how: &str, monitor: &Monitor, say: &mut impl FnMut(&str)) {
         // `hang`, and whatever a test misspelled: its deadline will tell.
         _ => sleep_forever(),
     };
+    cut_off();
     std::process::exit(code);
 }
 
 /// Takes a free port and serves it as wished.
-fn forward(ssh: &str) -> io::Result<(u16, Option<Child>)> {
+fn forward(ssh: &str) -> io::Result<(u16, Server)> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let port = listener.local_addr()?.port();
     if let Some(dir) = ssh.strip_prefix("server:") {
         drop(listener);
-        return Ok((port, Some(serve(Path::new(dir), port)?)));
+        return Ok((port, Server::Dropbear(serve(Path::new(dir), port)?)));
     }
     let silent = ssh == "silent";
     if ssh != "refused" {
@@ -283,7 +323,7 @@ fn forward(ssh: &str) -> io::Result<(u16, Option<Child>)> {
             }
         });
     }
-    Ok((port, None))
+    Ok((port, Server::None))
 }
 
 /// Runs dropbear in a mount namespace where the user's home folder is an empty one with the wanted `authorized_keys`:
@@ -296,7 +336,7 @@ fn serve(dir: &Path, port: u16) -> io::Result<Child> {
         mount -t tmpfs -o mode=0755 none "$home"
         mkdir -m 0700 "$home/.ssh"
         echo "$keys" > "$home/.ssh/authorized_keys"
-        exec dropbear -F -E -s -r "$1/hostkey" -p "127.0.0.1:$2"
+        exec dropbear -F -E -s -P "$1/pid" -r "$1/hostkey" -p "127.0.0.1:$2"
     "#;
     let mut command = Command::new("unshare");
     if !nix::unistd::geteuid().is_root() {

@@ -264,6 +264,10 @@ pub struct RoundFinished {
     pub problems: Vec<ConsoleProblem>,
     /// Seconds each stage took, as far as the round came.
     pub stages: Vec<StageTime>,
+    /// What the boot consisted of: (what was reached, seconds from QEMU's start), in order. `monitor` answered,
+    /// `first line` on the console, then the init's own words, `ready` last. Empty for a guest that never was ready.
+    #[serde(default)]
+    pub boot: Vec<(String, f64)>,
 }
 
 /// Corruption records kept in a [`RoundFinished`].

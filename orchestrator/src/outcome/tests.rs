@@ -84,6 +84,7 @@ pub(super) fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> R
         samples: Vec::new(),
         problems: Vec::new(),
         stages: Vec::new(),
+        boot: Vec::new(),
     }
 }
 

@@ -53,15 +53,17 @@ struct Round<'a> {
     records: Records,
     problems: Vec<ConsoleProblem>,
     stages: Vec<StageTime>,
+    boot: Vec<(String, f64)>,
 }
 
 /// Runs the round. Takes no longer than the sum of its deadlines and leaves no process behind.
 pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -> std::io::Result<RoundFinished> {
     let records = Records::open(&task.folder.join("records.jsonl"), task.id.round)?;
-    let mut round = Round { task, observer, cancel, records, problems: Vec::new(), stages: Vec::new() };
+    let mut round =
+        Round { task, observer, cancel, records, problems: Vec::new(), stages: Vec::new(), boot: Vec::new() };
     let outcome = round.whole().await;
     round.records.sync()?;
-    let Round { records, problems, stages, .. } = round;
+    let Round { records, problems, stages, boot, .. } = round;
     Ok(RoundFinished {
         id: task.id.clone(),
         seed: task.seed,
@@ -73,6 +75,7 @@ pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -
         samples: records.samples,
         problems,
         stages,
+        boot,
     })
 }
 
@@ -100,6 +103,7 @@ impl Round<'_> {
         let mut vm = match vm {
             Ok(vm) => vm,
             Err(_) if self.cancel.is_cancelled() => return RoundOutcome::Interrupted,
+            Err(vm::Error::StartDeadline { after, .. }) => return timed_out(Stage::Start, after),
             Err(error) => return infrastructure(Stage::Start, &error),
         };
         let outcome = self.race(&mut vm).await;
@@ -161,15 +165,15 @@ impl Round<'_> {
             () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
         };
         self.leave(Stage::Boot, started);
-        if let Err(error) = ready {
-            return match error {
-                vm::Error::BootDeadline { .. } => timed_out(Stage::Boot, deadlines.boot),
-                vm::Error::BootDied { death, .. } => RoundOutcome::GuestDied { reason: death.to_string() },
-                vm::Error::InitFatal { reason, .. } => {
-                    RoundOutcome::Infrastructure { stage: Stage::Boot, reason: format!("the init gave up: {reason}") }
-                }
-                other => infrastructure(Stage::Boot, &other),
-            };
+        match ready {
+            Ok(boot) => self.boot = breakdown(boot),
+            Err(vm::Error::BootDeadline { .. }) => return timed_out(Stage::Boot, deadlines.boot),
+            Err(vm::Error::BootDied { death, .. }) => return RoundOutcome::GuestDied { reason: death.to_string() },
+            Err(vm::Error::InitFatal { reason, .. }) => {
+                let reason = format!("the init gave up: {reason}");
+                return RoundOutcome::Infrastructure { stage: Stage::Boot, reason };
+            }
+            Err(other) => return infrastructure(Stage::Boot, &other),
         }
 
         let login = ssh::Login {
@@ -263,6 +267,16 @@ impl Round<'_> {
     fn leave(&mut self, stage: Stage, entered: Instant) {
         self.stages.push(StageTime { stage, seconds: entered.elapsed().as_secs_f64() });
     }
+}
+
+/// The boot's milestones for the journal, in seconds from QEMU's start.
+fn breakdown(boot: vm::Boot) -> Vec<(String, f64)> {
+    let known = [("monitor", Some(boot.monitor)), ("first line", boot.first_line)];
+    let known = known.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?)));
+    // The init's words end with its `ready`, unless it said too many to be kept.
+    let last = ("ready".to_owned(), boot.ready);
+    let said = boot.stages.into_iter().filter(|(said, _)| *said != last.0);
+    known.chain(said).chain([last.clone()]).map(|(name, at)| (name, at.as_secs_f64())).collect()
 }
 
 /// Whether the guest is still in order, so that it can be asked to power itself off.
