@@ -46,6 +46,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
 /// Writes every report of `results` into its folder, prints one, and says how it ended.
 pub fn finish(folder: &Path, results: &Results, format: FormatArg, out: &mut dyn Write) -> Result<u8, Failure> {
     report::write_all(folder, results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
+    step_summary(results);
     match format {
         FormatArg::Human => {
             out.write_all(report::terminal::render(results, look()).as_bytes())?;
@@ -57,6 +58,17 @@ pub fn finish(folder: &Path, results: &Results, format: FormatArg, out: &mut dyn
         }
     }
     Ok(exit_code(results))
+}
+
+/// In a GitHub workflow, shows the report on the page of the job. The results are on disk already, so a summary that
+/// can't be written is worth a warning and no more.
+fn step_summary(results: &Results) {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else { return };
+    if let Err(error) = report::append_step_summary(Path::new(&path), results) {
+        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(" ({cause})"));
+        // Nobody is left to tell it to if standard error is closed.
+        let _ = writeln!(std::io::stderr(), "warning: no step summary: {error}{cause}");
+    }
 }
 
 /// What suits standard output.

@@ -77,7 +77,7 @@ pub(super) fn lines(results: &Results, cell: &CellResult) -> Vec<String> {
     let mut lines = vec![headline(cell), format!("corruptions per exposure, 95 % interval: {}", table::rate(&rate))];
     lines.extend(story::proof_words(cell));
     for it in results.comparisons.iter().filter(|it| it.patched == cell.spec.id) {
-        lines.push(format!("{} -> {}", story::comparison(results, it), it.verdict.word()));
+        lines.push(story::sentence(results, it, "->"));
         lines.push(story::reason(it));
         lines.extend(it.caveats.iter().cloned());
     }

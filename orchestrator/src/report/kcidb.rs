@@ -147,7 +147,7 @@ fn test(results: &Results, run: &RunStarted, cell: &CellResult) -> Value {
             json!({
                 "base": one_line(&it.base),
                 "verdict": it.verdict.word(),
-                "sentence": one_line(&story::comparison(results, it)),
+                "sentence": story::sentence(results, it, "->"),
                 "log10_p_value": it.p.map(crate::stats::LnProb::log10).filter(|log| log.is_finite()),
             })
         })

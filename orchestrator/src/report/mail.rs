@@ -1,6 +1,6 @@
 //! `mail.txt`: what one would paste under a patch, at most 72 columns wide.
 
-use super::words::{counted, duration, memory, number, one_line, short, wrapped_hard};
+use super::words::{counted, duration, gist, number, one_line, short, wrapped_hard};
 use super::{Format, RenderError, markdown, story, table};
 use crate::outcome::entry::RunStarted;
 use crate::outcome::{CellResult, Comparison, Rate, Results, Verdict};
@@ -23,40 +23,36 @@ impl Format for Mail {
 
     fn render(&self, results: &Results) -> Result<String, RenderError> {
         let mut lines = Vec::new();
-        match &results.run {
-            None => lines.push("The journal holds no run: it was cut before its first line ended.".to_owned()),
-            Some(run) => {
-                for it in &results.comparisons {
-                    lines.extend(comparison(results, it, &one_line(&run.twinboot)));
-                    lines.push(String::new());
-                }
-                if results.comparisons.is_empty() {
-                    for cell in &results.cells {
-                        lines.extend(rates(cell));
-                    }
-                    lines.push(String::new());
-                }
-                lines.extend(environment(run));
-            }
+        if let Some(incomplete) = story::incomplete(results) {
+            lines.extend(told(incomplete, ""));
+            lines.push(String::new());
         }
-        Ok(lines.join("\n") + "\n")
+        if let Some(run) = &results.run {
+            for it in &results.comparisons {
+                lines.extend(comparison(results, it, &one_line(&run.twinboot)));
+                lines.push(String::new());
+            }
+            if results.comparisons.is_empty() {
+                let cells: Vec<&CellResult> = results.cells.iter().collect();
+                cells.iter().for_each(|cell| lines.extend(rates(cell)));
+                lines.extend(made_from(&cells));
+                lines.push(String::new());
+            }
+            lines.extend(environment(results, run));
+        }
+        Ok(lines.join("\n").trim_end().to_owned() + "\n")
     }
 }
 
 fn comparison(results: &Results, it: &Comparison, twinboot: &str) -> Vec<String> {
     let Some((base, patched)) = results.sides(it) else { return Vec::new() };
-    let setting = story::setting(results, base);
-    let setting = if setting.is_empty() { setting } else { format!(" ({setting})") };
-    let title = format!(
-        "{} {} against {}{setting}: {}",
-        patched.spec.kernel,
-        patched.spec.variant,
-        base.spec.variant,
-        it.verdict.word()
-    );
-    let mut lines = told(&title, "");
+    let mut lines = told(&story::sentence(results, it, "->"), "");
     lines.push(String::new());
-    lines.extend(told(&format!("{}.", story::reason(it)), "  "));
+    if it.verdict != Verdict::Fixed {
+        lines.extend(told(&format!("{}.", markdown::capital(&story::reason(it))), "  "));
+        lines.push(String::new());
+    }
+    lines.extend(made_from(&[base, patched]));
     lines.push(String::new());
     for cell in [base, patched] {
         lines.extend(rates(cell));
@@ -71,9 +67,6 @@ fn comparison(results: &Results, it: &Comparison, twinboot: &str) -> Vec<String>
         let rounds = counted(trouble.rounds.len() as u64, "round", "rounds");
         lines.extend(told(&format!("{} ({rounds}): {}", trouble.kind.label(), trouble.headline), "  "));
     }
-    lines.push(String::new());
-    lines.extend(made_from(base));
-    lines.extend(made_from(patched));
     if it.verdict == Verdict::Fixed {
         lines.push(String::new());
         // git takes a trailer on one line; the name is the only thing that twinboot can't know.
@@ -98,39 +91,55 @@ fn rates(cell: &CellResult) -> Vec<String> {
     );
     lines.extend(told(&format!("per exposure {} (95 %)", table::rate(&rate)), "    "));
     let mut pace = Vec::new();
-    pace.extend(rate.per_try.map(|value| format!("{} a try", number(value))));
-    pace.extend(rate.per_second.map(|value| format!("{} a second", number(value))));
-    pace.extend(cell.first_corruption_s.map(|first| format!("first after {}", duration(first))));
+    if cell.totals.corruptions > 0 {
+        pace.extend(rate.per_try.map(|value| format!("{} a try", number(value))));
+        pace.extend(rate.per_second.map(|value| format!("{} a second", number(value))));
+        pace.extend(cell.first_corruption_s.map(|first| format!("first after {}", duration(first))));
+    }
     lines.extend(told(&pace.join(", "), "    "));
     lines
 }
 
-fn made_from(cell: &CellResult) -> Vec<String> {
-    let spec = &cell.spec;
+/// What kernels and guests the cells had: what they share once, and what each has of its own.
+fn made_from(cells: &[&CellResult]) -> Vec<String> {
+    let kernel = |cell: &CellResult| cell.built().map_or_else(|| "not built".to_owned(), markdown::kernel);
+    let guest = |cell: &CellResult| markdown::guest(&cell.spec);
+    let parts: [(&str, &dyn Fn(&CellResult) -> String); 2] = [("base version", &kernel), ("guest", &guest)];
     let mut lines = Vec::new();
-    let mut guest = format!("{}: {} vCPUs, {}", spec.variant, spec.cpus, memory(spec.memory));
-    if let Some(swap) = &spec.swap {
-        guest = format!("{guest}, {swap}");
+    let mut own: Vec<Vec<String>> = vec![Vec::new(); cells.len()];
+    for (name, part) in parts {
+        if cells.windows(2).all(|pair| part(pair[0]) == part(pair[1])) {
+            lines.extend(cells.first().map(|cell| told(&format!("{name}: {}", part(cell)), "  ")).unwrap_or_default());
+        } else {
+            cells.iter().zip(&mut own).for_each(|(cell, own)| own.push(part(cell)));
+        }
     }
-    lines.extend(told(&guest, "  "));
-    if let Some(built) = cell.built() {
-        lines.extend(told(
-            &format!("{}, config {}, {}", built.release, short(&built.config_sha256), built.compiler),
-            "    ",
-        ));
-    }
-    for patch in &spec.patches {
-        let subject = patch.subject.as_ref().unwrap_or(&patch.file);
-        let reverse = if patch.reverse { ", reversed" } else { "" };
-        lines.extend(told(&format!("patch {} {subject}{reverse}", short(&patch.id)), "    "));
+    for (cell, mut own) in cells.iter().zip(own) {
+        own.extend(cell.spec.patches.iter().map(|patch| {
+            let subject = patch.subject.as_ref().unwrap_or(&patch.file);
+            format!("patch id {} {subject}{}", short(&patch.id), if patch.reverse { ", reversed" } else { "" })
+        }));
+        if cell.spec.patches.is_empty() {
+            own.push("no patch".to_owned());
+        }
+        match own.as_slice() {
+            [only] => lines.extend(told(&format!("{}: {only}", cell.spec.variant), "  ")),
+            several => {
+                lines.extend(told(&format!("{}:", cell.spec.variant), "  "));
+                lines.extend(several.iter().flat_map(|it| told(it, "    ")));
+            }
+        }
     }
     lines
 }
 
-fn environment(run: &RunStarted) -> Vec<String> {
+fn environment(results: &Results, run: &RunStarted) -> Vec<String> {
     let mut lines = told(&format!("twinboot {}, {}, seed {}", run.twinboot, run.started, run.seed), "");
     lines.extend(told(&format!("{}, QEMU {}", run.accelerator.name, run.accelerator.qemu), ""));
     lines.extend(told(&format!("{}, {} CPUs, {}", run.host.cpu, run.host.cpus, run.host.kernel), ""));
+    for notice in &results.notices {
+        lines.extend(told(&format!("note: {}", gist(&one_line(notice))), ""));
+    }
     lines.push("again:".to_owned());
     lines.extend(command(&one_line(&run.rerun)));
     lines

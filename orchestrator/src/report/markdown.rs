@@ -5,6 +5,7 @@
 use super::table::Table;
 use super::words::{counted, memory, number, one_line, short};
 use super::{Format, RenderError, story};
+use crate::outcome::entry::{Built, CellSpec};
 use crate::outcome::{BuildState, CellResult, Comparison, Results};
 
 /// The Markdown format (GitHub's and GitLab's dialect).
@@ -31,12 +32,10 @@ fn document(results: &Results) -> String {
     };
     let mut text = format!("# twinboot: {}\n\n", escaped(&run.plan));
     for it in &results.comparisons {
-        text += &format!("- **{}**: {}\n", it.verdict.word(), escaped(&story::comparison(results, it)));
+        text += &format!("- {} \u{2192} **{}**\n", escaped(&story::comparison(results, it)), it.verdict.word());
     }
-    if results.interrupted() {
-        text += "\nThe run was interrupted: this is what it had measured.\n";
-    } else if results.finished.is_none() {
-        text += "\nThe run did not come to its end: this is what the journal holds.\n";
+    if let Some(incomplete) = story::incomplete(results) {
+        text += &format!("\n{incomplete}\n");
     }
     for notice in &results.notices {
         text += &format!("\n> {}\n", escaped(notice));
@@ -101,7 +100,9 @@ pub(super) fn facts(it: &Comparison) -> Vec<(&'static str, String)> {
         if let Some((ratio, estimate)) = numbers.ratio.and_then(|ratio| Some((ratio, ratio.estimate?))) {
             let limits = format!("{} to {}", number(ratio.lower95), number(ratio.upper95));
             let limits = if estimate == 0.0 { format!("at most {}", number(ratio.upper95)) } else { limits };
-            facts.push(("rate ratio", format!("{} (one-sided 95 % limits: {limits})", number(estimate))));
+            // Limits of that kind are too narrow where rounds cluster; the p-value is not.
+            let kind = if numbers.overdispersed { ", were exposures independent" } else { "" };
+            facts.push(("rate ratio", format!("{} (one-sided 95 % limits{kind}: {limits})", number(estimate))));
         }
         if let (Some(zero), Some(low)) = (numbers.p_zero, numbers.base_rate_low) {
             facts.push((
@@ -109,7 +110,8 @@ pub(super) fn facts(it: &Comparison) -> Vec<(&'static str, String)> {
                 format!("{} (rate taken as {}, the lower 99 % limit)", zero.told(), number(low)),
             ));
         }
-        if let Some(dispersion) = numbers.dispersion {
+        // Where it matters a caveat tells it.
+        if let Some(dispersion) = numbers.dispersion.filter(|_| !numbers.overdispersed) {
             facts.push((
                 "scatter between rounds",
                 format!("{} times that of independent exposures ({})", number(dispersion.index), dispersion.p),
@@ -163,27 +165,43 @@ fn environment(results: &Results) -> String {
     line("plan", format!("{} (sha256 {})", run.plan, short(&run.plan_sha256)));
     line("seed", run.seed.to_string());
     for cell in &results.cells {
-        line(&escaped(&cell.spec.id), made_from(cell));
+        line(&escaped(&cell.spec.id), made_from(cell).join("; "));
     }
     text
 }
 
-/// What a cell's kernel and guest were made from, on one line.
-pub(super) fn made_from(cell: &CellResult) -> String {
+/// What a cell's kernel and guest were made from: the kernel, its patches, the guest.
+pub(super) fn made_from(cell: &CellResult) -> Vec<String> {
     let spec = &cell.spec;
-    let mut parts = vec![format!("{} vCPUs, {}", spec.cpus, memory(spec.memory))];
-    parts.extend(spec.swap.clone());
-    if let Some(built) = cell.built() {
-        parts.push(built.release.clone());
-        parts.push(format!("config {}", short(&built.config_sha256)));
-        parts.push(built.compiler.clone());
-    }
+    let mut parts: Vec<String> = cell.built().map(kernel).into_iter().collect();
     for patch in &spec.patches {
         let subject = patch.subject.as_ref().map_or_else(String::new, |subject| format!(" \"{subject}\""));
         let reverse = if patch.reverse { ", reversed" } else { "" };
         parts.push(format!("{}{subject} (id {}{reverse})", patch.file, short(&patch.id)));
     }
-    parts.join("; ")
+    parts.push(guest(spec));
+    parts
+}
+
+/// Release, digest of the configuration and compiler; a ready kernel tells no more than its release.
+pub(super) fn kernel(built: &Built) -> String {
+    let mut text = built.release.clone();
+    if !built.config_sha256.is_empty() {
+        text += &format!(", config {}", short(&built.config_sha256));
+    }
+    if !built.compiler.is_empty() && built.compiler != "unknown" {
+        text += &format!(", {}", built.compiler);
+    }
+    text
+}
+
+/// CPUs, memory and swap.
+pub(super) fn guest(spec: &CellSpec) -> String {
+    let mut text = format!("{} vCPUs, {}", spec.cpus, memory(spec.memory));
+    if let Some(swap) = &spec.swap {
+        text += &format!(", {swap}");
+    }
+    text
 }
 
 /// An indented code block: nothing inside can end it, unlike a fence.
@@ -195,22 +213,34 @@ fn block<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
     text
 }
 
-/// Foreign text that Markdown takes as text. `@` and `#` go as entities, so that forges neither notify nor link.
+/// Foreign text that Markdown takes as text and people can read raw: a letter is escaped only where it would act.
+/// `@` and `#` before a name or a number go as entities, so that forges neither notify nor link.
 fn escaped(text: &str) -> String {
+    let text = one_line(text);
     let mut out = String::with_capacity(text.len());
-    for letter in one_line(text).chars() {
+    let mut letters = text.chars().peekable();
+    let mut before = None;
+    while let Some(letter) = letters.next() {
+        let next = letters.peek().copied();
+        let starts = before.is_none();
+        let word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
         match letter {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '@' => out.push_str("&#64;"),
-            '#' => out.push_str("&#35;"),
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '!' | '$' => {
-                out.push('\\');
-                out.push(letter);
-            }
+            // A tag, a closing tag, a comment or a processing instruction.
+            '<' if next.is_some_and(|next| next.is_alphabetic() || "/!?".contains(next)) => out.push_str("&lt;"),
+            '>' if starts => out.push_str("&gt;"),
+            '&' if word(next) || next == Some('#') => out.push_str("&amp;"),
+            '@' if word(next) => out.push_str("&#64;"),
+            '#' if starts || word(next) => out.push_str("&#35;"),
+            // Inside a word an underscore is only that.
+            '_' if word(before) && word(next) => out.push(letter),
+            '[' if !starts => out.push(letter),
+            ']' if !next.is_some_and(|next| "([:".contains(next)) => out.push(letter),
+            '!' if next != Some('[') => out.push(letter),
+            '-' | '+' if starts && next.is_some_and(|next| " -+".contains(next)) => out.extend(['\\', letter]),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '!' | '$' => out.extend(['\\', letter]),
             letter => out.push(letter),
         }
+        before = Some(letter);
     }
     out
 }

@@ -92,6 +92,24 @@ pub(super) fn comparison(results: &Results, it: &Comparison) -> String {
     )
 }
 
+/// [`comparison`] with its verdict behind an arrow, as letters or in ASCII.
+pub(super) fn sentence(results: &Results, it: &Comparison, arrow: &str) -> String {
+    format!("{} {arrow} {}", one_line(&comparison(results, it)), it.verdict.word())
+}
+
+/// What tells a run that did not come to its end from one that did.
+pub(super) fn incomplete(results: &Results) -> Option<&'static str> {
+    if results.run.is_none() {
+        Some("The journal holds no run: it was cut before its first line ended.")
+    } else if results.interrupted() {
+        Some("The run was interrupted: this is what it had measured.")
+    } else if results.finished.is_none() {
+        Some("The run did not come to its end: this is what the journal holds.")
+    } else {
+        None
+    }
+}
+
 fn base_words(cell: &CellResult) -> String {
     if cell.counted_rounds() == 0 {
         return nothing_counts(cell);

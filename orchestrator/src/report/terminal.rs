@@ -40,7 +40,7 @@ pub fn render(results: &Results, look: Look) -> String {
         run.seed
     ));
     for notice in &results.notices {
-        lines.extend(wrapped(&format!("note: {}", one_line(notice)), look.width, "  "));
+        lines.extend(wrapped(&format!("note: {}", words::gist(&one_line(notice))), look.width, "  "));
     }
     lines.push(String::new());
     lines.extend(cells(results, look));
@@ -50,12 +50,9 @@ pub fn render(results: &Results, look: Look) -> String {
         lines.extend(proofs.iter().flat_map(|proof| wrapped(&one_line(proof), look.width, "  ")));
     }
     lines.extend(trouble(results, look));
-    if results.interrupted() {
+    if let Some(incomplete) = story::incomplete(results) {
         lines.push(String::new());
-        lines.push("The run was interrupted: this is what it had measured.".to_owned());
-    } else if results.finished.is_none() {
-        lines.push(String::new());
-        lines.push("The run did not come to its end: this is what the journal holds.".to_owned());
+        lines.extend(wrapped(incomplete, look.width, "  "));
     }
     lines.extend(verdicts(results, look));
     lines.push(String::new());
@@ -144,8 +141,7 @@ fn verdicts(results: &Results, look: Look) -> Vec<String> {
         lines.push(String::new());
         let arrow = if look.fancy { "\u{2192}" } else { "->" };
         // The verdict is coloured after wrapping: escapes have no width.
-        let sentence = format!("{} {arrow} {}", one_line(&story::comparison(results, it)), it.verdict.word());
-        let mut told = wrapped(&sentence, look.width, "  ");
+        let mut told = wrapped(&story::sentence(results, it, arrow), look.width, "  ");
         if let (true, Some(last)) = (look.fancy, told.last_mut()) {
             let word = it.verdict.word();
             if let Some(rest) = last.strip_suffix(word) {

@@ -119,11 +119,24 @@ pub(super) fn clipped(text: &str, width: usize) -> String {
     }
 }
 
+/// A long text up to the end of its first clause; short ones whole. For where the full text stands elsewhere.
+pub(super) fn gist(text: &str) -> &str {
+    const SHORT: usize = 160;
+    if text.chars().count() <= SHORT {
+        return text;
+    }
+    let end = [": ", ". "].iter().filter_map(|mark| text.find(mark)).min();
+    end.map_or(text, |end| &text[..end])
+}
+
 /// Breaks at spaces so that no line is wider than `width`, unless one word is; later lines start with `indent`.
+/// `p < 1e-6` and its like stay in one piece.
 pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
+    const GLUE: char = '\u{a0}';
+    let glued = text.replace("p < ", "p\u{a0}<\u{a0}").replace("p = ", "p\u{a0}=\u{a0}");
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
+    for word in glued.split(' ').filter(|word| !word.is_empty()) {
         let start = line.trim().is_empty();
         if !start && line.chars().count() + 1 + word.chars().count() > width {
             lines.push(std::mem::replace(&mut line, indent.to_owned()));
@@ -136,7 +149,7 @@ pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
         }
     }
     lines.push(line);
-    lines
+    lines.iter().map(|line| line.replace(GLUE, " ")).collect()
 }
 
 /// The same with words wider than a line cut, for formats with a hard limit.
@@ -173,6 +186,14 @@ mod tests {
     }
 
     #[test]
+    fn a_long_text_has_a_gist() {
+        let long = format!("KVM is not usable: {}", "why. ".repeat(40));
+        assert_eq!(gist(&long), "KVM is not usable");
+        assert_eq!(gist("given up: three rounds in a row failed"), "given up: three rounds in a row failed");
+        assert_eq!(gist(&"x".repeat(200)).len(), 200);
+    }
+
+    #[test]
     fn foreign_text_cannot_act() {
         assert_eq!(one_line("a\u{1b}[31mred\nnot ok 1\0"), "a\\u{1b}[31mred not ok 1\\u{0}");
         assert_eq!(one_line("\u{202e}txt"), "\\u{202e}txt");
@@ -182,6 +203,7 @@ mod tests {
     fn wrapping_keeps_the_width() {
         let lines = wrapped("one two three four", 9, "  ");
         assert_eq!(lines, ["one two", "  three", "  four"]);
+        assert_eq!(wrapped("so it goes, p < 1e-200", 16, ""), ["so it goes,", "p < 1e-200"]);
         assert!(wrapped_hard(&"x".repeat(200), 72, "  ").iter().all(|line| line.chars().count() <= 72));
     }
 }

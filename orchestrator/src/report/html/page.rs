@@ -20,7 +20,8 @@ pub(super) struct Page {
     proofs: Vec<Proof>,
     trouble: Vec<Trouble>,
     stamp: Vec<(String, String)>,
-    kernels: Vec<(String, String)>,
+    /// Cell, and what its kernel and guest were made from, a line each.
+    kernels: Vec<(String, Vec<String>)>,
     rerun: String,
 }
 
@@ -63,15 +64,7 @@ impl Page {
         let plan = results.run.as_ref().map_or("no run", |run| run.plan.as_str());
         Ok(Self {
             title: one_line(plan),
-            incomplete: if results.run.is_none() {
-                Some("The journal holds no run: it was cut before its first line ended.")
-            } else if results.interrupted() {
-                Some("The run was interrupted: this is what it had measured.")
-            } else if results.finished.is_none() {
-                Some("The run did not come to its end: this is what the journal holds.")
-            } else {
-                None
-            },
+            incomplete: story::incomplete(results),
             verdicts: results.comparisons.iter().map(|it| verdict(results, it)).collect(),
             notices: results.notices.iter().map(|notice| one_line(notice)).collect(),
             columns: table.columns,
@@ -83,7 +76,10 @@ impl Page {
             kernels: results
                 .cells
                 .iter()
-                .map(|cell| (one_line(&cell.spec.id), one_line(&markdown::made_from(cell))))
+                .map(|cell| {
+                    let parts = markdown::made_from(cell).iter().map(|part| one_line(part)).collect();
+                    (one_line(&cell.spec.id), parts)
+                })
                 .collect(),
             rerun: results.run.as_ref().map_or_else(String::new, |run| one_line(&run.rerun)),
         })
@@ -99,7 +95,7 @@ fn verdict(results: &Results, it: &Comparison) -> Verdict {
             Word::NotFixed | Word::Regressed | Word::Broken | Word::Difference => "bad",
             Word::Reduced | Word::NotReproduced | Word::Inconclusive => "open",
         },
-        sentence: one_line(&story::comparison(results, it)),
+        sentence: story::sentence(results, it, "\u{2192}"),
         reason: markdown::capital(&story::reason(it)),
         facts: markdown::facts(it),
         caveats: it.caveats.iter().map(|caveat| markdown::capital(&one_line(caveat))).collect(),

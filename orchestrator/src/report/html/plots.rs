@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use serde::Serialize;
 
 use crate::outcome::{CellResult, Rate, Results, Round};
-use crate::report::words::{clipped, counted, duration, number, one_line};
+use crate::report::words::{clipped, count, counted, duration, number, one_line};
 use crate::report::{story, table};
 use crate::stats::survival::{Time, curve};
 
@@ -69,7 +69,8 @@ fn rates(results: &Results, cells: &[&CellResult]) -> Result<Plot, String> {
     let drawn = draw(height, |root| {
         let mut chart = ChartBuilder::on(root)
             .margin(8)
-            .margin_right(16)
+            .margin_left(24)
+            .margin_right(24)
             .x_label_area_size(54)
             .build_cartesian_2d((low..high).log_scale(), 0.0..rows.len() as f64)?;
         chart
@@ -249,7 +250,7 @@ fn timeline(results: &Results, cells: &[&CellResult]) -> Result<Plot, String> {
             let most = cell.rounds.iter().filter_map(Round::counts).map(|it| it.corruptions);
             match (most.clone().min().unwrap_or(0), most.max().unwrap_or(0)) {
                 (_, 0) => format!("{}: none in any round", name(results, cell)),
-                (least, most) => format!("{}: {least} to {most} in a round", name(results, cell)),
+                (least, most) => format!("{}: {} to {} in a round", name(results, cell), count(least), count(most)),
             }
         })
         .collect();
