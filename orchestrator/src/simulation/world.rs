@@ -89,6 +89,7 @@ impl World {
             samples: Vec::new(),
             problems: Vec::new(),
             stages: Vec::new(),
+            boot: Vec::new(),
         }
     }
 }
