@@ -63,7 +63,11 @@ fn guests(dir: &Path) -> Vec<String> {
 #[ignore = "builds and boots real kernels; ci/test runs it"]
 fn the_fix_is_told_from_its_absence() {
     let dir = tempfile::tempdir().expect("a scratch folder");
-    let out = dir.path().join("results");
+    // Kept: ci/test has the reports read by the tools of those they are made for.
+    let out = root().join("target/real-kernel/quick");
+    if out.exists() {
+        std::fs::remove_dir_all(&out).expect("an earlier run's results go");
+    }
     let status = run(dir.path(), &out).status().expect("twinboot starts");
     assert_eq!(status.code(), Some(0), "every expectation of plans/quick.yaml is met");
     assert_eq!(guests(dir.path()), Vec::<String>::new());
