@@ -158,7 +158,8 @@ fn a_guest_that_ignores_its_power_button_hangs() {
 
 #[test]
 fn a_qemu_that_ignores_quit_and_term_is_killed() {
-    let seen = House::single("fake.boot=hang fake.quit=ignore-term fake.child=yes", HONEST, "deadlines: {boot: 1s}").run(1);
+    let seen =
+        House::single("fake.boot=hang fake.quit=ignore-term fake.child=yes", HONEST, "deadlines: {boot: 1s}").run(1);
     assert_eq!(*seen.outcome(), timed_out(Stage::Boot, 1.0));
 }
 
