@@ -98,6 +98,13 @@ pub enum Error {
     Panicked,
 }
 
+impl Error {
+    /// Whether the test gave up because an operation of the kernel's did not come to its end.
+    pub fn blames_the_kernel(&self) -> bool {
+        matches!(self, Self::InterfererGone { .. } | Self::Stalled { .. })
+    }
+}
+
 /// `error` and its sources, outermost first.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

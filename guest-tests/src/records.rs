@@ -85,7 +85,7 @@ mod tests {
     fn every_record_is_one_line() {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out);
-        let record = Record::Failure(Failure { message: "two\nlines".into() });
+        let record = Record::Failure(Failure { message: "two\nlines".into(), stuck: false });
         writer.write(&record).expect("a vector takes all");
         writer.write(&record).expect("a vector takes all");
         writer.flush().expect("a vector takes all");

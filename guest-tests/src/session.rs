@@ -55,7 +55,7 @@ pub fn run(
 }
 
 fn fail<W: Write>(writer: &mut Writer<W>, error: &Error) -> io::Result<ExitCode> {
-    writer.write(&Record::Failure(Failure { message: chain(error) }))?;
+    writer.write(&Record::Failure(Failure { message: chain(error), stuck: error.blames_the_kernel() }))?;
     writer.flush()?;
     Ok(ExitCode::FAILURE)
 }

@@ -241,6 +241,9 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
         }
         other => return end_of_guest(other, monitor, &mut say, &mut server),
     }
+    if let Server::Guest(guest) = &server {
+        guest.await_listening();
+    }
     say("twinboot-init: mounted\r\ntwinboot-init: re");
     say("ady\r\n");
     if !options.wish("say").is_empty() {

@@ -11,10 +11,12 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufRead, BufReader, Read};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{getegid, geteuid};
@@ -32,6 +34,7 @@ const SCRIPT: &str = r#"
 /// A running guest; it ends with this process.
 pub struct Guest {
     server: Child,
+    port: u16,
     wishes: PathBuf,
 }
 
@@ -55,7 +58,14 @@ impl Guest {
         write(&dir.join("bin/poweroff"), 0o755, b"#!/bin/sh\necho poweroff > \"$FAKE_GUEST\"\n")?;
         unpack(&fs::read(initrd)?, dir)?;
         nix::unistd::mkfifo(&wishes, nix::sys::stat::Mode::S_IRWXU)?;
-        Ok(Self { server: serve(dir, port)?, wishes })
+        Ok(Self { server: serve(dir, port)?, port, wishes })
+    }
+
+    /// Waits until somebody can log in, as an init does before it calls the guest ready; for ever where nobody ever can.
+    pub fn await_listening(&self) {
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// What the guest does to its machine, line by line. Never ends.

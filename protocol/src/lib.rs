@@ -220,6 +220,9 @@ pub struct Summary {
 pub struct Failure {
     /// One sentence: what was tried, on what, and why it failed.
     pub message: String,
+    /// The kernel did not come back from an operation in time, which is a finding about the kernel and not about the test.
+    #[serde(default)]
+    pub stuck: bool,
 }
 
 #[cfg(test)]

@@ -45,6 +45,10 @@ pub enum Command {
     Plan(PlanArgs),
     /// Only build the kernels a plan names.
     Build(BuildArgs),
+    /// Boot a guest of a plan with its console on the terminal, and say how to log in.
+    Boot(BootArgs),
+    /// Log in to a fresh guest of a plan, or run a command in one.
+    Shell(ShellArgs),
     /// Make the reports of a results folder again from its journal.
     Report(ReportArgs),
     /// Draw runs at known rates and say how often each verdict would be wrong.
@@ -123,6 +127,31 @@ pub struct BuildArgs {
     /// `-j` of make [default: the number of CPUs].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+}
+
+/// `twinboot boot`
+#[derive(Debug, Args)]
+pub struct BootArgs {
+    /// The plan.
+    pub plan: PathBuf,
+    /// The first cell whose id matches (`*` and `?`) [default: the plan's first].
+    #[arg(long, value_name = "GLOB")]
+    pub only: Option<String>,
+    /// What executes the guest.
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
+    pub accel: AccelArg,
+}
+
+/// `twinboot shell`
+#[derive(Debug, Args)]
+pub struct ShellArgs {
+    /// Which guest.
+    #[command(flatten)]
+    pub guest: BootArgs,
+    /// Run this instead of a login shell and exit as it does; each word reaches the command as it stands
+    /// (`-- sh -c '…'` for pipes and the like).
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// `twinboot report`

@@ -83,7 +83,7 @@ fn any_kernel(cache: &Cache) -> Option<PathBuf> {
 }
 
 /// The program as the shell would find it.
-fn find(program: &OsStr) -> Option<PathBuf> {
+pub(super) fn find(program: &OsStr) -> Option<PathBuf> {
     if Path::new(program).components().count() > 1 {
         return Path::new(program).is_file().then(|| PathBuf::from(program));
     }

@@ -1,6 +1,7 @@
 //! The command line: one file per sub-command.
 
 mod args;
+mod boot;
 mod build;
 mod clean;
 mod doctor;
@@ -9,6 +10,7 @@ pub mod plan;
 mod report;
 mod run;
 mod setup;
+mod shell;
 mod simulate;
 
 use std::ffi::OsString;
@@ -36,6 +38,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         args::Command::Run(args) => run::run(&cli.places, &args, &mut out),
         args::Command::Plan(args) => inspect(&cli.places, &args.command, &mut out),
         args::Command::Build(args) => build::run(&cli.places, &args, &mut out),
+        args::Command::Boot(args) => boot::run(&cli.places, &args, &mut out),
+        args::Command::Shell(args) => shell::run(&cli.places, &args, &mut out),
         args::Command::Report(args) => report::run(&args, &mut out),
         args::Command::Simulate(args) => simulate::run(&args, &mut out),
         args::Command::Doctor(args) => doctor::run(&cli.places, &args, &mut out),

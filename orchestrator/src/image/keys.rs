@@ -56,6 +56,12 @@ impl Keys {
         [string(ALGORITHM), string(&self.host.public.0)].concat()
     }
 
+    /// The host's public key as `known_hosts` has it behind the host's name (sshd(8)): algorithm and base64.
+    pub fn host_public_line(&self) -> Result<String, Error> {
+        let wrong = |error: ssh_key::Error| Error::Key(error.to_string());
+        PublicKey::from_bytes(&self.host_public_blob()).and_then(|key| key.to_openssh()).map_err(wrong)
+    }
+
     /// The host's private key as dropbear stores it: `string "ssh-ed25519"`, `string` of the 32-byte seed and the
     /// 32-byte public key.
     pub(super) fn host_dropbear(&self) -> Vec<u8> {

@@ -207,6 +207,11 @@ pub enum RoundOutcome {
         /// Its deadline in seconds.
         after_s: f64,
     },
+    /// The guest's kernel did not come back from an operation, by the test's own watch.
+    Stuck {
+        /// The test's message.
+        reason: String,
+    },
     /// The test program gave up or crashed.
     TestFailed {
         /// Its message, or how it ended.

@@ -126,6 +126,7 @@ fn of_round(round: &Round) -> Vec<Trouble> {
         RoundOutcome::TimedOut { stage, after_s } => {
             Some(plain(TroubleKind::TimedOut(*stage), format!("{} not over after {after_s} s", stage_words(*stage))))
         }
+        RoundOutcome::Stuck { reason } => Some(plain(TroubleKind::TimedOut(Stage::Test), reason.clone())),
         RoundOutcome::TestFailed { reason } => Some(plain(TroubleKind::TestFailed, reason.clone())),
         RoundOutcome::Infrastructure { stage, reason } => {
             Some(plain(TroubleKind::Infrastructure(*stage), format!("{}: {reason}", stage_words(*stage))))

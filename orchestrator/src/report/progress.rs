@@ -248,6 +248,7 @@ fn round_line(round: &RoundFinished) -> String {
         },
         RoundOutcome::GuestDied { reason } => format!("the guest died: {reason}"),
         RoundOutcome::TimedOut { stage, after_s } => format!("{} took more than {after_s:.0} s", stage_text(*stage)),
+        RoundOutcome::Stuck { reason } => format!("the kernel got stuck: {reason}"),
         RoundOutcome::TestFailed { reason } => format!("the test failed: {reason}"),
         RoundOutcome::Infrastructure { stage, reason } => format!("lost while {}: {reason}", stage_text(*stage)),
         RoundOutcome::Interrupted => "interrupted".to_owned(),

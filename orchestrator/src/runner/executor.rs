@@ -45,6 +45,17 @@ pub struct Task {
     pub folder: PathBuf,
 }
 
+impl Task {
+    /// Whom to be in the guest and whom to expect there.
+    pub(super) fn login(&self) -> ssh::Login {
+        ssh::Login {
+            user: "root".to_owned(),
+            private_key_openssh: self.keys.user_private_openssh().to_owned(),
+            host_key: self.keys.host_public_blob(),
+        }
+    }
+}
+
 /// A round on its way through its stages.
 struct Round<'a> {
     task: &'a Task,
@@ -85,15 +96,15 @@ impl Round<'_> {
             Ok(dir) => dir,
             Err(error) => return infrastructure(Stage::Start, &error),
         };
-        let logs = Logs::new(&self.task.folder, self.task.id.round);
+        let logs = RoundLogs::new(&self.task.folder, self.task.id.round);
         let outcome = self.in_guest(scratch.path(), &logs).await;
         logs.keep();
         outcome
     }
 
     /// Start, boot, test, shutdown. The guest is always ended before this returns.
-    async fn in_guest(&mut self, scratch: &Path, logs: &Logs) -> RoundOutcome {
-        let spec = match self.spec(scratch, logs) {
+    async fn in_guest(&mut self, scratch: &Path, logs: &RoundLogs) -> RoundOutcome {
+        let spec = match spec(self.task, scratch, logs.live.clone()) {
             Ok(spec) => spec,
             Err(error) => return infrastructure(Stage::Start, &error),
         };
@@ -126,36 +137,6 @@ impl Round<'_> {
         }
     }
 
-    fn spec(&self, scratch: &Path, logs: &Logs) -> Result<vm::Spec, image::Error> {
-        let task = self.task;
-        let config = GuestConfig {
-            protocol: twinboot_protocol::VERSION,
-            swap: task.guest.swap.as_ref().map(|swap| match swap {
-                Swap::Zram { size, algorithm } => {
-                    twinboot_protocol::SwapConfig::Zram { size: *size, algorithm: algorithm.clone() }
-                }
-                Swap::Brd { size } => twinboot_protocol::SwapConfig::Brd { size: *size },
-            }),
-            sysctl: task.guest.sysctl.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            seed: task.seed,
-        };
-        let initrd = scratch.join("initrd");
-        image::seal(&task.image, &config, &task.keys, &initrd)?;
-        Ok(vm::Spec {
-            qemu: task.qemu.clone(),
-            accel: task.accel,
-            kernel: task.kernel.boot.clone(),
-            initrd: Some(initrd),
-            cmdline: task.guest.cmdline.clone(),
-            cpus: task.guest.cpus,
-            memory: task.guest.memory,
-            network: true,
-            start_deadline: vm::START_DEADLINE,
-            console_log: logs.console.clone(),
-            qemu_log: logs.qemu.clone(),
-        })
-    }
-
     /// Boot, SSH and the test, each within its deadline.
     async fn race(&mut self, vm: &mut Vm) -> RoundOutcome {
         let deadlines = self.task.test.deadlines;
@@ -176,11 +157,7 @@ impl Round<'_> {
             Err(other) => return infrastructure(Stage::Boot, &other),
         }
 
-        let login = ssh::Login {
-            user: "root".to_owned(),
-            private_key_openssh: self.task.keys.user_private_openssh().to_owned(),
-            host_key: self.task.keys.host_public_blob(),
-        };
+        let login = self.task.login();
         let started = self.enter(Stage::Ssh);
         let session = tokio::select! {
             session = ssh::connect(vm.ssh_port(), &login, deadlines.ssh) => session,
@@ -251,7 +228,8 @@ impl Round<'_> {
 
     fn test_ended(&self, exit: &ssh::Exit, stderr: &str) -> RoundOutcome {
         let reason = match (&self.records.failure, &self.records.summary) {
-            (Some(failure), _) => failure.clone(),
+            (Some(failure), _) if failure.stuck => return RoundOutcome::Stuck { reason: failure.message.clone() },
+            (Some(failure), _) => failure.message.clone(),
             (None, Some(_)) if *exit == ssh::Exit::Code(0) => return RoundOutcome::Finished,
             (None, _) if stderr.is_empty() => format!("`{}` ended with {exit} and no summary", self.task.test.run),
             (None, _) => format!("`{}` ended with {exit}: {stderr}", self.task.test.run),
@@ -267,6 +245,36 @@ impl Round<'_> {
     fn leave(&mut self, stage: Stage, entered: Instant) {
         self.stages.push(StageTime { stage, seconds: entered.elapsed().as_secs_f64() });
     }
+}
+
+/// Makes the guest's own initramfs in `scratch` and says what to boot, with the logs under the names in `logs`.
+pub(super) fn spec(task: &Task, scratch: &Path, logs: Logs) -> Result<vm::Spec, image::Error> {
+    let config = GuestConfig {
+        protocol: twinboot_protocol::VERSION,
+        swap: task.guest.swap.as_ref().map(|swap| match swap {
+            Swap::Zram { size, algorithm } => {
+                twinboot_protocol::SwapConfig::Zram { size: *size, algorithm: algorithm.clone() }
+            }
+            Swap::Brd { size } => twinboot_protocol::SwapConfig::Brd { size: *size },
+        }),
+        sysctl: task.guest.sysctl.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        seed: task.seed,
+    };
+    let initrd = scratch.join("initrd");
+    image::seal(&task.image, &config, &task.keys, &initrd)?;
+    Ok(vm::Spec {
+        qemu: task.qemu.clone(),
+        accel: task.accel,
+        kernel: task.kernel.boot.clone(),
+        initrd: Some(initrd),
+        cmdline: task.guest.cmdline.clone(),
+        cpus: task.guest.cpus,
+        memory: task.guest.memory,
+        network: true,
+        start_deadline: vm::START_DEADLINE,
+        console_log: logs.console,
+        qemu_log: logs.qemu,
+    })
 }
 
 /// The boot's milestones for the journal, in seconds from QEMU's start.
@@ -292,23 +300,31 @@ fn timed_out(stage: Stage, after: Duration) -> RoundOutcome {
     RoundOutcome::TimedOut { stage, after_s: after.as_secs_f64() }
 }
 
-/// The logs of one round, written live under names of their own and then appended to the cell's.
-struct Logs {
-    folder: PathBuf,
-    round: u32,
-    console: PathBuf,
-    qemu: PathBuf,
+/// Where the two logs of a guest are written.
+#[derive(Debug, Clone)]
+pub(super) struct Logs {
+    /// Every byte of the serial console.
+    pub(super) console: PathBuf,
+    /// QEMU's command line and its own words.
+    pub(super) qemu: PathBuf,
 }
 
-impl Logs {
+/// The logs of one round, written live under names of their own and then appended to the cell's.
+struct RoundLogs {
+    folder: PathBuf,
+    round: u32,
+    live: Logs,
+}
+
+impl RoundLogs {
     fn new(folder: &Path, round: u32) -> Self {
         let live = |name: &str| folder.join(format!("{name}.round-{round}.log"));
-        Self { folder: folder.to_path_buf(), round, console: live("console"), qemu: live("qemu") }
+        Self { folder: folder.to_path_buf(), round, live: Logs { console: live("console"), qemu: live("qemu") } }
     }
 
     /// Appends both to the cell's logs; a log that cannot be moved stays where it is, so nothing is lost.
     fn keep(&self) {
-        for (live, name) in [(&self.console, "console.log"), (&self.qemu, "qemu.log")] {
+        for (live, name) in [(&self.live.console, "console.log"), (&self.live.qemu, "qemu.log")] {
             let Ok(text) = std::fs::read(live) else { continue };
             let whole = std::fs::File::options().append(true).create(true).open(self.folder.join(name));
             let kept = whole.and_then(|mut whole| {

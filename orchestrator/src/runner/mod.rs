@@ -15,11 +15,13 @@ mod schedule;
 pub mod sequence;
 pub mod shell;
 mod signals;
+mod single;
 mod stamp;
 
 pub use dispatcher::{Options, Run, run};
 pub use prepare::{Ground, Tools, build_kernels, chain, prepare, variants};
 pub use signals::interrupts;
+pub use single::Single;
 
 use std::path::PathBuf;
 
@@ -59,6 +61,15 @@ pub enum Error {
     /// The guests' SSH keys could not be made.
     #[error("cannot make the guests' SSH keys")]
     Keys(#[source] crate::image::Error),
+    /// A single guest's own initramfs could not be made.
+    #[error("cannot make the guest's initramfs")]
+    Seal(#[source] crate::image::Error),
+    /// A single guest did not come up.
+    #[error("the guest did not come up")]
+    Guest(#[source] crate::vm::Error),
+    /// Nobody could log in to a single guest.
+    #[error("cannot log in to the guest")]
+    Login(#[source] crate::vm::ssh::Error),
     /// Interrupted before the first round.
     #[error("interrupted")]
     Interrupted,

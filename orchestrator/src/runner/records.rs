@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::Serialize;
-use twinboot_protocol::{Corruption, Preflight, Progress, Record, Summary, VERSION};
+use twinboot_protocol::{Corruption, Failure, Preflight, Progress, Record, Summary, VERSION};
 
 use crate::outcome::entry::SAMPLES;
 
@@ -44,7 +44,7 @@ pub struct Records {
     /// The first of them.
     pub samples: Vec<Corruption>,
     /// Why the test gave up, in its own words.
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
     /// Lines that were no records.
     pub unparsed: u64,
 }
@@ -92,10 +92,11 @@ impl Records {
         match record {
             Record::Preflight(preflight) => {
                 if preflight.protocol != VERSION {
-                    self.failure = Some(format!(
+                    let message = format!(
                         "the guest test speaks protocol {}, this twinboot {VERSION}: build both from one tree",
                         preflight.protocol
-                    ));
+                    );
+                    self.failure = Some(Failure { message, stuck: false });
                 }
                 self.preflight = Some(preflight);
             }
@@ -110,7 +111,7 @@ impl Records {
                 }
             }
             Record::Summary(summary) => self.summary = Some(summary),
-            Record::Failure(failure) => self.failure = Some(failure.message),
+            Record::Failure(failure) => self.failure = Some(failure),
         }
         None
     }
@@ -186,6 +187,6 @@ mod tests {
         let (_dir, mut records) = records();
         let line = r#"{"type":"preflight","protocol":99,"test":"t","strategy":"s","kernel_release":"","kernel_version":"","cpus":1,"preemption":"full","page_size":4096,"swap":null,"seed":1}"#;
         records.take(line.as_bytes()).expect("writes");
-        assert!(records.failure.is_some_and(|reason| reason.contains("protocol 99")));
+        assert!(records.failure.is_some_and(|reason| reason.message.contains("protocol 99")));
     }
 }

@@ -6,4 +6,5 @@
 
 mod ends;
 mod house;
+mod login;
 mod whole;

@@ -166,6 +166,7 @@ pub(super) fn outcome_word(round: &Round) -> &'static str {
         Some(RoundOutcome::Finished) => "finished",
         Some(RoundOutcome::GuestDied { .. }) => "guest_died",
         Some(RoundOutcome::TimedOut { .. }) => "timed_out",
+        Some(RoundOutcome::Stuck { .. }) => "stuck",
         Some(RoundOutcome::TestFailed { .. }) => "test_failed",
         Some(RoundOutcome::Infrastructure { .. }) => "infrastructure",
         Some(RoundOutcome::Interrupted) => "interrupted",
