@@ -20,6 +20,7 @@ ARGS = [
     "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND",
 ]
 PATIENCE_S = 60
+TALLEST = 8000
 
 
 class Browser:
@@ -126,7 +127,9 @@ class Browser:
         return requests, console
 
     def screenshot(self, path):
-        """The whole page as a PNG."""
-        image = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        """The page as a PNG, all of it unless it is taller than what Chromium draws at once."""
+        width, height = self.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollHeight]")
+        clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST), "scale": 1}
+        image = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
         with open(path, "wb") as file:
             file.write(base64.b64decode(image["data"]))

@@ -34,7 +34,7 @@ impl Format for Mail {
             }
             if results.comparisons.is_empty() {
                 let cells: Vec<&CellResult> = results.cells.iter().collect();
-                cells.iter().for_each(|cell| lines.extend(rates(cell)));
+                lines.extend(cells.iter().flat_map(|cell| rates(cell)));
                 lines.extend(made_from(&cells));
                 lines.push(String::new());
             }
@@ -102,12 +102,12 @@ fn rates(cell: &CellResult) -> Vec<String> {
 
 /// What kernels and guests the cells had: what they share once, and what each has of its own.
 fn made_from(cells: &[&CellResult]) -> Vec<String> {
-    let kernel = |cell: &CellResult| cell.built().map_or_else(|| "not built".to_owned(), markdown::kernel);
-    let guest = |cell: &CellResult| markdown::guest(&cell.spec);
-    let parts: [(&str, &dyn Fn(&CellResult) -> String); 2] = [("base version", &kernel), ("guest", &guest)];
+    type Part = fn(&CellResult) -> String;
+    let kernel: Part = |cell| cell.built().map_or_else(|| "not built".to_owned(), markdown::kernel);
+    let guest: Part = |cell| markdown::guest(&cell.spec);
     let mut lines = Vec::new();
     let mut own: Vec<Vec<String>> = vec![Vec::new(); cells.len()];
-    for (name, part) in parts {
+    for (name, part) in [("base version", kernel), ("guest", guest)] {
         if cells.windows(2).all(|pair| part(pair[0]) == part(pair[1])) {
             lines.extend(cells.first().map(|cell| told(&format!("{name}: {}", part(cell)), "  ")).unwrap_or_default());
         } else {
