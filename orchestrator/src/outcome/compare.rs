@@ -129,7 +129,8 @@ pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&
     let told = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion);
     if let Some(dispersion) = told.filter(|dispersion| dispersion.p.below(PLAIN_TO_SEE)) {
         found.push(format!(
-            "rounds scatter {:.1} times as much as independent exposures would ({}), so the verdict rests on rounds",
+            "rounds scatter {:.1} times as much as independent exposures would ({}), so the p-value takes \
+             each round as a cluster of its own",
             dispersion.index, dispersion.p
         ));
     }

@@ -1,6 +1,7 @@
 //! What every test here stands on: a plan, kernels and a guest program in a folder of their own, and the twinboot that
 //! runs them with the fake QEMU.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ impl House {
         for (name, wishes, keys) in kernels {
             std::fs::write(house.file(name), kernel(wishes)).expect("writes");
             let comma = if keys.is_empty() { "" } else { ", " };
-            variants += &format!("  - {{name: {name}, image: {{kernel: {name}}}{comma}{keys}}}\n");
+            let _ = writeln!(variants, "  - {{name: {name}, image: {{kernel: {name}}}{comma}{keys}}}");
         }
         let (first, comma) = (kernels[0].0, if test.is_empty() { "" } else { ", " });
         let plan = format!(
