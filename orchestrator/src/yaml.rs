@@ -1,6 +1,6 @@
 //! YAML files read into types, with every error in them found at once and each at its line and column.
 //!
-//! `serde_yaml` does the reading; [`marks`] remembers where each key and value stands. serde stops at its first
+//! `serde_yaml` does the reading; `marks` remembers where each key and value stands. serde stops at its first
 //! error, so [`Document::read`] takes the offending node out and reads again until nothing is left to complain about.
 
 mod diagnostics;

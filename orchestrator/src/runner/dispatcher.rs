@@ -22,7 +22,7 @@ use crate::plan::model::{Cell, Plan};
 /// How a run is to be made.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Results folder; see [`folder::create`].
+    /// Results folder, taken as it stands and empty; `results/<plan>-<utc>` when absent.
     pub out: Option<PathBuf>,
     /// Seed of every random choice.
     pub seed: u64,
