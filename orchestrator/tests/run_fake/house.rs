@@ -58,7 +58,7 @@ impl House {
         for (name, wishes, keys) in kernels {
             std::fs::write(house.file(name), kernel(wishes)).expect("writes");
             let comma = if keys.is_empty() { "" } else { ", " };
-            let _ = writeln!(variants, "  - {{name: {name}, image: {{kernel: {name}}}{comma}{keys}}}");
+            writeln!(variants, "  - {{name: {name}, image: {{kernel: {name}}}{comma}{keys}}}").expect("a string");
         }
         let (first, comma) = (kernels[0].0, if test.is_empty() { "" } else { ", " });
         let plan = format!(
@@ -182,14 +182,17 @@ impl House {
         }
     }
 
-    /// Command lines of the processes that belong to this house.
+    /// Command lines of the processes that belong to this house: they name it, or work in it as all its descendants do.
     pub fn processes(&self) -> Vec<String> {
         let place = self.dir.path().display().to_string();
-        let all = std::fs::read_dir("/proc").expect("procfs").flatten();
-        all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .filter(|line| line.contains(&place))
-            .collect()
+        let all = std::fs::read_dir("/proc").expect("procfs").flatten().map(|entry| entry.path());
+        all.filter_map(|process| {
+            let line = std::fs::read(process.join("cmdline")).ok()?;
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            let works_here = std::fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd.starts_with(self.dir.path()));
+            (line.contains(&place) || works_here).then_some(line)
+        })
+        .collect()
     }
 }
 

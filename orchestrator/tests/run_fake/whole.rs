@@ -50,7 +50,7 @@ fn a_killed_twinboot_takes_its_guests_along_and_its_journal_can_be_reported() {
     if no_guest() {
         return;
     }
-    let house = House::single("fake.ssh=guest fake.child=yes", ENDLESS, "");
+    let house = House::single("fake.ssh=guest", ENDLESS, "");
     let mut child = house.start(racing);
     assert!(house.processes().iter().any(|line| line.contains("fake-qemu")));
     send(&child, Signal::SIGKILL);
