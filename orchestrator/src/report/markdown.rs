@@ -42,10 +42,11 @@ fn document(results: &Results) -> String {
     }
     text += "\n## What was seen\n\n";
     text += &cells(results);
-    let proofs: Vec<String> = results.cells.iter().filter_map(story::proof_words).collect();
-    if !proofs.is_empty() {
+    let said = |words: fn(&CellResult) -> Option<String>| results.cells.iter().filter_map(words);
+    let below: Vec<String> = said(story::stopped_words).chain(said(story::proof_words)).collect();
+    if !below.is_empty() {
         text.push('\n');
-        text.extend(proofs.iter().map(|proof| format!("- {}\n", escaped(proof))));
+        text.extend(below.iter().map(|line| format!("- {}\n", escaped(line))));
     }
     for it in &results.comparisons {
         text += &comparison(results, it);
@@ -109,6 +110,9 @@ pub(super) fn facts(it: &Comparison) -> Vec<(&'static str, String)> {
                 "chance of this zero at the base's rate",
                 format!("{} (rate taken as {}, the lower 99 % limit)", zero.told(), number(low)),
             ));
+        }
+        if let Some(residual) = numbers.p_residual {
+            facts.push(("chance of it at the smallest rate that matters", residual.told()));
         }
         // Where it matters a caveat tells it.
         if let Some(dispersion) = numbers.dispersion.filter(|_| !numbers.overdispersed) {

@@ -9,6 +9,7 @@ pub use indicatif::HumanBytes;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use twinboot_protocol::Counts;
 
+use super::words;
 use crate::kernel::Step;
 use crate::outcome::Entry;
 use crate::outcome::entry::{Built, RoundFinished, RoundId, RoundOutcome, Stage};
@@ -137,7 +138,7 @@ impl Screen {
                     run.seed
                 ));
             }
-            Entry::Notice { text } => self.say(&format!("note: {text}")),
+            Entry::Notice { text } => self.say(&format!("note: {}", words::gist(&text))),
             Entry::RoundFinished(round) => {
                 self.rounds.remove(&round.id).inspect(ProgressBar::finish_and_clear);
                 if let Some(total) = &self.total {

@@ -45,6 +45,18 @@ pub(super) fn proof(cell: &CellResult) -> Option<(u32, &Corruption)> {
         .or_else(|| samples().next())
 }
 
+/// Where a cell's rounds ended before they were used up, and why.
+pub(super) fn stopped_words(cell: &CellResult) -> Option<String> {
+    let stopped = cell.stopped.as_ref()?;
+    Some(format!(
+        "{}: stopped after {} of {} rounds: {}",
+        cell.spec.variant,
+        stopped.after_rounds,
+        stopped.of_rounds,
+        stopped.why.words()
+    ))
+}
+
 /// One sentence about [`proof`].
 pub(super) fn proof_words(cell: &CellResult) -> Option<String> {
     let (round, sample) = proof(cell)?;

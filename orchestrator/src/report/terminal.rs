@@ -44,6 +44,11 @@ pub fn render(results: &Results, look: Look) -> String {
     }
     lines.push(String::new());
     lines.extend(cells(results, look));
+    let stopped: Vec<String> = results.cells.iter().filter_map(story::stopped_words).collect();
+    if !stopped.is_empty() {
+        lines.push(String::new());
+        lines.extend(stopped.iter().flat_map(|line| wrapped(&one_line(line), look.width, "  ")));
+    }
     let proofs: Vec<String> = results.cells.iter().filter_map(story::proof_words).collect();
     if !proofs.is_empty() {
         lines.push(String::new());

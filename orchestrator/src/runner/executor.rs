@@ -128,7 +128,7 @@ impl Round<'_> {
                 self.problems = end.problems;
                 match (clean, end.how, end.death.kind) {
                     (true, How::ByItself, DeathKind::PoweredOff) | (false, ..) => outcome,
-                    (true, How::ByItself, _) => RoundOutcome::GuestDied { reason: end.death.to_string() },
+                    (true, How::ByItself, _) => died(Stage::Shutdown, &end.death),
                     (true, How::Quit | How::Signal, _) => timed_out(Stage::Shutdown, deadline),
                 }
             }
@@ -149,7 +149,7 @@ impl Round<'_> {
         match ready {
             Ok(boot) => self.boot = breakdown(boot),
             Err(vm::Error::BootDeadline { .. }) => return timed_out(Stage::Boot, deadlines.boot),
-            Err(vm::Error::BootDied { death, .. }) => return RoundOutcome::GuestDied { reason: death.to_string() },
+            Err(vm::Error::BootDied { death, .. }) => return died(Stage::Boot, &death),
             Err(vm::Error::InitFatal { reason, .. }) => {
                 let reason = format!("the init gave up: {reason}");
                 return RoundOutcome::Infrastructure { stage: Stage::Boot, reason };
@@ -161,7 +161,7 @@ impl Round<'_> {
         let started = self.enter(Stage::Ssh);
         let session = tokio::select! {
             session = ssh::connect(vm.ssh_port(), &login, deadlines.ssh) => session,
-            death = vm.died() => return RoundOutcome::GuestDied { reason: death.to_string() },
+            death = vm.died() => return died(Stage::Ssh, &death),
             () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
         };
         self.leave(Stage::Ssh, started);
@@ -218,7 +218,7 @@ impl Round<'_> {
                         _ => "the session ended without saying why".to_owned(),
                     };
                     return match tokio::time::timeout(LAST_WORDS, vm.died()).await {
-                        Ok(death) => RoundOutcome::GuestDied { reason: death.to_string() },
+                        Ok(death) => died(Stage::Test, &death),
                         Err(_) => RoundOutcome::Infrastructure { stage: Stage::Test, reason },
                     };
                 }
@@ -290,6 +290,16 @@ fn breakdown(boot: vm::Boot) -> Vec<(String, f64)> {
 /// Whether the guest is still in order, so that it can be asked to power itself off.
 fn orderly(outcome: &RoundOutcome) -> bool {
     matches!(outcome, RoundOutcome::Finished | RoundOutcome::TestFailed { .. })
+}
+
+/// The outcome of a machine that ended before it should: a QEMU that ended by itself or was killed says nothing of the
+/// guest's kernel.
+fn died(stage: Stage, death: &vm::Death) -> RoundOutcome {
+    let reason = death.to_string();
+    match death.kind {
+        DeathKind::Exited => RoundOutcome::Infrastructure { stage, reason },
+        DeathKind::PoweredOff | DeathKind::Reset | DeathKind::Panicked => RoundOutcome::GuestDied { reason },
+    }
 }
 
 fn infrastructure(stage: Stage, error: &dyn std::error::Error) -> RoundOutcome {

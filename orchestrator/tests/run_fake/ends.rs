@@ -132,7 +132,10 @@ fn a_guest_that_dies_in_the_middle_of_a_record_loses_nothing_that_was_whole() {
         );
         let house = House::single("fake.ssh=guest", &program, "");
         let seen = house.run(1);
-        assert!(matches!(seen.outcome(), RoundOutcome::GuestDied { .. }), "{death}: {:?}", seen.outcome());
+        // A QEMU that somebody killed says nothing of the kernel in it.
+        let blamed = matches!(seen.outcome(), RoundOutcome::GuestDied { .. });
+        let lost = matches!(seen.outcome(), RoundOutcome::Infrastructure { stage: Stage::Test, .. });
+        assert!(if death == "die" { lost } else { blamed }, "{death}: {:?}", seen.outcome());
         let round = seen.only();
         assert_eq!((round.corruptions_received, round.samples.len()), (2, 2), "{death}");
         assert!(round.summary.is_none(), "{death}");

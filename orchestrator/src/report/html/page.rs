@@ -17,6 +17,7 @@ pub(super) struct Page {
     columns: Vec<table::Column>,
     rows: Vec<Vec<String>>,
     plots: Vec<Plot>,
+    stopped: Vec<String>,
     proofs: Vec<Proof>,
     trouble: Vec<Trouble>,
     stamp: Vec<(String, String)>,
@@ -70,6 +71,7 @@ impl Page {
             columns: table.columns,
             rows: table.rows,
             plots: plots::all(results)?,
+            stopped: results.cells.iter().filter_map(story::stopped_words).map(|line| one_line(&line)).collect(),
             proofs: results.cells.iter().filter_map(proof).collect(),
             trouble: results.cells.iter().flat_map(trouble).collect(),
             stamp: stamp(results),
@@ -116,7 +118,7 @@ fn proof(cell: &CellResult) -> Option<Proof> {
     if before.is_some() && before == after {
         steps.extend([
             step("victim", format!("reads generation {} from the swap device, and is held up", sample.found), None),
-            step("interferer", "swaps the same page in and frees its entry".to_owned(), None),
+            step("interferer", "swaps the same page in".to_owned(), None),
             step("interferer", format!("writes generation {}", sample.expected), None),
             step("interferer", "pages it out again: to the same entry".to_owned(), Some(story::entry_words(after))),
             step("victim", "finds the page table as it left it, and maps its old copy".to_owned(), None),

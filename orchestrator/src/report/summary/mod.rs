@@ -100,6 +100,11 @@ fn cell(cell: &CellResult) -> CellSummary {
         per_second: rate.per_second,
         first_corruption_s: cell.first_corruption_s,
         first_corruption_median_s: cell.median_first_corruption_s,
+        stopped: cell.stopped.as_ref().map(|stopped| StoppedSummary {
+            after_rounds: stopped.after_rounds,
+            of_rounds: stopped.of_rounds,
+            why: stopped.why,
+        }),
         proof: story::proof(cell).map(|(round, sample)| ProofSummary {
             round,
             attempt: sample.attempt,
@@ -187,6 +192,7 @@ fn comparison(results: &Results, it: &Comparison) -> Option<ComparisonSummary> {
         patched: patched.spec.variant.clone(),
         base_cell: it.base.clone(),
         patched_cell: it.patched.clone(),
+        control: it.control,
         verdict: it.verdict,
         reason: it.reason,
         explanation: story::reason(it),
@@ -206,6 +212,7 @@ fn comparison(results: &Results, it: &Comparison) -> Option<ComparisonSummary> {
         rate_ratio: ratio.and_then(|ratio| ratio.estimate).and_then(finite),
         rate_ratio_lower95: ratio.map(|ratio| ratio.lower95).and_then(finite),
         rate_ratio_upper95: ratio.map(|ratio| ratio.upper95).and_then(finite),
+        log10_residual_probability: numbers.and_then(|numbers| numbers.p_residual).and_then(log10),
         base_rate_lower99: numbers.and_then(|numbers| numbers.base_rate_low),
         log10_zero_probability: numbers.and_then(|numbers| numbers.p_zero).and_then(log10),
         dispersion_index: numbers.and_then(|numbers| numbers.dispersion).map(|it| it.index),

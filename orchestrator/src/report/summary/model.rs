@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::stop::Why;
 use crate::outcome::{CellOutcome, EvidenceKind, Met, Reason, Verdict};
 use crate::plan::model::Expectation;
 
@@ -122,6 +123,8 @@ pub struct CellSummary {
     pub first_corruption_s: Option<f64>,
     /// Kaplan–Meier median of the same over all finished rounds.
     pub first_corruption_median_s: Option<f64>,
+    /// Where its rounds ended before they were used up, and why; null where they were.
+    pub stopped: Option<StoppedSummary>,
     /// A corruption with the swap entry before and after.
     pub proof: Option<ProofSummary>,
     /// Virtual CPUs.
@@ -196,12 +199,23 @@ pub struct TroubleSummary {
     pub excerpt: Vec<String>,
 }
 
+/// An early end of a cell's rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StoppedSummary {
+    /// Rounds that had been started.
+    pub after_rounds: u32,
+    /// Rounds planned.
+    pub of_rounds: u32,
+    /// Why no more were needed.
+    pub why: Why,
+}
+
 /// One round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RoundSummary {
     /// From 1.
     pub round: u32,
-    /// How it ended: `finished`, `guest_died`, `timed_out`, `test_failed`, `infrastructure`, `interrupted` or `lost`.
+    /// How it ended: `finished`, `guest_died`, `timed_out`, `test_failed`, `stuck`, `infrastructure`, `interrupted` or `lost`.
     pub outcome: String,
     /// Seed of the test.
     pub seed: Option<u64>,
@@ -234,6 +248,8 @@ pub struct ComparisonSummary {
     pub base_cell: String,
     /// Cell id of the patched variant.
     pub patched_cell: String,
+    /// Both sides run the same kernel on purpose (an A/A control).
+    pub control: bool,
     /// What can be said.
     pub verdict: Verdict,
     /// Why.
@@ -258,6 +274,8 @@ pub struct ComparisonSummary {
     pub rate_ratio_lower95: Option<f64>,
     /// One-sided upper 95 % limit.
     pub rate_ratio_upper95: Option<f64>,
+    /// Decimal logarithm of the probability of this many clean exposures at the smallest residual rate that matters.
+    pub log10_residual_probability: Option<f64>,
     /// Lower 99 % limit of the base's rate per exposure.
     pub base_rate_lower99: Option<f64>,
     /// Decimal logarithm of the probability of the patched side's zero at that rate.
