@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use twinboot::report::FORMATS;
 
+/// `$TWINBOOT_PROGRAM`, such as a release build with the guest programs beside it; else the one built with this test.
+fn program() -> std::ffi::OsString {
+    std::env::var_os("TWINBOOT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_twinboot").into())
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
 }
@@ -17,7 +22,7 @@ fn root() -> PathBuf {
 fn twinboot(dir: &Path) -> Command {
     let runtime = dir.join("runtime");
     std::fs::create_dir_all(&runtime).expect("a folder for sockets");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twinboot"));
+    let mut command = Command::new(program());
     command.current_dir(root()).env("XDG_RUNTIME_DIR", runtime);
     command
 }

@@ -8,9 +8,14 @@ use serde_json::Value;
 
 const PLAN: &str = "orchestrator/tests/verdicts/plan.yaml";
 
+/// `$TWINBOOT_PROGRAM`, such as a release build with the guest programs beside it; else the one built with this test.
+fn program() -> std::ffi::OsString {
+    std::env::var_os("TWINBOOT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_twinboot").into())
+}
+
 fn run(out: &Path) -> Value {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_twinboot"));
+    let mut command = Command::new(program());
     let status = command.current_dir(root).args(["run", PLAN, "--out"]).arg(out).status().expect("twinboot starts");
     assert_eq!(status.code(), Some(0), "the base corrupts, and of the others anything is expected");
     serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("a summary")).expect("JSON")
