@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::plan::model::Test;
+pub use crate::vm::args::quote;
 
 /// The test's program and arguments, quoted for a POSIX shell: its own first, then those every guest test takes
 /// (`--seed`, `--for`, `--stop-corruptions`, `--stop-exposures`; see `racer::args`).
@@ -27,15 +28,6 @@ pub fn command_line(test: &Test, seed: u64) -> String {
 
 fn milliseconds(time: Duration) -> String {
     format!("{}ms", time.as_millis())
-}
-
-/// One shell word: as it stands when it is plain, in single quotes otherwise.
-pub fn quote(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=+,@%".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub fn cmdline(spec: &Spec) -> String {
 /// A command line that can be pasted into a shell.
 pub fn shell_line(program: &Path, args: &[OsString]) -> String {
     let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
-    words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    words.map(|word| quote(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
 struct Arguments(Vec<OsString>);
@@ -116,7 +116,8 @@ fn socket(id: &str, path: &Path) -> OsString {
     OsString::from_vec(value)
 }
 
-fn quoted(word: &str) -> String {
+/// One shell word: as it stands when it is plain, in single quotes otherwise.
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
