@@ -5,6 +5,9 @@
 
 pub mod cache;
 pub mod cli;
+pub mod debugger;
+pub mod diagram;
+pub mod forced;
 pub mod image;
 pub mod kernel;
 pub mod outcome;
@@ -14,5 +17,6 @@ pub mod report;
 pub mod runner;
 pub mod simulation;
 pub mod stats;
+pub mod symbols;
 pub mod vm;
 pub mod yaml;

@@ -1,11 +1,14 @@
 //! What a twinboot guest and its host say to each other: nothing here does I/O.
 //!
-//! Two documents cross the boundary.
+//! Three documents cross the boundary.
 //!
 //! * [`GuestConfig`], host → guest: one JSON file inside the initramfs that tells the init how to set the guest up.
 //! * [`Record`], guest → host: one JSON object a line on the test's standard output.
+//! * [`orders`], both ways: what the threads of a drawn interleaving are to do, and what came of it.
 //!
-//! Both carry [`VERSION`]; a side that meets another version refuses it instead of guessing.
+//! The first two carry [`VERSION`]; a side that meets another version refuses it instead of guessing.
+
+pub mod orders;
 
 use serde::{Deserialize, Serialize};
 

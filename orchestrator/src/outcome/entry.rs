@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use twinboot_protocol::{Corruption, Preflight, Progress, Summary};
 
+use super::forced::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
 use super::stop::{Rule, Why};
 use crate::plan::model::Expectation;
 
@@ -30,6 +31,14 @@ pub enum Entry {
     RoundFinished(Box<RoundFinished>),
     /// A cell gets no more rounds although its plan has some left.
     Stopped(Stopped),
+    /// One round of a drawn interleaving is over.
+    ForcedRound(Box<ForcedRound>),
+    /// A sweep knows its points.
+    SweepTraced(Box<SweepTraced>),
+    /// A sweep has tried one point.
+    SweepTried(Box<SweepTried>),
+    /// A drawn interleaving or a sweep could not be tried on its kernel.
+    ForcedFailed(ForcedFailed),
     /// Last line of a run that came to its end.
     RunFinished(RunFinished),
 }
@@ -70,6 +79,9 @@ pub struct RunStarted {
     pub cells: Vec<CellSpec>,
     /// Pairs of cells, in plan order.
     pub comparisons: Vec<ComparisonSpec>,
+    /// Drawn interleavings and sweeps, in plan order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<ForcedSpec>,
 }
 
 /// The machine a run was made on.

@@ -5,6 +5,7 @@ mod compare;
 mod control;
 pub mod entry;
 pub mod exit;
+pub mod forced;
 mod journal;
 mod numbers;
 mod results;

@@ -89,6 +89,7 @@ impl Fold {
             }
             Entry::RoundStarted(_) | Entry::Stopped(_) => {}
             Entry::RoundFinished(_) => self.set_aside += 1,
+            Entry::ForcedRound(_) | Entry::SweepTraced(_) | Entry::SweepTried(_) | Entry::ForcedFailed(_) => {}
             Entry::RunFinished(finished) => self.finished = Some(finished),
         }
     }

@@ -45,6 +45,7 @@ pub(super) fn start(accelerator: &str) -> Entry {
         host: Host { kernel: "Linux".into(), cpu: "cpu".into(), cpus: 2, memory: 1 << 30 },
         accelerator: Accelerator { name: accelerator.into(), qemu: "7.2".into() },
         cells: vec![spec("base", Expectation::Corrupt), spec("patched", Expectation::Clean)],
+        forced: Vec::new(),
         comparisons: vec![ComparisonSpec { base: BASE.into(), patched: PATCHED.into(), control: false }],
     }))
 }

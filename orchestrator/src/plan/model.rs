@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagram::{Diagram, Names};
+use crate::outcome::forced::ForcedExpectation;
+
 /// A plan ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
@@ -25,6 +28,14 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     /// Which cells are held against which, in plan order.
     pub comparisons: Vec<Comparison>,
+    /// Drawn interleavings, in plan order.
+    pub interleavings: Vec<Interleaving>,
+    /// What `twinboot sweep` sweeps: written in the plan, or drawn from its interleavings.
+    pub sweeps: Vec<Sweep>,
+    /// Every kernel × variant × guest × interleaving that is to be forced, in plan order.
+    pub forced: Vec<ForcedCell>,
+    /// Every kernel × variant × guest × sweep, in plan order; left alone by `twinboot run`.
+    pub swept: Vec<ForcedCell>,
 }
 
 impl Plan {
@@ -33,15 +44,23 @@ impl Plan {
         self.cells.retain(|cell| wanted(&cell.id));
         let has = |id: &String| self.cells.iter().any(|cell| cell.id == *id);
         self.comparisons.retain(|pair| has(&pair.base) && has(&pair.patched));
+        self.forced.retain(|cell| wanted(&cell.id));
+        self.swept.retain(|cell| wanted(&cell.id));
+        let forced = || self.forced.iter().chain(&self.swept);
         for kernel in &mut self.kernels {
             let used = |variant: &Variant| {
                 self.cells.iter().any(|cell| cell.kernel == kernel.name && cell.variant == variant.name)
+                    || forced().any(|cell| cell.kernel == kernel.name && cell.variant == variant.name)
             };
             kernel.variants.retain(used);
         }
         self.kernels.retain(|kernel| !kernel.variants.is_empty());
-        self.guests.retain(|guest| self.cells.iter().any(|cell| cell.guest == guest.name));
+        self.guests.retain(|guest| {
+            self.cells.iter().any(|cell| cell.guest == guest.name) || forced().any(|cell| cell.guest == guest.name)
+        });
         self.tests.retain(|test| self.cells.iter().any(|cell| cell.test == test.name));
+        self.interleavings.retain(|it| self.forced.iter().any(|cell| cell.name == it.name));
+        self.sweeps.retain(|it| self.swept.iter().any(|cell| cell.name == it.name));
     }
 }
 
@@ -270,6 +289,74 @@ pub struct Cell {
     pub guest: String,
     /// [`Test::name`].
     pub test: String,
+}
+
+/// A drawn interleaving, and the guest program whose threads act it out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interleaving {
+    /// Name, unique among the plan's tests, interleavings and sweeps; `interleaving` where the plan does not say.
+    pub name: String,
+    /// Program in the image.
+    pub run: String,
+    /// Its arguments, as those of a [`Test`].
+    pub args: BTreeMap<String, String>,
+    /// The drawing.
+    pub diagram: Diagram,
+    /// Forced rounds for each cell, and as many without a hold.
+    pub rounds: u32,
+    /// How long a step may take that nothing holds up.
+    pub deadline: Duration,
+    /// What is expected of each variant, by name; [`ForcedExpectation::Any`] of the others.
+    pub expect: BTreeMap<String, ForcedExpectation>,
+}
+
+/// One thread held at every point of some functions in turn, while the others run to completion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sweep {
+    /// Name, unique among the plan's tests, interleavings and sweeps.
+    pub name: String,
+    /// Program in the image.
+    pub run: String,
+    /// Its arguments.
+    pub args: BTreeMap<String, String>,
+    /// The thread that is held, and what it does.
+    pub victim: Operation,
+    /// What the others do while it is held, in order.
+    pub interferers: Vec<Operation>,
+    /// Functions whose points are swept, each with its names in other versions.
+    pub functions: Vec<Names>,
+    /// Folders (ending in `/`) and files whose functions are swept too when the victim comes through them.
+    pub callees: Vec<String>,
+    /// How long an operation may take that nothing holds up.
+    pub deadline: Duration,
+}
+
+/// One operation of a thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Operation {
+    /// Thread.
+    pub thread: String,
+    /// Word of the guest test's.
+    pub operation: String,
+    /// What it is done to.
+    pub object: Option<String>,
+}
+
+/// One kernel × variant × guest × (interleaving or sweep).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForcedCell {
+    /// Unique among all cells of the plan, stable and fit for a file name.
+    pub id: String,
+    /// [`Kernel::name`].
+    pub kernel: String,
+    /// [`Variant::name`].
+    pub variant: String,
+    /// Variant it is held against; none for a base.
+    pub base: Option<String>,
+    /// [`Guest::name`].
+    pub guest: String,
+    /// [`Interleaving::name`] or [`Sweep::name`].
+    pub name: String,
 }
 
 /// Two cells that differ in the variant alone.

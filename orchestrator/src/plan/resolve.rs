@@ -128,5 +128,9 @@ pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path,
         tests: points.tests,
         cells,
         comparisons,
+        interleavings: Vec::new(),
+        sweeps: Vec::new(),
+        forced: Vec::new(),
+        swept: Vec::new(),
     }
 }

@@ -159,6 +159,7 @@ impl Screen {
                     stopped.why.words()
                 ));
             }
+            Entry::ForcedRound(_) | Entry::SweepTraced(_) | Entry::SweepTried(_) | Entry::ForcedFailed(_) => {}
             Entry::Built(_) | Entry::BuildFailed(_) | Entry::RoundStarted(_) | Entry::RunFinished(_) => {}
         }
     }

@@ -30,6 +30,7 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::
             qemu: ground.accelerator.qemu_version.clone(),
         },
         cells: plan.cells.iter().map(|cell| cell_spec(plan, cell)).collect(),
+        forced: Vec::new(),
         comparisons: plan
             .comparisons
             .iter()

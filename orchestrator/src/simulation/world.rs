@@ -124,6 +124,7 @@ pub fn run_started(world: &World, rule: &Rule, seed: u64) -> RunStarted {
         host: Host { kernel: String::new(), cpu: String::new(), cpus: 1, memory: 0 },
         accelerator: Accelerator { name: "none".to_owned(), qemu: String::new() },
         cells: vec![cell(BASE), cell(PATCHED)],
+        forced: Vec::new(),
         comparisons: vec![ComparisonSpec {
             base: BASE.to_owned(),
             patched: PATCHED.to_owned(),

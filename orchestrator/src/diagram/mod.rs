@@ -1,0 +1,87 @@
+//! The language of drawn interleavings: what a mailing list draws in columns, as data. `docs/diagrams.md` tells it whole.
+//!
+//! Pure: no I/O, and nothing of any kernel is known here. Whether a point exists is for [`crate::symbols`] to say, whether an
+//! operation does for the guest test.
+
+use serde::{Deserialize, Serialize};
+
+/// A drawn interleaving.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagram {
+    /// Thread names by column, at least one.
+    pub threads: Vec<String>,
+    /// Steps in the order in which they are to happen.
+    pub steps: Vec<Step>,
+    /// The drawing as it stands in the plan, for reports; a step list is drawn in columns.
+    pub drawing: Vec<String>,
+}
+
+/// One step of one thread. The next step begins when this one is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Column.
+    pub thread: usize,
+    /// What it does.
+    pub action: Action,
+    /// Index into [`Diagram::drawing`] of the row it stands in.
+    pub row: usize,
+    /// The cell's words.
+    pub text: String,
+}
+
+/// What a step is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// The thread does an operation of the guest test. Done when it came back, or, when the thread's next step is an
+    /// [`Action::Reach`], at once; with `start` before it, at once as well ([`Action::Finish`] waits for it later).
+    Operate {
+        /// Word of the guest test's: `read`, `write`, `pageout`.
+        operation: String,
+        /// What it is done to: `page`.
+        object: Option<String>,
+        /// Written as `start OPERATION`.
+        started: bool,
+    },
+    /// The running operation gets to this point of the kernel.
+    Reach(Point),
+    /// The thread stays at the point it has just reached until [`Action::Release`].
+    Hold(Hold),
+    /// The thread goes on from where it is held. Done when its operation came back, or at once when its next step is an
+    /// [`Action::Reach`].
+    Release,
+    /// The operation that was begun with `start` came back.
+    Finish,
+}
+
+/// How a thread is kept where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// `hold`: it is put to sleep like any task that waits; refused where the kernel may not sleep.
+    Sleep,
+    /// `freeze`: its virtual CPU stands still while the others run, for points where sleeping is illegal.
+    Freeze,
+}
+
+/// A point in the kernel. Names may carry alternatives for other versions, `swap_readpage|swap_read_folio`: the first one
+/// that exists is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Point {
+    /// `function`: its first instruction, in every inlined copy too.
+    Entry(Names),
+    /// `function: after callee`: behind each call of it.
+    After(Names, Names),
+    /// `function: before callee`: at each call of it.
+    Before(Names, Names),
+    /// `function: return`: where it returns to its caller.
+    Return(Names),
+    /// `function+0x1f`: that many bytes behind the first instruction.
+    Offset(Names, u64),
+    /// `mm/memory.c:3811`: the first instruction of that line, inlined copies too.
+    Line(String, u32),
+}
+
+/// A name, and what it is called in other versions.
+pub type Names = Vec<String>;

@@ -1,0 +1,1 @@
+//! Forces drawn interleavings on a running kernel, and sweeps a function for the points at which it can be cut into.
