@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::plan::Partition;
 use crate::vm::accel::Wanted;
 
 /// Boots a kernel with and without a patch, races both, and says with numbers whether the patch fixes the race.
@@ -51,6 +52,8 @@ pub enum Command {
     Shell(ShellArgs),
     /// Make the reports of a results folder again from its journal.
     Report(ReportArgs),
+    /// Put the results folders of several machines together and report them as one.
+    Merge(MergeArgs),
     /// Draw runs at known rates and say how often each verdict would be wrong.
     Simulate(SimulateArgs),
     /// Say what this machine lacks, and whether KVM works.
@@ -82,6 +85,15 @@ pub struct RunArgs {
     /// Results folder [default: results/<plan>-<utc>].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Go on with the run in this folder, which was killed or interrupted [default: --out, or results/latest]. Rounds
+    /// that came to their end are not run again.
+    #[expect(clippy::option_option, reason = "the form in which clap tells an option without its value")]
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<Option<PathBuf>>,
+    /// Only this share of the plan's comparisons: `slice:2/5` takes every fifth, beginning with the second,
+    /// `hash:2/5` those whose name falls to the second of five.
+    #[arg(long, value_name = "KIND:M/N")]
+    pub partition: Option<Partition>,
     /// What to print at the end.
     #[arg(long, value_enum, default_value_t = FormatArg::Human)]
     pub format: FormatArg,
@@ -159,6 +171,20 @@ pub struct ShellArgs {
 pub struct ReportArgs {
     /// A results folder.
     pub results: PathBuf,
+    /// What to print.
+    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
+    pub format: FormatArg,
+}
+
+/// `twinboot merge`
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Results folders of runs of one plan, most often of its `--partition`s.
+    #[arg(required = true)]
+    pub results: Vec<PathBuf>,
+    /// Where the merged results go: a folder that does not exist yet or is empty.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
     /// What to print.
     #[arg(long, value_enum, default_value_t = FormatArg::Human)]
     pub format: FormatArg,

@@ -6,6 +6,7 @@ mod build;
 mod clean;
 mod doctor;
 mod exit;
+mod merge;
 pub mod plan;
 mod report;
 mod run;
@@ -40,6 +41,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         args::Command::Build(args) => build::run(&cli.places, &args, &mut out),
         args::Command::Boot(args) => boot::run(&cli.places, &args, &mut out),
         args::Command::Shell(args) => shell::run(&cli.places, &args, &mut out),
+        args::Command::Merge(args) => merge::run(&args, &mut out),
         args::Command::Report(args) => report::run(&args, &mut out),
         args::Command::Simulate(args) => simulate::run(&args, &mut out),
         args::Command::Doctor(args) => doctor::run(&cli.places, &args, &mut out),

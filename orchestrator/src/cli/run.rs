@@ -14,7 +14,8 @@ use crate::plan::model::Plan;
 use crate::report::progress::Progress;
 use crate::report::terminal::Look;
 use crate::report::{self, Format as _};
-use crate::runner::{self, Options, shell};
+use crate::runner::resume::Past;
+use crate::runner::{self, Options, Share, Start, shell};
 
 /// Builds, boots, races, reports.
 pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -24,23 +25,56 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
         Some(ControlArg::Aa) => plan.control(),
     };
     let plan = if args.only.is_empty() { plan } else { only(plan, &args.only)? };
+    let mut plan = plan;
+    let share = args.partition.map(|partition| {
+        let whole = plan.clone();
+        plan.partition(&partition);
+        Box::new(Share { partition, whole })
+    });
+    if plan.cells.is_empty() && plan.forced.is_empty() {
+        // A plan with fewer comparisons than there are shares leaves some of them empty, which is no mistake.
+        writeln!(std::io::stderr(), "nothing to run: this share of the plan is empty")?;
+        return Ok(OK);
+    }
     if args.dry_run {
         return dry_run(&plan, out);
     }
+    let past = args.resume.as_ref().map(|dir| take_up(dir.as_deref(), args)).transpose()?;
+    if let Some(past) = past.as_ref().filter(|past| past.complete()) {
+        let results = Results::fold(past.entries.iter().cloned());
+        return finish(&past.results, &results, args.format, out);
+    }
     let tools = setup::tools(places, args.accel.into(), None)?;
-    let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
-    let options = Options { out: args.out.clone(), seed, jobs: args.jobs.map(usize::from), rerun: rerun(args, seed) };
+    let drawn = || args.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
+    let seed = past.as_ref().map_or_else(drawn, Past::seed);
+    let start = past.map_or(Start::Afresh, Start::Resume);
+    let options =
+        Options { out: args.out.clone(), seed, jobs: args.jobs.map(usize::from), rerun: rerun(args, seed), share };
     let progress = Progress::on_stderr();
     let observer = progress.observer();
     let run = setup::block_on(async {
         let cancel = runner::interrupts()?;
         let ground = runner::prepare(&plan, &tools, &observer, &cancel).await?;
-        Ok::<_, Failure>(runner::run(&plan, &ground, &options, &observer, &cancel).await?)
+        Ok::<_, Failure>(runner::run(&plan, &ground, &options, start, &observer, &cancel).await?)
     });
     progress.finish();
     let run = run??;
     let results = Results::fold(run.entries);
     finish(&run.results, &results, args.format, out)
+}
+
+/// Opens the run that is to be gone on with: in the folder named, else in `--out`, else the newest.
+fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Past, Failure> {
+    let dir = dir.or(args.out.as_deref()).unwrap_or(Path::new("results/latest"));
+    let past = Past::open(dir)?;
+    match args.seed {
+        Some(seed) if seed != past.seed() => Err(Failure::say(
+            USAGE,
+            format!("cannot go on with the run in `{}`: its seed is {}, not {seed}", dir.display(), past.seed()),
+        )
+        .hint("leave --seed out: the run's own is used")),
+        _ => Ok(past),
+    }
 }
 
 /// Writes every report of `results` into its folder, prints one, and says how it ended.
@@ -106,6 +140,7 @@ fn rerun(args: &RunArgs, seed: u64) -> String {
     if let Some(control) = args.control.and_then(|control| control.to_possible_value()) {
         words.extend(["--control".to_owned(), control.get_name().to_owned()]);
     }
+    words.extend(args.partition.iter().flat_map(|part| ["--partition".to_owned(), part.to_string()]));
     words.extend(args.only.iter().flat_map(|glob| ["--only".to_owned(), glob.clone()]));
     words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".to_owned(), jobs.to_string()]));
     if let Some(accel) = args.accel.to_possible_value().filter(|_| args.accel != AccelArg::Auto) {

@@ -82,6 +82,23 @@ pub struct RunStarted {
     /// Drawn interleavings and sweeps, in plan order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forced: Vec<ForcedSpec>,
+    /// Where this run was one share of a plan: the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Box<Whole>>,
+}
+
+/// A plan of which a run was one share, so that the shares can be put together again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Whole {
+    /// Which share: `slice:1/4`.
+    pub share: String,
+    /// All cells, in plan order.
+    pub cells: Vec<CellSpec>,
+    /// All pairs of cells, in plan order.
+    pub comparisons: Vec<ComparisonSpec>,
+    /// All drawn interleavings, in plan order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<ForcedSpec>,
 }
 
 /// The machine a run was made on.

@@ -7,6 +7,9 @@ pub mod entry;
 pub mod exit;
 pub mod forced;
 mod journal;
+pub mod merge;
+#[cfg(test)]
+mod merge_tests;
 mod numbers;
 mod results;
 pub mod stop;

@@ -75,11 +75,15 @@ impl Fold {
             Entry::BuildFailed(failed) => {
                 self.builds.insert((failed.kernel, failed.variant), BuildState::Failed(failed.reason));
             }
+            Entry::Notice { text } if self.notices.contains(&text) => {}
             Entry::Notice { text } => self.notices.push(text),
             Entry::RoundStarted(id) if !self.foreign => {
-                // A run that was taken up again may go on where the first had stopped.
-                self.stopped.remove(&id.cell);
-                self.rounds.entry(id.cell).or_default().entry(id.round).or_insert(None);
+                let rounds = self.rounds.entry(id.cell.clone()).or_default();
+                if !rounds.contains_key(&id.round) {
+                    // A run that was taken up again may go on where the first had stopped.
+                    self.stopped.remove(&id.cell);
+                    rounds.insert(id.round, None);
+                }
             }
             Entry::RoundFinished(end) if !self.foreign => {
                 self.rounds.entry(end.id.cell.clone()).or_default().insert(end.id.round, Some(end));

@@ -46,6 +46,7 @@ pub(super) fn start(accelerator: &str) -> Entry {
         accelerator: Accelerator { name: accelerator.into(), qemu: "7.2".into() },
         cells: vec![spec("base", Expectation::Corrupt), spec("patched", Expectation::Clean)],
         forced: Vec::new(),
+        whole: None,
         comparisons: vec![ComparisonSpec { base: BASE.into(), patched: PATCHED.into(), control: false }],
     }))
 }

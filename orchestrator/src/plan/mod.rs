@@ -7,12 +7,15 @@ mod control;
 pub mod glob;
 pub mod model;
 pub mod names;
+pub mod partition;
 pub mod resolve;
 pub mod roots;
 pub mod schema;
 pub mod validate;
 
 use std::path::{Path, PathBuf};
+
+pub use partition::Partition;
 
 use crate::yaml::{Diagnostics, Document};
 use roots::Roots;

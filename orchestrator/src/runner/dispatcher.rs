@@ -1,6 +1,6 @@
 //! The run as a whole: one task that owns the schedule, the journal and the end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,11 +12,14 @@ use super::folder::{self, failed};
 use super::journal::{self, Journal};
 use super::messages::{Event, Observer};
 use super::prepare::Ground;
+use super::records;
+use super::resume::{Past, Replay};
 use super::sequence::Sequence;
 use super::{Error, host, schedule, stamp};
 use crate::image::Keys;
 use crate::outcome::Entry;
 use crate::outcome::entry::{RoundFinished, RoundId, RunFinished, RunStarted};
+use crate::plan::Partition;
 use crate::plan::model::{Cell, Plan};
 
 /// How a run is to be made.
@@ -30,6 +33,26 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// Command that makes the same run again.
     pub rerun: String,
+    /// Where the plan that is run is one share of another.
+    pub share: Option<Box<Share>>,
+}
+
+/// One share of a plan.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// Which.
+    pub partition: Partition,
+    /// The whole plan.
+    pub whole: Plan,
+}
+
+/// Where a run's results go.
+#[derive(Debug)]
+pub enum Start {
+    /// Into a folder of its own.
+    Afresh,
+    /// On with what a killed or interrupted run has left.
+    Resume(Past),
 }
 
 /// A run that came to its end, well or not.
@@ -47,25 +70,43 @@ pub async fn run(
     plan: &Plan,
     ground: &Ground,
     options: &Options,
+    start: Start,
     observer: &Observer,
     cancel: &CancellationToken,
 ) -> Result<Run, Error> {
     let now = jiff::Timestamp::now();
-    let results = folder::create(options.out.as_deref(), &plan.name, &now)?;
-    let journal = Journal::create(&results).map_err(|source| failed("start", &results.join(journal::FILE), source))?;
+    let started = stamp::run_started(plan, ground, options, &now);
+    let runnable = |id: &str| {
+        let kernel = |cell: &Cell| ground.kernels.contains_key(&(cell.kernel.clone(), cell.variant.clone()));
+        plan.cells.iter().any(|cell| cell.id == id && kernel(cell))
+    };
+    let (results, journal, entries, replay) = match start {
+        Start::Afresh => {
+            let results = folder::create(options.out.as_deref(), &plan.name, &now)?;
+            let journal =
+                Journal::create(&results).map_err(|source| failed("start", &results.join(journal::FILE), source))?;
+            let replay = Replay { sequence: Sequence::new(&started, runnable), again: Vec::new(), news: Vec::new() };
+            (results, journal, Vec::new(), replay)
+        }
+        Start::Resume(past) => {
+            past.same(&started)?;
+            past.same_kernels(&ground.built(plan))?;
+            let replay = past.replay(&started, runnable)?;
+            (past.results, past.journal, past.entries, replay)
+        }
+    };
     let mut dispatcher = Dispatcher {
         plan,
         ground,
         results,
         journal,
-        entries: Vec::new(),
+        entries,
         observer: observer.clone(),
-        seed: options.seed,
+        seed: started.seed,
         keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
     };
-    let started = stamp::run_started(plan, ground, options, &now);
     dispatcher.open(&started)?;
-    dispatcher.rounds(&started, options.jobs, cancel).await?;
+    dispatcher.rounds(replay, options.jobs, cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
     Ok(Run { results: dispatcher.results, entries: dispatcher.entries })
@@ -105,28 +146,25 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    async fn rounds(
-        &mut self,
-        started: &RunStarted,
-        jobs: Option<usize>,
-        cancel: &CancellationToken,
-    ) -> Result<(), Error> {
+    async fn rounds(&mut self, replay: Replay, jobs: Option<usize>, cancel: &CancellationToken) -> Result<(), Error> {
+        let Replay { mut sequence, again, news } = replay;
         let mut folders = HashMap::new();
-        let mut built = HashSet::new();
         for cell in &self.plan.cells {
-            let kernel = self.kernel(cell);
-            let folder = folder::cell(&self.results, &cell.id, kernel)?;
-            folders.insert(cell.id.clone(), folder);
-            if kernel.is_some() {
-                built.insert(cell.id.clone());
+            let folder = folder::cell(&self.results, &cell.id, self.kernel(cell))?;
+            let rounds: Vec<u32> = again.iter().filter(|id| id.cell == cell.id).map(|id| id.round).collect();
+            if !rounds.is_empty() {
+                let path = folder.join(records::FILE);
+                records::forget(&path, &rounds).map_err(|source| failed("rewrite", &path, source))?;
             }
+            folders.insert(cell.id.clone(), folder);
         }
-        let mut sequence = Sequence::new(started, |cell| built.contains(cell));
+        news.into_iter().try_for_each(|entry| self.note(entry))?;
+        let mut again = again.into_iter();
         let jobs = jobs.unwrap_or_else(|| self.default_jobs());
         let mut running: JoinSet<std::io::Result<RoundFinished>> = JoinSet::new();
         loop {
             while running.len() < jobs && !cancel.is_cancelled() {
-                let Some(id) = sequence.next_round() else { break };
+                let Some(id) = again.next().or_else(|| sequence.next_round()) else { break };
                 let Some(task) = self.task(id, &folders) else { continue };
                 self.note(Entry::RoundStarted(task.id.clone()))?;
                 let (observer, cancel) = (self.observer.clone(), cancel.clone());

@@ -69,7 +69,7 @@ struct Round<'a> {
 
 /// Runs the round. Takes no longer than the sum of its deadlines and leaves no process behind.
 pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -> std::io::Result<RoundFinished> {
-    let records = Records::open(&task.folder.join("records.jsonl"), task.id.round)?;
+    let records = Records::open(&task.folder.join(super::records::FILE), task.id.round)?;
     let mut round =
         Round { task, observer, cancel, records, problems: Vec::new(), stages: Vec::new(), boot: Vec::new() };
     let outcome = round.whole().await;

@@ -11,6 +11,7 @@ pub mod journal;
 pub mod messages;
 mod prepare;
 mod records;
+pub mod resume;
 mod schedule;
 pub mod sequence;
 pub mod shell;
@@ -18,7 +19,7 @@ mod signals;
 mod single;
 mod stamp;
 
-pub use dispatcher::{Options, Run, run};
+pub use dispatcher::{Options, Run, Share, Start, run};
 pub use prepare::{Ground, Tools, build_kernels, chain, prepare, variants};
 pub use signals::interrupts;
 pub use single::Single;
@@ -43,6 +44,14 @@ pub enum Error {
     Occupied {
         /// The folder.
         path: PathBuf,
+    },
+    /// A run cannot be taken up again.
+    #[error("cannot go on with the run in `{}`: {reason}", results.display())]
+    Resume {
+        /// Its results folder.
+        results: PathBuf,
+        /// What stands in the way.
+        reason: String,
     },
     /// The guest image could not be made.
     #[error("cannot make the guest image from `{}`", recipe.display())]

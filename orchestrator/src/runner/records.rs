@@ -9,6 +9,9 @@ use twinboot_protocol::{Corruption, Failure, Preflight, Progress, Record, Summar
 
 use crate::outcome::entry::SAMPLES;
 
+/// File name within a cell's folder.
+pub const FILE: &str = "records.jsonl";
+
 /// Progress records kept of a round.
 const PROGRESS_KEPT: usize = 240;
 
@@ -47,6 +50,25 @@ pub struct Records {
     pub failure: Option<Failure>,
     /// Lines that were no records.
     pub unparsed: u64,
+}
+
+/// Takes the lines of `rounds` out of the `records.jsonl` at `path`: they will be run again. Lines cut off by the end of a
+/// killed run go as well.
+pub fn forget(path: &Path, rounds: &[u32]) -> io::Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Of {
+        round: u32,
+    }
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        text => text?,
+    };
+    let kept = text.split_inclusive(|&byte| byte == b'\n').filter(|line| {
+        serde_json::from_slice::<Of>(line).is_ok_and(|of| line.ends_with(b"\n") && !rounds.contains(&of.round))
+    });
+    let fresh = path.with_extension("jsonl.new");
+    std::fs::write(&fresh, kept.collect::<Vec<_>>().concat())?;
+    std::fs::rename(fresh, path)
 }
 
 impl Records {
@@ -180,6 +202,22 @@ mod tests {
         let steps: Vec<u64> =
             records.progress.windows(2).map(|pair| pair[1].counts.tries - pair[0].counts.tries).collect();
         assert!(steps.iter().all(|step| *step == steps[0]), "{steps:?}");
+    }
+
+    #[test]
+    fn rounds_that_are_run_again_leave_no_lines() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let path = dir.path().join("records.jsonl");
+        forget(&path, &[1]).expect("nothing there is fine");
+        for round in [1, 2] {
+            Records::open(&path, round).expect("opens").take(progress(7).as_bytes()).expect("writes");
+        }
+        let mut text = std::fs::read(&path).expect("is there");
+        let first = text.split_inclusive(|&byte| byte == b'\n').next().expect("a line").to_vec();
+        text.extend_from_slice(&first[..20]);
+        std::fs::write(&path, text).expect("writes");
+        forget(&path, &[2]).expect("rewrites");
+        assert_eq!(std::fs::read(&path).expect("is there"), first);
     }
 
     #[test]

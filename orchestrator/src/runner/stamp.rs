@@ -4,9 +4,9 @@ use super::dispatcher::Options;
 use super::host;
 use super::prepare::Ground;
 use crate::kernel::patch;
-use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted};
+use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted, Whole};
 use crate::outcome::stop::Rule;
-use crate::plan::model::{Cell, Guest, Plan, Swap, Test, Variant};
+use crate::plan::model::{Cell, Comparison, Guest, Plan, Swap, Test, Variant};
 
 /// UTC to the second, RFC 3339.
 pub fn utc(time: &jiff::Timestamp) -> String {
@@ -29,18 +29,31 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::
             name: ground.accelerator.accel.name().to_owned(),
             qemu: ground.accelerator.qemu_version.clone(),
         },
-        cells: plan.cells.iter().map(|cell| cell_spec(plan, cell)).collect(),
+        cells: cells(plan),
         forced: Vec::new(),
-        comparisons: plan
-            .comparisons
-            .iter()
-            .map(|pair| ComparisonSpec {
-                base: pair.base.clone(),
-                patched: pair.patched.clone(),
-                control: pair.control,
+        comparisons: comparisons(plan),
+        whole: options.share.as_ref().map(|share| {
+            Box::new(Whole {
+                share: share.partition.to_string(),
+                cells: cells(&share.whole),
+                comparisons: comparisons(&share.whole),
+                forced: Vec::new(),
             })
-            .collect(),
+        }),
     }
+}
+
+fn cells(plan: &Plan) -> Vec<CellSpec> {
+    plan.cells.iter().map(|cell| cell_spec(plan, cell)).collect()
+}
+
+fn comparisons(plan: &Plan) -> Vec<ComparisonSpec> {
+    let spec = |pair: &Comparison| ComparisonSpec {
+        base: pair.base.clone(),
+        patched: pair.patched.clone(),
+        control: pair.control,
+    };
+    plan.comparisons.iter().map(spec).collect()
 }
 
 fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {

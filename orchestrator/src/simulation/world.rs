@@ -125,6 +125,7 @@ pub fn run_started(world: &World, rule: &Rule, seed: u64) -> RunStarted {
         accelerator: Accelerator { name: "none".to_owned(), qemu: String::new() },
         cells: vec![cell(BASE), cell(PATCHED)],
         forced: Vec::new(),
+        whole: None,
         comparisons: vec![ComparisonSpec {
             base: BASE.to_owned(),
             patched: PATCHED.to_owned(),

@@ -110,8 +110,10 @@ impl House {
 
     /// `twinboot run` of the house's plan into its `out`.
     pub fn run_command(&self, more: &[&str]) -> Command {
-        let mut command =
-            self.twinboot(&["run", "plan.yaml", "--accel", "tcg", "--jobs", "2", "--seed", "1", "--out", "out"]);
+        let mut command = self.twinboot(&["run", "plan.yaml", "--accel", "tcg", "--jobs", "2", "--seed", "1"]);
+        if !more.contains(&"--out") {
+            command.args(["--out", "out"]);
+        }
         command.args(self.only.iter().flat_map(|only| ["--only", only])).args(more);
         command
     }

@@ -7,4 +7,5 @@
 mod ends;
 mod house;
 mod login;
+mod resume;
 mod whole;

@@ -1,0 +1,87 @@
+//! `twinboot merge`
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::args::MergeArgs;
+use super::exit::{Failure, INFRASTRUCTURE, OK, RETRY, USAGE};
+use super::run::finish;
+use crate::outcome::merge::{Part, merge};
+use crate::outcome::{Results, journal_lines};
+use crate::runner::journal::{self, Journal};
+
+/// Puts the results folders of several machines together in one that stands whole or not at all, and reports it. Exits as
+/// the run of one machine would have, or with 75 where cells are missing and nothing else is wrong.
+pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+    let parts = args.results.iter().map(|folder| read(folder)).collect::<Result<Vec<Part>, Failure>>()?;
+    let merged = merge(&parts).map_err(|wrong| {
+        let list: Vec<String> = wrong.iter().map(|one| format!("  {one}")).collect();
+        Failure::say(USAGE, format!("these results contradict each other:\n{}", list.join("\n")))
+            .hint("merge only folders of one run of one plan")
+    })?;
+    let absolute = std::path::absolute(&args.out)?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(Failure::say(USAGE, format!("`{}` is no folder to write to", args.out.display())));
+    };
+    if fs::read_dir(&absolute).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::say(
+            USAGE,
+            format!("`{}` is not empty: name another --out, or remove it", args.out.display()),
+        ));
+    }
+    let wrote = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error: io::Error| Failure::say(INFRASTRUCTURE, format!("cannot write `{}`: {error}", path.display()))
+    };
+    fs::create_dir_all(parent).map_err(wrote(parent))?;
+    let scratch = tempfile::Builder::new()
+        .prefix(&format!(".{}-", name.to_string_lossy()))
+        .tempdir_in(parent)
+        .map_err(wrote(parent))?;
+    let mut journal = Journal::create(scratch.path()).map_err(wrote(scratch.path()))?;
+    for entry in &merged.entries {
+        journal.append(entry).map_err(wrote(scratch.path()))?;
+    }
+    for (cell, part) in &merged.origin {
+        let from = args.results[*part].join("cells").join(cell);
+        let to = scratch.path().join("cells").join(cell);
+        copy(&from, &to).map_err(wrote(&to))?;
+    }
+    // Made private by `tempfile`; results are for everybody whom the user's umask lets in.
+    let open = fs::metadata(parent).map_err(wrote(parent))?.permissions();
+    fs::set_permissions(scratch.path(), open).map_err(wrote(scratch.path()))?;
+    let done: PathBuf = scratch.keep();
+    fs::rename(&done, &absolute).map_err(wrote(&absolute))?;
+
+    let code = finish(&absolute, &Results::fold(merged.entries), args.format, out)?;
+    Ok(if code == OK && !merged.missing.is_empty() { RETRY } else { code })
+}
+
+fn read(folder: &Path) -> Result<Part, Failure> {
+    let path = folder.join(journal::FILE);
+    let bytes = fs::read(&path).map_err(|error| {
+        Failure::say(USAGE, format!("cannot read `{}`: {error}", path.display()))
+            .hint("name results folders of `twinboot run`")
+    })?;
+    let entries = journal_lines(&bytes).map_err(|error| {
+        Failure::say(USAGE, format!("`{}` is no journal of this twinboot: {error}", path.display()))
+    })?;
+    Ok(Part { name: folder.display().to_string(), entries })
+}
+
+/// Copies a cell's files; a cell whose folder is not there any more has its numbers in the journal all the same.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    fs::create_dir_all(to)?;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}

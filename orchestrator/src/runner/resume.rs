@@ -1,0 +1,253 @@
+//! Taking up a run again that was killed or interrupted: what its journal holds is played back, the rest is run.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::folder::failed;
+use super::journal::{self, Journal};
+use super::sequence::Sequence;
+use crate::outcome::entry::{RoundId, RoundOutcome, RunStarted};
+use crate::outcome::{Entry, journal_lines};
+
+/// A run that stands in a results folder, opened to be gone on with.
+#[derive(Debug)]
+pub struct Past {
+    /// Results folder, absolute.
+    pub results: PathBuf,
+    /// Everything that was journalled.
+    pub entries: Vec<Entry>,
+    /// The journal, ready for more.
+    pub(super) journal: Journal,
+}
+
+/// Where a run stands after its journal was played back.
+#[derive(Debug)]
+pub(super) struct Replay {
+    /// The schedule, as it was when the run ended.
+    pub sequence: Sequence,
+    /// Rounds that began and did not come to an end of their own: to be run again, first.
+    pub again: Vec<RoundId>,
+    /// What followed from the journal's last rounds and was not written any more.
+    pub news: Vec<Entry>,
+}
+
+impl Past {
+    /// Opens the run in `results`.
+    pub fn open(results: &Path) -> Result<Self, Error> {
+        let path = results.join(journal::FILE);
+        let (journal, text) = Journal::reopen(results).map_err(|source| failed("take up", &path, source))?;
+        let refuse = |reason: String| Error::Resume { results: results.to_path_buf(), reason };
+        let entries = journal_lines(&text).map_err(|error| refuse(error.to_string()))?;
+        let results = results.canonicalize().map_err(|source| failed("open", results, source))?;
+        let past = Self { results, entries, journal };
+        past.started().ok_or_else(|| refuse("its journal does not say what was run; start anew".to_owned()))?;
+        Ok(past)
+    }
+
+    /// What the run is.
+    pub fn started(&self) -> Option<&RunStarted> {
+        self.entries.iter().find_map(|entry| match entry {
+            Entry::RunStarted(run) => Some(&**run),
+            _ => None,
+        })
+    }
+
+    /// The run's seed; every round's own follows from it.
+    pub fn seed(&self) -> u64 {
+        self.started().map_or(0, |run| run.seed)
+    }
+
+    /// Whether the run came to its end, so that nothing is left to do.
+    pub fn complete(&self) -> bool {
+        matches!(self.entries.last(), Some(Entry::RunFinished(finished)) if !finished.interrupted)
+    }
+
+    /// Refuses to go on with a run that `now` is not: another plan, other cells, another accelerator, another twinboot.
+    pub(super) fn same(&self, now: &RunStarted) -> Result<(), Error> {
+        let Some(then) = self.started() else { return Ok(()) };
+        let differs = if then.plan_sha256 != now.plan_sha256 {
+            Some("the plan has changed since".to_owned())
+        } else if then.twinboot != now.twinboot {
+            Some(format!("it was begun by twinboot {}, this is {}", then.twinboot, now.twinboot))
+        } else if then.accelerator != now.accelerator {
+            let words = |run: &RunStarted| format!("{} (QEMU {})", run.accelerator.name, run.accelerator.qemu);
+            Some(format!("it ran under {}, and now it would be {}", words(then), words(now)))
+        } else if then.cells != now.cells || then.comparisons != now.comparisons {
+            Some("it was made of other cells; give the same --only, --partition and --control".to_owned())
+        } else {
+            None
+        };
+        match differs {
+            None => Ok(()),
+            Some(reason) => Err(Error::Resume { results: self.results.clone(), reason }),
+        }
+    }
+
+    /// Refuses kernels that are not those of the journal.
+    pub(super) fn same_kernels(&self, now: &[crate::outcome::entry::Built]) -> Result<(), Error> {
+        for entry in &self.entries {
+            let Entry::Built(then) = entry else { continue };
+            let same = |built: &&crate::outcome::entry::Built| {
+                built.kernel == then.kernel && built.variant == then.variant && built.load_digest != then.load_digest
+            };
+            if let Some(other) = now.iter().find(same) {
+                let reason = format!(
+                    "kernel {} {} is another one now: its source, configuration or patches have changed (build {} then, {} now)",
+                    then.kernel, then.variant, then.key, other.key
+                );
+                return Err(Error::Resume { results: self.results.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Plays the journal back through the rules that decided the run's order.
+    pub(super) fn replay(&self, run: &RunStarted, runnable: impl Fn(&str) -> bool) -> Result<Replay, Error> {
+        replay(&self.entries, run, runnable).map_err(|reason| Error::Resume { results: self.results.clone(), reason })
+    }
+}
+
+fn replay(entries: &[Entry], run: &RunStarted, runnable: impl Fn(&str) -> bool) -> Result<Replay, String> {
+    let mut sequence = Sequence::new(run, runnable);
+    let mut begun = HashSet::new();
+    let mut again: Vec<RoundId> = Vec::new();
+    let mut news = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        match entry {
+            Entry::RoundStarted(id) if begun.insert(id.clone()) => {
+                let next = sequence.next_round();
+                if next.as_ref() != Some(id) {
+                    return Err(format!(
+                        "its journal goes on with round {} of {}, where this twinboot would not: it was made by another",
+                        id.round, id.cell
+                    ));
+                }
+                again.push(id.clone());
+            }
+            Entry::RoundFinished(round) if round.outcome != RoundOutcome::Interrupted => {
+                again.retain(|id| *id != round.id);
+                news.extend(sequence.ended(&entries[..=at], round));
+            }
+            _ => {}
+        }
+    }
+    news.retain(|entry| !entries.contains(entry));
+    Ok(Replay { sequence, again, news })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::outcome::Results;
+    use crate::outcome::entry::RoundFinished;
+    use crate::outcome::stop::Rule;
+    use crate::simulation::{Truth, World, play, started};
+
+    const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 8, sequential: true };
+    const WORLD: World = World { rate: 0.1, exposures: 2000, clustering: 0.5, truth: Truth::Ratio(0.3) };
+
+    /// The end of a round, always the same for the same round.
+    fn end(results: &Results, id: &RoundId) -> RoundFinished {
+        let cell = results.cell(&id.cell).expect("a cell of the world");
+        let known = cell.rounds.iter().filter_map(|round| round.end().cloned()).collect::<Vec<_>>();
+        let mut end = known[(id.round as usize - 1) % known.len()].clone();
+        end.id = id.clone();
+        end
+    }
+
+    /// Goes on with `entries`, `jobs` rounds at a time, until the end or until the journal has `limit` entries.
+    fn go_on(mut entries: Vec<Entry>, jobs: usize, limit: usize) -> Vec<Entry> {
+        let world = play(&WORLD, &Rule { sequential: false, ..RULE }, 1, 0);
+        let run = started(&WORLD, &RULE, 1);
+        if entries.is_empty() {
+            entries.push(Entry::RunStarted(Box::new(run.clone())));
+        }
+        let Replay { mut sequence, again, news } = replay(&entries, &run, |_| true).expect("plays back");
+        entries.extend(news);
+        let mut again = again.into_iter();
+        let mut running = std::collections::VecDeque::new();
+        while entries.len() < limit {
+            while running.len() < jobs {
+                let Some(id) = again.next().or_else(|| sequence.next_round()) else { break };
+                entries.push(Entry::RoundStarted(id.clone()));
+                running.push_back(id);
+            }
+            let Some(id) = running.pop_front() else { break };
+            let round = end(&world, &id);
+            entries.push(Entry::RoundFinished(Box::new(round.clone())));
+            let news = sequence.ended(&entries, &round);
+            entries.extend(news);
+        }
+        entries.truncate(limit);
+        entries
+    }
+
+    /// What the journal says of every cell.
+    fn cells(entries: &[Entry]) -> Vec<crate::outcome::CellResult> {
+        Results::fold(entries.iter().cloned()).cells
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Cut off anywhere, any number of times: the end is that of the run nobody cut.
+        #[test]
+        fn a_run_cut_off_anywhere_comes_to_the_same_end(cuts in proptest::collection::vec(1usize..40, 0..5)) {
+            let whole = go_on(Vec::new(), 1, usize::MAX);
+            let mut entries = Vec::new();
+            for cut in cuts {
+                let limit = entries.len() + cut;
+                entries = go_on(entries, 1, limit);
+            }
+            let resumed = go_on(entries, 1, usize::MAX);
+            prop_assert_eq!(cells(&whole), cells(&resumed));
+        }
+
+        /// With two rounds at a time nothing is run twice and nothing is left out.
+        #[test]
+        fn no_round_ends_twice(cuts in proptest::collection::vec(1usize..40, 0..5)) {
+            let mut entries = Vec::new();
+            for cut in cuts {
+                let limit = entries.len() + cut;
+                entries = go_on(entries, 2, limit);
+            }
+            let entries = go_on(entries, 2, usize::MAX);
+            let mut ends: Vec<RoundId> = entries.iter().filter_map(|entry| match entry {
+                Entry::RoundFinished(round) => Some(round.id.clone()),
+                _ => None,
+            }).collect();
+            let all = ends.len();
+            ends.sort();
+            ends.dedup();
+            prop_assert_eq!(ends.len(), all);
+            for cell in cells(&entries) {
+                prop_assert!(cell.rounds.iter().all(|round| round.end().is_some()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_journal_of_another_order_is_refused() {
+        let mut entries = go_on(Vec::new(), 1, 6);
+        for entry in &mut entries {
+            if let Entry::RoundStarted(id) = entry {
+                id.round += 1;
+            }
+        }
+        let run = started(&WORLD, &RULE, 1);
+        assert!(replay(&entries, &run, |_| true).expect_err("another order").contains("where this twinboot would not"));
+    }
+
+    #[test]
+    fn an_interrupted_round_is_run_again() {
+        let mut entries = go_on(Vec::new(), 1, 3);
+        let Some(Entry::RoundFinished(last)) = entries.last_mut() else { panic!("{entries:?}") };
+        last.outcome = RoundOutcome::Interrupted;
+        let id = last.id.clone();
+        let run = started(&WORLD, &RULE, 1);
+        assert_eq!(replay(&entries, &run, |_| true).expect("plays back").again, [id]);
+    }
+}
