@@ -91,7 +91,7 @@ pub fn merge(parts: &[Part]) -> Result<Merged, Vec<Contradiction>> {
                 Entry::RunStarted(_) | Entry::RunFinished(_) => {}
                 Entry::Built(_) | Entry::BuildFailed(_) => builds.push(entry.clone()),
                 // Taken from the part that brought the round to its end, below.
-                Entry::RoundStarted(id) if rounds.get(id).is_some_and(|end| end.is_some()) => {}
+                Entry::RoundStarted(id) if rounds.get(id).is_some_and(Option::is_some) => {}
                 Entry::RoundFinished(round) => {
                     let end = rounds.get(&round.id).cloned().flatten();
                     if end.as_deref() == Some(&**round) {

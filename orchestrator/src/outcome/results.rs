@@ -1,6 +1,7 @@
 //! The journal folded into results: the only thing a report is made from.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 
 use super::cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
 use super::entry::{CellSpec, Entry, RoundFinished, RunFinished, RunStarted, Stopped};
@@ -78,11 +79,10 @@ impl Fold {
             Entry::Notice { text } if self.notices.contains(&text) => {}
             Entry::Notice { text } => self.notices.push(text),
             Entry::RoundStarted(id) if !self.foreign => {
-                let rounds = self.rounds.entry(id.cell.clone()).or_default();
-                if !rounds.contains_key(&id.round) {
+                if let MapEntry::Vacant(round) = self.rounds.entry(id.cell.clone()).or_default().entry(id.round) {
                     // A run that was taken up again may go on where the first had stopped.
                     self.stopped.remove(&id.cell);
-                    rounds.insert(id.round, None);
+                    round.insert(None);
                 }
             }
             Entry::RoundFinished(end) if !self.foreign => {

@@ -19,8 +19,8 @@ fn many(tests: usize) -> House {
     let house = House::new(&kernels, HONEST, 1, "");
     let plan = std::fs::read_to_string(house.file("plan.yaml")).expect("is there");
     let (head, _) = plan.split_once("tests:\n").expect("has tests");
-    let tests: String = (1..=tests).map(|n| format!("  - {{name: race-{n}, run: race, rounds: 1}}\n")).collect();
-    std::fs::write(house.file("plan.yaml"), format!("{head}tests:\n{tests}")).expect("writes");
+    let tests: Vec<String> = (1..=tests).map(|n| format!("  - {{name: race-{n}, run: race, rounds: 1}}\n")).collect();
+    std::fs::write(house.file("plan.yaml"), format!("{head}tests:\n{}", tests.concat())).expect("writes");
     house
 }
 
