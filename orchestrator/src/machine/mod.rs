@@ -55,6 +55,7 @@ impl Machine {
             cpus: self.guest.cpus,
             memory: self.guest.memory,
             network: true,
+            gdb: false,
             start_deadline: vm::START_DEADLINE,
             console_log: logs.console,
             qemu_log: logs.qemu,
