@@ -150,9 +150,9 @@ fn sweeps(results: &Results) -> Vec<String> {
         lines.extend(told(&format!("{}{rest}.", forced::swept(sweep)), "  "));
         if let Some(it) = results.forced_comparison(&sweep.spec.id) {
             let reason = forced::reason(results, it);
-            lines.extend(told(&format!("{}: {}: {reason}.", it.base_variant, it.verdict.word()), "  "));
+            lines.extend(told(&format!("Against {}: {}: {reason}.", it.base_variant, it.verdict.word()), "  "));
         }
-        let map = window::text(sweep, WIDTH - 2, 0);
+        let map = window::text(sweep, WIDTH - 2, 0, &window::HARM);
         if !map.is_empty() {
             lines.push(String::new());
             lines.extend(told(&window::legend(), "  "));

@@ -219,7 +219,7 @@ fn sweeps(results: &Results) -> String {
 const AROUND: usize = 2;
 
 fn map(sweep: &SweepResult) -> String {
-    let lines = window::text(sweep, 100, AROUND);
+    let lines = window::text(sweep, 100, AROUND, &window::TELLING);
     if lines.is_empty() {
         return String::new();
     }

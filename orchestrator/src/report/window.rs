@@ -35,6 +35,19 @@ impl Mark {
         }
     }
 
+    /// Class in the style sheet.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Corrupt => "corrupt",
+            Self::Clean => "clean",
+            Self::Excluded => "excluded",
+            Self::Crashed => "crashed",
+            Self::Unknown => "unknown",
+            Self::Illegal => "illegal",
+            Self::Unreached => "unreached",
+        }
+    }
+
     /// The sign for one instruction; no two are alike, so that nobody needs the colours.
     pub fn sign(self) -> char {
         match self {
@@ -87,6 +100,11 @@ impl Row {
         self.marks.iter().any(|(it, _)| *it == mark)
     }
 
+    /// The place as narrow as it can be told: a header of inlined code without its folder.
+    fn short_place(&self) -> &str {
+        if self.inlined.is_none() { &self.place } else { self.place.rsplit('/').next().unwrap_or(&self.place) }
+    }
+
     /// A sign for each instruction where they fit, and each sign with its number where they do not.
     fn signs(&self) -> String {
         let all: u64 = self.marks.iter().map(|(_, times)| times).sum();
@@ -128,6 +146,20 @@ impl Row {
     }
 }
 
+/// The lines that are not on the victim's way at all, by function and line.
+pub(super) fn beside(sweep: &SweepResult) -> Vec<Row> {
+    let on_the_way: std::collections::HashSet<_> =
+        sweep.way.iter().map(|it| (&it.point.function, &it.point.file, it.point.line)).collect();
+    let mut rows: std::collections::BTreeMap<_, Row> = std::collections::BTreeMap::new();
+    for it in &sweep.beside {
+        let point = &it.point;
+        if point.line.is_some() && !on_the_way.contains(&(&point.function, &point.file, point.line)) {
+            rows.entry((&point.function, &point.file, point.line)).or_insert_with(|| Row::of(it)).take(it);
+        }
+    }
+    rows.into_values().collect()
+}
+
 /// The lines on the victim's way, each where it is first come through. A line's later instructions, which the compiler
 /// may have put elsewhere, are counted with it; one of an inlined function is a line of its own wherever it is inlined.
 pub(super) fn rows(sweep: &SweepResult) -> Vec<Row> {
@@ -154,24 +186,26 @@ pub(super) fn rows(sweep: &SweepResult) -> Vec<Row> {
 /// The signs of [`text`] in words.
 pub(super) fn legend() -> String {
     let told = Mark::ALL.iter().filter(|mark| **mark != Mark::Unreached);
-    format!(
-        "One sign an instruction: {}",
-        told.map(|mark| format!("{} {}", mark.sign(), mark.word())).collect::<Vec<_>>().join("  ")
-    )
+    let told = told.map(|mark| format!("{} {}", mark.sign(), mark.word()));
+    format!("One sign an instruction: {}", told.collect::<Vec<_>>().join("; "))
 }
+
+/// What makes a line worth showing where there is room.
+pub(super) const TELLING: [Mark; 4] = [Mark::Corrupt, Mark::Excluded, Mark::Crashed, Mark::Unknown];
+/// What makes it worth showing anywhere.
+pub(super) const HARM: [Mark; 2] = [Mark::Corrupt, Mark::Crashed];
 
 /// Columns of the signs.
 const SIGNS: usize = 16;
 
-/// The map in plain text, at most `width` wide: lines that show anything but clean instructions and points that are not
-/// legal, with `around` lines on each side of them.
-pub(super) fn text(sweep: &SweepResult, width: usize, around: usize) -> Vec<String> {
+/// The map in plain text, at most `width` wide: lines that show one of `telling`, with `around` lines on each side of
+/// them; the others are counted.
+pub(super) fn text(sweep: &SweepResult, width: usize, around: usize, telling: &[Mark]) -> Vec<String> {
     let rows = rows(sweep);
-    let telling =
-        |row: &Row| [Mark::Corrupt, Mark::Excluded, Mark::Crashed, Mark::Unknown].into_iter().any(|mark| row.has(mark));
-    let shown = |at: usize| rows[at.saturating_sub(around)..rows.len().min(at + around + 1)].iter().any(telling);
+    let told = |row: &Row| telling.iter().any(|mark| row.has(*mark));
+    let shown = |at: usize| rows[at.saturating_sub(around)..rows.len().min(at + around + 1)].iter().any(told);
     let place_width =
-        rows.iter().enumerate().filter(|(at, _)| shown(*at)).map(|(_, row)| row.place.chars().count()).max();
+        rows.iter().enumerate().filter(|(at, _)| shown(*at)).map(|(_, row)| row.short_place().chars().count()).max();
     let place_width = place_width.unwrap_or(0).min(width / 2);
     let (mut lines, mut left_out, mut function) = (Vec::new(), 0, None);
     for (at, row) in rows.iter().enumerate() {
@@ -184,7 +218,7 @@ pub(super) fn text(sweep: &SweepResult, width: usize, around: usize) -> Vec<Stri
             lines.push(format!("{}()", one_line(&row.function)));
             function = Some(&row.function);
         }
-        let place = clipped(&one_line(&row.place), place_width);
+        let place = clipped(&one_line(row.short_place()), place_width);
         let inlined = row.inlined.as_ref().map_or_else(String::new, |name| format!("[{name}] "));
         let text = one_line(&format!("{inlined}{}", row.text));
         let line = format!("  {place:place_width$}  {:SIGNS$}  {text}", row.signs());
@@ -198,7 +232,7 @@ pub(super) fn text(sweep: &SweepResult, width: usize, around: usize) -> Vec<Stri
 
 fn skipped(left_out: &mut u64) -> Option<String> {
     let count = std::mem::take(left_out);
-    (count > 0).then(|| format!("  ... {} clean or not legal", super::words::counted(count, "line", "lines")))
+    (count > 0).then(|| format!("  ... {}", super::words::counted(count, "line more", "lines more")))
 }
 
 /// Base and patched rows beside each other: lines that say the same stand in one row, the others alone, in order.

@@ -67,7 +67,7 @@ pub(super) fn sweeps(results: &Results, look: Look) -> Vec<String> {
         let title = format!("{}, {}", forced::sweep_title(sweep), one_line(&sweep.spec.variant));
         lines.extend(wrapped(&title, look.width, "  "));
         lines.extend(item(&forced::what(sweep), look));
-        let map = window::text(sweep, look.width.saturating_sub(2), AROUND);
+        let map = window::text(sweep, look.width.saturating_sub(2), AROUND, &window::TELLING);
         if !map.is_empty() {
             lines.push(String::new());
             lines.extend(item(&window::legend(), look));
