@@ -93,9 +93,11 @@ impl Actor {
 
     async fn work(&mut self) -> Result<(), Error> {
         loop {
-            // The machine stands here.
-            while let Ok(command) = self.commands.try_recv() {
-                self.obey(command).await?;
+            // The machine stands here. Only what waits already is done at once, or a caller could keep it standing.
+            for _ in 0..self.commands.len() {
+                if let Ok(command) = self.commands.try_recv() {
+                    self.obey(command).await?;
+                }
             }
             self.thaw_overdue().await?;
             if self.leaving && self.held.is_empty() {
