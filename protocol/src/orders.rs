@@ -81,7 +81,8 @@ pub enum Answer {
     },
 }
 
-/// A thread of the test.
+/// A thread of the test. Between operations it waits in futex(2), also while its [`Answer::Done`] is still under way to the
+/// host; no operation waits there. So a thread seen in `futex_wait` is not one that an operation keeps in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// Name in the diagram.
