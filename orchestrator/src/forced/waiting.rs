@@ -106,6 +106,7 @@ const SPINNING: &[&str] = &[
     "__raw_spin_lock*",
     "do_raw_spin_lock*",
     "spin_lock*",
+    "virt_spin_lock",
     "arch_spin_lock*",
     "osq_lock*",
     "mutex_spin_on_owner*",
