@@ -164,6 +164,22 @@ impl Document {
         self.push(self.key_mark(&original), &original, message.into(), hint);
     }
 
+    /// Notes an error about `length` characters from `column` of line `row` of the text at `path` of the value that was
+    /// read; `row` and `column` from 0. Only a literal block (`|`) stands in the file as it was read: for another text the
+    /// error is about the whole of it.
+    pub fn text_error(
+        &self,
+        path: &KeyPath,
+        (row, column, length): (usize, usize, usize),
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let original = self.original(path);
+        let node = self.root.as_ref().and_then(|root| root.find(&original));
+        let within = node.and_then(|node| node.within_block(&self.text, row, column, length));
+        self.push(within.unwrap_or_else(|| self.value_mark(&original)), &original, message.into(), hint);
+    }
+
     /// Notes that the map at `path` lacks `key`, unless it was there and has been complained about.
     pub fn missing(&self, path: &KeyPath, key: &str, hint: Option<String>) {
         let original = self.original(path);
@@ -346,6 +362,51 @@ mod tests {
         r.yaml:1:1: cannot be read as YAML: deserializing from YAML containing more than one document is not supported
         r.yaml:1:6: cannot be read as YAML: mapping values are not allowed in this context
         ");
+    }
+
+    /// What the error about the last word of each line of `name` is about: line, column, and the text there.
+    fn words(text: &str) -> Vec<(usize, usize, String)> {
+        let (value, document) = Document::read::<std::collections::BTreeMap<String, String>>(text, Path::new("r.yaml"));
+        let value = value.expect("it can be read");
+        for (row, line) in value["name"].lines().enumerate().filter(|(_, line)| !line.is_empty()) {
+            let word = line.split(' ').next_back().unwrap_or_default();
+            let length = word.chars().count();
+            let place = (row, line.chars().count() - length, length);
+            document.text_error(&KeyPath::keys(&["name"]), place, row.to_string(), None);
+        }
+        let found = document.into_diagnostics();
+        let place =
+            |it: &Diagnostic| (it.at.line, it.at.column, text[it.at.offset..it.at.offset + it.at.len].to_owned());
+        found.list().iter().map(place).collect()
+    }
+
+    #[test]
+    fn errors_in_a_literal_block_are_at_their_characters() {
+        let two = |line: usize, column: usize| {
+            vec![(line, column + 4, "öne".to_owned()), (line + 1, column + 2, "two".to_owned())]
+        };
+        for (text, line, column) in [
+            ("name: |\n  the öne\n    two\n", 2, 3),
+            ("a: b\nname: |- # said of it\n      the öne\n        two\nc: d\n", 3, 7),
+            ("name:\n  |\n  the öne\n    two", 3, 3),
+            ("name: &n !!str |+\n\n\n  the öne\n    two\n\n\nc: *n\n", 4, 3),
+            ("name: |\r\n  the öne\r\n    two\r\n", 2, 3),
+        ] {
+            assert_eq!(words(text), two(line, column), "{text}");
+        }
+        let indented = words("name: |2\n    the öne\n   two\n");
+        assert_eq!(indented, [(2, 9, "öne".to_owned()), (3, 4, "two".to_owned())]);
+    }
+
+    #[test]
+    fn errors_in_another_text_are_about_all_of_it() {
+        for text in ["name: 'the öne two'\n", "name: the öne two\n"] {
+            let all = words(text);
+            assert_eq!((all.len(), all[0].0, all[0].1), (1, 1, 7), "{text}");
+        }
+        let folded = words("name: >\n  the öne\n  two\n");
+        assert_eq!((folded.len(), folded[0].1), (1, 3));
+        assert_eq!(words("name: \"the öne\\n  two\"\n")[1].0, 1);
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub fn merge(parts: &[Part]) -> Result<Merged, Vec<Contradiction>> {
     wrong.extend(accelerators(&starts));
     let (rounds, twice) = rounds(parts);
     wrong.extend(twice);
+    wrong.extend(forced(parts));
     wrong.extend(kernels(parts));
     if !wrong.is_empty() {
         return Err(wrong);
@@ -230,6 +231,26 @@ fn rounds(parts: &[Part]) -> (Rounds<'_>, Vec<Contradiction>) {
         }
     }
     (ends.into_iter().map(|(id, (end, _))| (id, end)).collect(), wrong)
+}
+
+/// Drawn interleavings of which two parts have a round in two ways.
+fn forced(parts: &[Part]) -> Vec<Contradiction> {
+    let mut first = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for part in parts {
+        for entry in &part.entries {
+            let Entry::ForcedRound(round) = entry else { continue };
+            let (other, known) = *first.entry((&round.cell, round.held, round.round)).or_insert((&part.name, round));
+            // A run that was taken up again may have played it twice itself; then the last one counts.
+            if known != round && *other != part.name {
+                wrong.push(Contradiction(format!(
+                    "forced round {} of {} is in {other} and, differently, in {}",
+                    round.round, round.cell, part.name
+                )));
+            }
+        }
+    }
+    wrong
 }
 
 /// Kernels that run other code in one part than in another.

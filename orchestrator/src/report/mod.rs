@@ -1,6 +1,7 @@
 //! Results told to people and to machines: one format a file, all from [`Results`] alone, the same bytes every time.
 
 mod cases;
+mod forced;
 mod html;
 mod junit;
 mod kcidb;
@@ -11,7 +12,9 @@ pub mod progress;
 mod story;
 mod summary;
 mod table;
+mod tally;
 pub mod terminal;
+mod window;
 mod words;
 mod write;
 

@@ -17,10 +17,11 @@ use super::resume::{Past, Replay};
 use super::sequence::Sequence;
 use super::{Error, host, schedule, stamp};
 use crate::image::Keys;
+use crate::machine::Machine;
 use crate::outcome::Entry;
 use crate::outcome::entry::{RoundFinished, RoundId, RunFinished, RunStarted};
 use crate::plan::Partition;
-use crate::plan::model::{Cell, Plan};
+use crate::plan::model::{Cell, Guest, Plan};
 
 /// How a run is to be made.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ pub struct Run {
     pub entries: Vec<Entry>,
 }
 
-/// Runs every round of the plan on `ground`. After an interrupt no new round starts and the running ones end at once;
+/// Forces the plan's interleavings and runs every round of its tests on `ground`. After an interrupt no new round starts and the running ones end at once;
 /// what was measured is in the journal either way.
 pub async fn run(
     plan: &Plan,
@@ -106,25 +107,28 @@ pub async fn run(
         keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
     };
     dispatcher.open(&started)?;
-    dispatcher.rounds(replay, options.jobs, cancel).await?;
+    let jobs = options.jobs.unwrap_or_else(|| dispatcher.default_jobs());
+    // A forced interleaving decides in seconds what statistics only bound.
+    dispatcher.interleavings(jobs, cancel).await?;
+    dispatcher.rounds(replay, jobs, cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
     Ok(Run { results: dispatcher.results, entries: dispatcher.entries })
 }
 
-struct Dispatcher<'a> {
-    plan: &'a Plan,
+pub(super) struct Dispatcher<'a> {
+    pub(super) plan: &'a Plan,
     ground: &'a Ground,
-    results: PathBuf,
+    pub(super) results: PathBuf,
     journal: Journal,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     observer: Observer,
-    seed: u64,
+    pub(super) seed: u64,
     keys: Arc<Keys>,
 }
 
 impl Dispatcher<'_> {
-    fn note(&mut self, entry: Entry) -> Result<(), Error> {
+    pub(super) fn note(&mut self, entry: Entry) -> Result<(), Error> {
         self.journal.append(&entry).map_err(|source| failed("write", &self.results.join(journal::FILE), source))?;
         (self.observer)(Event::Journal(Box::new(entry.clone())));
         self.entries.push(entry);
@@ -146,7 +150,7 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    async fn rounds(&mut self, replay: Replay, jobs: Option<usize>, cancel: &CancellationToken) -> Result<(), Error> {
+    async fn rounds(&mut self, replay: Replay, jobs: usize, cancel: &CancellationToken) -> Result<(), Error> {
         let Replay { mut sequence, again, news } = replay;
         let mut folders = HashMap::new();
         for cell in &self.plan.cells {
@@ -160,7 +164,6 @@ impl Dispatcher<'_> {
         }
         news.into_iter().try_for_each(|entry| self.note(entry))?;
         let mut again = again.into_iter();
-        let jobs = jobs.unwrap_or_else(|| self.default_jobs());
         let mut running: JoinSet<std::io::Result<RoundFinished>> = JoinSet::new();
         loop {
             while running.len() < jobs && !cancel.is_cancelled() {
@@ -205,17 +208,20 @@ impl Dispatcher<'_> {
     fn task(&self, id: RoundId, folders: &HashMap<String, PathBuf>) -> Option<Task> {
         let cell = self.plan.cells.iter().find(|cell| cell.id == id.cell)?;
         let guest = stamp::guest(self.plan, cell).clone();
-        Some(Task {
-            seed: schedule::round_seed(self.seed, &id),
-            test: self.test(cell).clone(),
-            kernel: self.kernel(cell)?.clone(),
+        let machine = self.machine(&cell.kernel, &cell.variant, &guest)?;
+        let (seed, test) = (schedule::round_seed(self.seed, &id), self.test(cell).clone());
+        Some(Task { seed, test, machine, folder: folders.get(&id.cell)?.clone(), id })
+    }
+
+    /// A guest of this shape with this kernel, where there is one.
+    pub(super) fn machine(&self, kernel: &str, variant: &str, guest: &Guest) -> Option<Machine> {
+        Some(Machine {
+            kernel: self.ground.kernels.get(&(kernel.to_owned(), variant.to_owned()))?.clone(),
             image: self.ground.images.get(Path::new(&guest.image))?.clone(),
             keys: self.keys.clone(),
             qemu: self.ground.qemu.clone(),
             accel: self.ground.accelerator.accel,
-            folder: folders.get(&id.cell)?.clone(),
-            guest,
-            id,
+            guest: guest.clone(),
         })
     }
 }

@@ -73,7 +73,7 @@ impl Past {
         } else if then.accelerator != now.accelerator {
             let words = |run: &RunStarted| format!("{} (QEMU {})", run.accelerator.name, run.accelerator.qemu);
             Some(format!("it ran under {}, and now it would be {}", words(then), words(now)))
-        } else if then.cells != now.cells || then.comparisons != now.comparisons {
+        } else if then.cells != now.cells || then.comparisons != now.comparisons || then.forced != now.forced {
             Some("it was made of other cells; give the same --only, --partition and --control".to_owned())
         } else {
             None

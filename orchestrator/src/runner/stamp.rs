@@ -5,8 +5,9 @@ use super::host;
 use super::prepare::Ground;
 use crate::kernel::patch;
 use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted, Whole};
+use crate::outcome::forced::{Forced, ForcedExpectation, ForcedSpec};
 use crate::outcome::stop::Rule;
-use crate::plan::model::{Cell, Comparison, Guest, Plan, Swap, Test, Variant};
+use crate::plan::model::{Cell, Comparison, ForcedCell, Guest, Interleaving, Plan, Swap, Test, Variant};
 
 /// UTC to the second, RFC 3339.
 pub fn utc(time: &jiff::Timestamp) -> String {
@@ -30,14 +31,14 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::
             qemu: ground.accelerator.qemu_version.clone(),
         },
         cells: cells(plan),
-        forced: Vec::new(),
+        forced: forced(plan),
         comparisons: comparisons(plan),
         whole: options.share.as_ref().map(|share| {
             Box::new(Whole {
                 share: share.partition.to_string(),
                 cells: cells(&share.whole),
                 comparisons: comparisons(&share.whole),
-                forced: Vec::new(),
+                forced: forced(&share.whole),
             })
         }),
     }
@@ -45,6 +46,10 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::
 
 fn cells(plan: &Plan) -> Vec<CellSpec> {
     plan.cells.iter().map(|cell| cell_spec(plan, cell)).collect()
+}
+
+fn forced(plan: &Plan) -> Vec<ForcedSpec> {
+    plan.forced.iter().map(|cell| forced_spec(plan, cell)).collect()
 }
 
 fn comparisons(plan: &Plan) -> Vec<ComparisonSpec> {
@@ -76,6 +81,30 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
     }
 }
 
+fn forced_spec(plan: &Plan, cell: &ForcedCell) -> ForcedSpec {
+    let (guest, drawn) = (guest_named(plan, &cell.guest), interleaving(plan, cell));
+    ForcedSpec {
+        id: cell.id.clone(),
+        kernel: cell.kernel.clone(),
+        variant: cell.variant.clone(),
+        base: cell.base.clone(),
+        guest: cell.guest.clone(),
+        name: cell.name.clone(),
+        program: drawn.run.clone(),
+        cpus: guest.cpus,
+        memory: guest.memory,
+        swap: guest.swap.as_ref().map(swap_text),
+        patches: patches(plan, &cell.kernel, &cell.variant),
+        what: Forced::Diagram {
+            drawing: drawn.diagram.drawing.clone(),
+            threads: drawn.diagram.threads.clone(),
+            steps: drawn.diagram.steps.clone(),
+            rounds: drawn.rounds,
+            expect: drawn.expect.get(&cell.variant).copied().unwrap_or(ForcedExpectation::Any),
+        },
+    }
+}
+
 fn rule(test: &Test) -> Rule {
     Rule {
         alpha: test.stop.alpha,
@@ -104,6 +133,11 @@ fn patch_info(patch: &crate::plan::model::Patch) -> PatchInfo {
     patch::load(patch).map_or_else(named, |loaded| loaded.info)
 }
 
+fn patches(plan: &Plan, kernel: &str, variant: &str) -> Vec<PatchInfo> {
+    let kernel = named(&plan.kernels, |kernel| &kernel.name, kernel);
+    named(&kernel.variants, |variant| &variant.name, variant).patches.iter().map(patch_info).collect()
+}
+
 /// The cell's test. Cells are made from the plan's own tests, so it is always there.
 pub fn test<'a>(plan: &'a Plan, cell: &Cell) -> &'a Test {
     named(&plan.tests, |test| &test.name, &cell.test)
@@ -111,7 +145,17 @@ pub fn test<'a>(plan: &'a Plan, cell: &Cell) -> &'a Test {
 
 /// The cell's guest shape.
 pub fn guest<'a>(plan: &'a Plan, cell: &Cell) -> &'a Guest {
-    named(&plan.guests, |guest| &guest.name, &cell.guest)
+    guest_named(plan, &cell.guest)
+}
+
+/// The guest shape of this name.
+pub fn guest_named<'a>(plan: &'a Plan, name: &str) -> &'a Guest {
+    named(&plan.guests, |guest| &guest.name, name)
+}
+
+/// The forced cell's drawing.
+pub fn interleaving<'a>(plan: &'a Plan, cell: &ForcedCell) -> &'a Interleaving {
+    named(&plan.interleavings, |drawn| &drawn.name, &cell.name)
 }
 
 fn variant<'a>(plan: &'a Plan, cell: &Cell) -> &'a Variant {
