@@ -42,16 +42,15 @@ fn program() -> std::ffi::OsString {
 struct House(tempfile::TempDir);
 
 impl House {
-    fn new(drawing: &str, expect: &str, more: &str) -> Self {
+    fn new(drawing: &str, expect: &str) -> Self {
         let dir = tempfile::tempdir().expect("a scratch folder");
         std::fs::create_dir(dir.path().join("runtime")).expect("a folder for sockets");
         let plan = format!(
             "name: drawn\nkernels:\n  - {{name: linux-6.1, source: {{debian: linux-source-6.1}}, \
              config: [base, swap, preempt, symbols]}}\nvariants:\n  - {{name: unpatched, patches: \
-             [0001-mm-swap-take-out-the-swapin-pin.patch]}}\n  - {{name: patched}}\n\
+             [0001-mm-swap-take-out-the-swapin-pin.patch], expect: corrupt}}\n  - {{name: patched, expect: clean}}\n\
              guest: {{cpus: 2, memory: 512M, swap: {{zram: {{size: 64K, algorithm: lzo-rle}}}}}}\n\
-             interleaving:\n  run: swap-race\n  args: {{memory: anon}}\n  rounds: {ROUNDS}\n  expect: {expect}\n{more}  \
-             diagram: |\n{drawing}"
+             interleaving:\n  run: swap-race\n  args: {{memory: anon}}\n  rounds: {ROUNDS}\n  expect: {expect}\n  diagram: |{drawing}"
         );
         std::fs::write(dir.path().join("plan.yaml"), plan).expect("writes");
         Self(dir)
@@ -114,7 +113,7 @@ fn text(output: &Output) -> String {
 #[test]
 #[ignore = "builds and boots real kernels; ci/test runs it"]
 fn the_drawn_race_always_corrupts_the_unfixed_kernel_and_never_happens_in_the_fixed_one() {
-    let house = House::new(RACE, "{unpatched: corrupt, patched: excluded}", "");
+    let house = House::new(RACE, "{unpatched: corrupt, patched: excluded}");
     let output = house.interleave(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 
@@ -160,7 +159,7 @@ fn place(stack: &[&str], function: &str) -> usize {
 #[test]
 #[ignore = "builds and boots real kernels; ci/test runs it"]
 fn where_sleep_is_illegal_a_hold_is_refused_and_a_freeze_is_not() {
-    let house = House::new(&UNDER_A_LOCK.replace("HOLD", "hold"), "any", "");
+    let house = House::new(&UNDER_A_LOCK.replace("HOLD", "hold"), "any");
     let output = house.interleave(&["--only", "*.unpatched.*"]);
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     let reason = house.plan_error();
@@ -168,7 +167,7 @@ fn where_sleep_is_illegal_a_hold_is_refused_and_a_freeze_is_not() {
         assert!(reason.contains(words), "{words}: {reason}");
     }
 
-    let house = House::new(&UNDER_A_LOCK.replace("HOLD", "freeze"), "any", "");
+    let house = House::new(&UNDER_A_LOCK.replace("HOLD", "freeze"), "any");
     let output = house.interleave(&["--only", "*.unpatched.*", "--rounds", "3"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     let rounds = house.rounds("unpatched", true);
@@ -189,14 +188,14 @@ fn a_drawing_that_cannot_be_is_the_plans_error() {
         ("write page", "wriet page", &["no operation `wriet`", "did you mean `write`?"]),
         ("write page", "write pgae", &["`write` knows no `pgae`", "did you mean `page`?"]),
     ] {
-        let house = House::new(&RACE.replace(wrong, with), "any", "");
+        let house = House::new(&RACE.replace(wrong, with), "any");
         let output = house.interleave(&["--only", "*.unpatched.*"]);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output));
         let reason = house.plan_error();
         assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
     }
 
-    let house = House::new(RACE, "any", "");
+    let house = House::new(RACE, "any");
     let plan = std::fs::read_to_string(house.file("plan.yaml")).expect("is there");
     std::fs::write(house.file("plan.yaml"), plan.replace("run: swap-race", "run: twinboot-init")).expect("writes");
     let output = house.interleave(&["--only", "*.unpatched.*"]);
