@@ -231,6 +231,10 @@ fn steps_that_cannot_follow_each_other() {
         ("hold without a point", "read page\nhold\nrelease\n"),
         ("hold in the middle of an operation", "start read page\nhold\nrelease\n"),
         ("hold after another's step", "read page\n  f\n                write page\nhold\nrelease\n"),
+        (
+            "hold after another's point",
+            "start read page\n                read page\n                  g\nhold\nrelease\n                finish\n",
+        ),
         ("hold twice", "read page\n  f\nhold\nfreeze\nrelease\n"),
         ("release of one that runs", "read page\n  f\nrelease\n                write page\n"),
         ("release of one that is idle", "read page\n                release\n"),
