@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagram::Point;
 
 use super::flow::Call;
+use super::lines::Lines;
 use super::names::base;
 use super::{Function, Instruction, Kind, Piece, PointError, Symbols, near, paths};
 
@@ -33,6 +34,50 @@ struct Called {
     calls: Vec<Call>,
     /// Copies of the callee inside the function.
     copies: Vec<Piece>,
+}
+
+/// What the line tables say of one line of one file.
+#[derive(Default)]
+struct LineFound {
+    /// Where a statement of the line begins.
+    statements: BTreeSet<u64>,
+    /// Where code of the line begins that the compiler has mixed into other statements.
+    mixed: BTreeSet<u64>,
+    /// Nearest lines with code.
+    before: Option<u32>,
+    after: Option<u32>,
+}
+
+impl LineFound {
+    fn look(&mut self, lines: &Lines, file: u32, line: u32) {
+        let mut last = None;
+        for row in &lines.rows {
+            let here = (row.file, row.line);
+            // Only where the line begins: what follows in the same line belongs to the same visit.
+            let begins = row.first || last != Some((here, row.statement));
+            if here == (file, line) && begins {
+                let kind = if row.statement { &mut self.statements } else { &mut self.mixed };
+                kind.insert(row.address);
+            }
+            last = Some((here, row.statement));
+            if row.file == file && row.line != 0 {
+                if row.line < line {
+                    self.before = self.before.max(Some(row.line));
+                } else if row.line > line {
+                    self.after = Some(self.after.map_or(row.line, |after| after.min(row.line)));
+                }
+            }
+        }
+    }
+
+    fn has_code(&self) -> bool {
+        !self.addresses().is_empty() || self.before.is_some() || self.after.is_some()
+    }
+
+    /// Statements, where the line has any.
+    fn addresses(&self) -> &BTreeSet<u64> {
+        if self.statements.is_empty() { &self.mixed } else { &self.statements }
+    }
 }
 
 impl Symbols {
@@ -192,47 +237,32 @@ impl Symbols {
     }
 
     fn line(&self, asked: &str, line: u32) -> Result<Resolved, PointError> {
-        // By file: addresses of the line, and the nearest lines with code.
-        let mut files: BTreeMap<String, (BTreeSet<u64>, Option<u32>, Option<u32>)> = BTreeMap::new();
+        let mut files: BTreeMap<String, LineFound> = BTreeMap::new();
         for unit in self.units_with_file(asked)? {
             let lines = self.lines(unit)?;
             for (number, path) in (0u32..).zip(&lines.files) {
-                if !paths::names(asked, path) {
-                    continue;
-                }
-                let (addresses, before, after) = files.entry(path.to_string()).or_default();
-                let mut last = None;
-                for row in &lines.rows {
-                    let here = (row.file, row.line) == (number, line);
-                    // Only where the line begins: what follows in the same line belongs to the same visit.
-                    if here && row.statement && (row.first || last != Some((number, line))) {
-                        addresses.insert(row.address);
-                    }
-                    last = Some((row.file, row.line));
-                    if row.file == number && row.statement && row.line != 0 {
-                        if row.line < line {
-                            *before = (*before).max(Some(row.line));
-                        } else if row.line > line {
-                            *after = Some(after.map_or(row.line, |after| after.min(row.line)));
-                        }
-                    }
+                if paths::names(asked, path) {
+                    files.entry(path.to_string()).or_default().look(&lines, number, line);
                 }
             }
         }
-        // A file whose header is named and that left no code is no candidate.
-        files.retain(|_, (addresses, before, after)| !addresses.is_empty() || before.is_some() || after.is_some());
+        // A header that left no code is no candidate.
+        files.retain(|_, found| found.has_code());
         if files.len() > 1 && files.contains_key(asked) {
             files.retain(|path, _| path == asked);
         }
-        let with_code: Vec<String> =
-            files.iter().filter(|(_, (addresses, ..))| !addresses.is_empty()).map(|(path, _)| path.clone()).collect();
+        let with_code: Vec<(&String, &LineFound)> =
+            files.iter().filter(|(_, found)| !found.addresses().is_empty()).collect();
         match with_code.as_slice() {
-            [path] => Ok(Resolved::new(files[path].0.iter().copied(), format!("{path}:{line}"))),
+            [(path, found)] => Ok(Resolved::new(found.addresses().iter().copied(), format!("{path}:{line}"))),
             [] => Err(match files.into_iter().next() {
-                Some((file, (_, before, after))) => PointError::NoLine { file, line, before, after },
+                Some((file, LineFound { before, after, .. })) => PointError::NoLine { file, line, before, after },
                 None => PointError::NoFile { file: asked.to_owned(), near: self.files_near(asked)? },
             }),
-            _ => Err(PointError::AmbiguousFile { file: asked.to_owned(), line, files: with_code }),
+            _ => {
+                let files = with_code.iter().map(|(path, _)| (*path).clone()).collect();
+                Err(PointError::AmbiguousFile { file: asked.to_owned(), line, files })
+            }
         }
     }
 
