@@ -100,23 +100,22 @@ impl Symbols {
     }
 
     fn after(&self, function: &Function, callees: &[String]) -> Result<Resolved, PointError> {
-        let (callee, called) = self.called(function, callees)?;
+        let (callee, ways) = self.called(function, callees)?;
         let mut resolved = Resolved::new(
-            called.calls.iter().filter(|call| !call.tail).map(|call| call.end),
+            ways.calls.iter().filter(|call| !call.tail).map(|call| call.end),
             format!("{}: after {callee}", function.name),
         );
         let mut mixed = None;
-        for copy in &called.copies {
-            match self.exits(copy) {
-                Some(exits) => resolved.addresses.extend(exits),
-                None => {
-                    mixed = Some(copy);
-                    let into = copy.into.as_deref().unwrap_or(&function.name);
-                    resolved.left_out.push(format!("the end of {callee} as inlined into {into} at {:#x}", copy.entry));
-                }
+        for copy in &ways.copies {
+            if let Some(exits) = self.exits(copy) {
+                resolved.addresses.extend(exits);
+            } else {
+                mixed = Some(copy);
+                let into = copy.into.as_deref().unwrap_or(&function.name);
+                resolved.left_out.push(format!("the end of {callee} as inlined into {into} at {:#x}", copy.entry));
             }
         }
-        for tail in called.calls.iter().filter(|call| call.tail) {
+        for tail in ways.calls.iter().filter(|call| call.tail) {
             resolved.left_out.push(format!("the tail call of {callee} at {:#x}", tail.address));
         }
         resolved.addresses.sort_unstable();
@@ -133,9 +132,9 @@ impl Symbols {
     }
 
     fn before(&self, function: &Function, callees: &[String]) -> Result<Resolved, PointError> {
-        let (callee, called) = self.called(function, callees)?;
-        let calls = called.calls.iter().map(|call| call.address);
-        let addresses = calls.chain(called.copies.iter().map(|copy| copy.entry));
+        let (callee, ways) = self.called(function, callees)?;
+        let calls = ways.calls.iter().map(|call| call.address);
+        let addresses = calls.chain(ways.copies.iter().map(|copy| copy.entry));
         Ok(Resolved::new(addresses, format!("{}: before {callee}", function.name)))
     }
 
@@ -146,12 +145,12 @@ impl Symbols {
         let inlined = self.inlined_into(function)?;
         for callee in callees {
             let callee = base(callee);
-            let called = Called {
+            let ways = Called {
                 calls: calls.iter().filter(|call| self.is_called(call.callee, callee)).cloned().collect(),
                 copies: inlined.iter().filter(|copy| copy.name == callee).cloned().collect(),
             };
-            if !called.calls.is_empty() || !called.copies.is_empty() {
-                return Ok((callee.to_owned(), called));
+            if !ways.calls.is_empty() || !ways.copies.is_empty() {
+                return Ok((callee.to_owned(), ways));
             }
         }
         let callee = |call: &Call| Some((call.address, self.table.around(call.callee)?.base().to_owned()));
@@ -196,13 +195,12 @@ impl Symbols {
                 resolved.addresses.extend(code.iter().filter(ends).map(|instruction| instruction.address));
                 continue;
             }
-            match self.exits(piece) {
-                Some(exits) => resolved.addresses.extend(exits),
-                None => {
-                    let into = piece.into.as_deref().unwrap_or_default();
-                    let copy = format!("the end of {} as inlined into {into} at {:#x}", function.name, piece.entry);
-                    resolved.left_out.push(copy);
-                }
+            if let Some(exits) = self.exits(piece) {
+                resolved.addresses.extend(exits);
+            } else {
+                let into = piece.into.as_deref().unwrap_or_default();
+                let copy = format!("the end of {} as inlined into {into} at {:#x}", function.name, piece.entry);
+                resolved.left_out.push(copy);
             }
         }
         resolved.addresses.sort_unstable();
