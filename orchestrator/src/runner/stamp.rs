@@ -9,6 +9,9 @@ use crate::outcome::forced::{Forced, ForcedExpectation, ForcedSpec};
 use crate::outcome::stop::Rule;
 use crate::plan::model::{Cell, Comparison, ForcedCell, Guest, Interleaving, Plan, Swap, Test, Variant};
 
+/// Significance in the stamp of a run without statistical tests, where nothing depends on it.
+const UNTESTED_ALPHA: f64 = 1e-6;
+
 /// UTC to the second, RFC 3339.
 pub fn utc(time: &jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -24,7 +27,8 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::
         plan_sha256: plan.sha256.clone(),
         rerun: options.rerun.clone(),
         seed: options.seed,
-        alpha: plan.tests.iter().map(|test| test.stop.alpha).fold(f64::INFINITY, f64::min),
+        // No number where there is no test would be no JSON.
+        alpha: plan.tests.iter().map(|test| test.stop.alpha).reduce(f64::min).unwrap_or(UNTESTED_ALPHA),
         host: host::describe(),
         accelerator: Accelerator {
             name: ground.accelerator.accel.name().to_owned(),
