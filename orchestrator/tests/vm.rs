@@ -38,6 +38,7 @@ impl House {
             cpus: 2,
             memory: 256 << 20,
             network: true,
+            gdb: false,
             start_deadline: START_DEADLINE,
             console_log: file("console.log"),
             qemu_log: file("qemu.log"),

@@ -76,6 +76,7 @@ impl Guest {
             cpus: 1,
             memory: 256 << 20,
             network: true,
+            gdb: false,
             start_deadline: START_DEADLINE,
             console_log: file("console.log"),
             qemu_log: file("qemu.log"),

@@ -1,4 +1,26 @@
 //! Looking into a running guest and taking hold of its threads, through QEMU's gdb stub.
+//!
+//! [`Debugger`] is the handle of a task that owns the connection. The layers below it: `packet` (bytes), `gdb` (requests),
+//! `guest` (a kernel's tasks), `actor` (watches and holds). What single-steps a thread while all others stand builds on
+//! `Guest` beside `actor`: `Gdb::step(thread)` moves one virtual CPU by one instruction, `Guest::current` and
+//! `Guest::standing` say whose it is and whether sleep is legal there, `Actor::step_off` leaves a breakpoint.
+
+mod actor;
+mod error;
+mod gdb;
+mod guest;
+mod handle;
+mod legality;
+mod packet;
+mod registers;
+mod seen;
+
+pub use error::Error;
+pub use guest::StackImage;
+pub use handle::{Debugger, Event, Hit, OnHit, Options, Watch};
+pub use legality::Standing;
+pub use registers::Registers;
+pub use seen::{Seen, State};
 
 /// Where the kernel keeps what a hold must know, read from its debug information. Addresses are the kernel's own (`nokaslr`);
 /// offsets are bytes.

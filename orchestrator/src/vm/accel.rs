@@ -171,6 +171,7 @@ async fn probe(qemu: &Path, kernel: &Path, cancel: &CancellationToken) -> Result
         cpus: 1,
         memory: 256 << 20,
         network: false,
+        gdb: false,
         start_deadline: PROBE_DEADLINE,
         console_log: scratch.path().join("console.log"),
         qemu_log: scratch.path().join("qemu.log"),

@@ -20,6 +20,9 @@ const KERNEL: [&str; 6] =
 /// kernel itself (Documentation/admin-guide/nfs/nfsroot.rst, `ip=`).
 const KERNEL_NETWORK: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off";
 
+/// Keeps the kernel where its `vmlinux` says it is; a debugger has no other way to know.
+const NO_RANDOM_BASE: &str = "nokaslr";
+
 /// Where in the run directory QEMU finds the monitor socket that twinboot listens on.
 pub(super) fn monitor_socket(run_dir: &Path) -> PathBuf {
     run_dir.join("monitor")
@@ -30,8 +33,14 @@ pub(super) fn console_socket(run_dir: &Path) -> PathBuf {
     run_dir.join("console")
 }
 
-/// QEMU's arguments, without the program. `run_dir` holds the two sockets; QEMU is the one that connects, so neither
-/// side has to poll for the other.
+/// Where in the run directory QEMU listens for a debugger.
+pub(super) fn gdb_socket(run_dir: &Path) -> PathBuf {
+    run_dir.join("gdb")
+}
+
+/// QEMU's arguments, without the program. `run_dir` holds the monitor's and the console's socket; QEMU is the one that
+/// connects, so neither side has to poll for the other. The debugger's socket is QEMU's own: it is there before the
+/// monitor answers.
 pub fn args(spec: &Spec, run_dir: &Path) -> Vec<OsString> {
     let mut args = Arguments(Vec::new());
     // `-S`: the guest waits for the monitor's `cont`, so that no end of it can come before somebody listens.
@@ -58,6 +67,12 @@ pub fn args(spec: &Spec, run_dir: &Path) -> Vec<OsString> {
     args.pair("-serial", "chardev:console");
     args.pair("-device", "pvpanic-pci");
     args.pair("-device", "virtio-rng-pci");
+    if spec.gdb {
+        let mut listening = socket("gdb", &gdb_socket(run_dir));
+        listening.push(",server=on,wait=off");
+        args.pair("-chardev", listening);
+        args.pair("-gdb", "chardev:gdb");
+    }
     if spec.network {
         args.pair("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22");
         args.pair("-device", "virtio-net-pci,netdev=net,romfile=");
@@ -75,6 +90,9 @@ pub fn cmdline(spec: &Spec) -> String {
     let mut words: Vec<&str> = KERNEL.to_vec();
     if spec.network {
         words.push(KERNEL_NETWORK);
+    }
+    if spec.gdb {
+        words.push(NO_RANDOM_BASE);
     }
     words.extend(Some(spec.cmdline.trim()).filter(|extra| !extra.is_empty()));
     words.join(" ")
@@ -104,7 +122,7 @@ fn memory(bytes: u64) -> String {
     if bytes.is_multiple_of(1 << 20) { format!("{}M", bytes >> 20) } else { format!("{}k", bytes >> 10) }
 }
 
-/// A client socket character device. QEMU splits option lists at commas; a doubled comma stands for itself.
+/// A socket character device, QEMU being the client. QEMU splits option lists at commas; a doubled comma stands for itself.
 fn socket(id: &str, path: &Path) -> OsString {
     let mut value = format!("socket,id={id},path=").into_bytes();
     for &byte in path.as_os_str().as_bytes() {
@@ -140,6 +158,7 @@ mod tests {
             cpus: 2,
             memory: 512 << 20,
             network: true,
+            gdb: false,
             start_deadline: super::super::START_DEADLINE,
             console_log: "/results/console.log".into(),
             qemu_log: "/results/qemu.log".into(),
@@ -173,6 +192,12 @@ mod tests {
     fn a_bare_kernel_without_network() {
         let spec = Spec { initrd: None, network: false, kernel: "/boot/bzImage".into(), ..spec() };
         insta::assert_snapshot!(lines(&spec, "/tmp/a,b"));
+    }
+
+    #[test]
+    fn a_guest_with_a_debugger() {
+        let spec = Spec { gdb: true, ..spec() };
+        insta::assert_snapshot!(lines(&spec, "/run/user/1000/twinboot-c,3"));
     }
 
     #[test]

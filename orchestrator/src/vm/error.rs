@@ -83,6 +83,9 @@ pub enum Error {
         /// Its answer.
         answer: String,
     },
+    /// A debugger was asked for and the machine was started without one.
+    #[error("QEMU was started without its gdb stub; boot the guest with it")]
+    NoDebugger,
     /// The guest did not come up in time.
     #[error("the guest was not ready {} s after its start{}", after.as_secs_f64(), last_lines(.console))]
     BootDeadline {

@@ -36,6 +36,7 @@ pub struct Vm {
     monitor_after: Duration,
     qemu_version: String,
     ssh_port: Option<u16>,
+    gdb: bool,
     command: String,
     death: Option<Dying>,
 }
@@ -155,6 +156,7 @@ impl Vm {
             monitor_after,
             qemu_version,
             ssh_port,
+            gdb: spec.gdb,
             command: command_line,
             death: None,
         };
@@ -269,6 +271,16 @@ impl Vm {
     /// Lets the virtual CPUs run on.
     pub async fn resume(&self) -> Result<(), Error> {
         self.qmp.cont().await
+    }
+
+    /// Connects to QEMU's gdb stub, which stops the machine; whoever holds the connection resumes it. One connection at a
+    /// time, and neither [`Vm::pause`] nor [`Vm::resume`] while it lasts.
+    pub async fn gdb(&self) -> Result<UnixStream, Error> {
+        if !self.gdb {
+            return Err(Error::NoDebugger);
+        }
+        let path = args::gdb_socket(self.run_dir.path());
+        UnixStream::connect(&path).await.map_err(|source| Error::Io { action: "connect to", path, source })
     }
 
     /// Waits for the machine's end, however it comes. When this returns, the console has been read to its end. Safe to

@@ -52,6 +52,9 @@ pub struct Spec {
     pub memory: u64,
     /// A network card with the guest's port 22 forwarded to a free loopback port.
     pub network: bool,
+    /// QEMU's gdb stub on a socket of the run directory ([`Vm::gdb`](super::Vm::gdb)), and a kernel at the addresses its
+    /// `vmlinux` names (`nokaslr`).
+    pub gdb: bool,
     /// From the start of QEMU to the end of its monitor's handshake; see [`START_DEADLINE`].
     pub start_deadline: Duration,
     /// Keeps every byte of the serial console.

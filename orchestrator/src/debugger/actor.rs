@@ -1,0 +1,384 @@
+//! The task that owns the connection: it waits for stops and commands, keeps threads and lets them go.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::error::Error;
+use super::gdb::Resume;
+use super::guest::Guest;
+use super::handle::{Event, Hit, OnHit, Options, Watch};
+use super::registers::Registers;
+use super::seen::{self, Kept, Seen};
+
+/// Below a held thread's stack pointer, in bytes: nothing of the kernel lives there (it is built without a red zone).
+const BELOW: u64 = 0x100;
+
+/// Steps that may be needed to get past an instruction: a string move takes one for each of its rounds.
+const STEPS_OFF: u32 = 10_000;
+
+/// What the handle asks for.
+pub(super) enum Command {
+    Watch(Watch, oneshot::Sender<Result<(), Error>>),
+    Unwatch(i32, oneshot::Sender<Result<(), Error>>),
+    Release(i32, oneshot::Sender<Result<bool, Error>>),
+    Look(Vec<i32>, oneshot::Sender<Result<Vec<Seen>, Error>>),
+    Detach(oneshot::Sender<Result<(), Error>>),
+}
+
+/// A thread that naps in the kernel until it is released.
+struct Held {
+    /// What it gets back.
+    saved: Registers,
+    /// Its stack pointer when a nap is over: that, its id and the address tell it from everybody else.
+    back: u64,
+    released: bool,
+}
+
+/// A thread whose virtual CPU stands.
+struct Frozen {
+    thread: u32,
+    address: u64,
+    until: Instant,
+}
+
+pub(super) struct Actor {
+    pub guest: Guest,
+    options: Options,
+    commands: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::UnboundedSender<Event>,
+    watches: HashMap<i32, (BTreeSet<u64>, OnHit)>,
+    held: HashMap<i32, Held>,
+    frozen: HashMap<i32, Frozen>,
+    /// Set once the handle is gone or has asked to detach.
+    leaving: Option<Option<oneshot::Sender<Result<(), Error>>>>,
+}
+
+impl Actor {
+    pub fn new(
+        guest: Guest,
+        options: Options,
+        commands: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> Self {
+        let (watches, held, frozen) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { guest, options, commands, events, watches, held, frozen, leaving: None }
+    }
+
+    /// Works until the handle is gone and every thread with it, or the guest.
+    pub async fn run(mut self, lost: Arc<OnceLock<String>>) {
+        let worked = self.work().await;
+        let done = self.leaving.take().flatten();
+        let end = match worked {
+            Ok(()) => self.guest.gdb.detach().await,
+            Err(error) => Err(error),
+        };
+        let reason = match &end {
+            Ok(()) => "it was detached".to_owned(),
+            Err(error) => chain(error),
+        };
+        // Before the event and before the channels close: whoever sees those may ask why.
+        let _ = lost.set(reason.clone());
+        if end.is_err() {
+            let _ = self.events.send(Event::Lost { reason });
+        }
+        if let Some(done) = done {
+            let _ = done.send(end);
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), Error> {
+        loop {
+            // The machine stands here.
+            while let Ok(command) = self.commands.try_recv() {
+                self.obey(command).await?;
+            }
+            self.thaw_overdue().await?;
+            if self.leaving.is_some() && self.held.is_empty() {
+                return Ok(());
+            }
+            self.sync().await?;
+            self.resume().await?;
+            self.running().await?;
+        }
+    }
+
+    /// Waits while the machine runs; it stands when this returns.
+    async fn running(&mut self) -> Result<(), Error> {
+        loop {
+            let thaw = self.frozen.values().map(|frozen| frozen.until).min();
+            let command = tokio::select! {
+                stop = self.guest.gdb.stopped() => {
+                    stop?;
+                    return self.hits().await;
+                }
+                command = self.commands.recv(), if self.leaving.is_none() => Some(command),
+                () = sleep_until(thaw) => None,
+            };
+            match command {
+                // A nap ends by itself: no need to stop anybody.
+                Some(Some(Command::Release(tid, done))) if !self.frozen.contains_key(&tid) => {
+                    let _ = done.send(Ok(self.let_go(tid)));
+                }
+                Some(Some(command)) => {
+                    self.stand().await?;
+                    return self.obey(command).await;
+                }
+                Some(None) => {
+                    self.stand().await?;
+                    return self.leave(None).await;
+                }
+                None => return self.stand().await,
+            }
+        }
+    }
+
+    /// Stops the machine, and deals with whatever stopped it first.
+    async fn stand(&mut self) -> Result<(), Error> {
+        self.guest.gdb.interrupt().await?;
+        self.hits().await
+    }
+
+    async fn resume(&mut self) -> Result<(), Error> {
+        if self.frozen.is_empty() {
+            return self.guest.gdb.resume(Resume::All).await;
+        }
+        let running = self.running_threads();
+        self.guest.gdb.resume(Resume::Only(&running)).await
+    }
+
+    /// Virtual CPUs that no frozen thread keeps.
+    fn running_threads(&self) -> Vec<u32> {
+        let stands = |thread: &u32| self.frozen.values().any(|frozen| frozen.thread == *thread);
+        self.guest.gdb.threads().iter().copied().filter(|thread| !stands(thread)).collect()
+    }
+
+    /// Looks which virtual CPUs stand at a breakpoint. Only one is named in a stop reply; another one that got to its
+    /// breakpoint at the same time has not executed it, and would only hit it again.
+    async fn hits(&mut self) -> Result<(), Error> {
+        for thread in self.running_threads() {
+            let registers = self.guest.gdb.registers(thread).await?;
+            if self.guest.gdb.breaks_at(registers.rip) {
+                self.hit(thread, registers).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn hit(&mut self, thread: u32, registers: Registers) -> Result<(), Error> {
+        let address = registers.rip;
+        let (task, preempt_count) = self.guest.current(thread).await?;
+        let tid = task.pid;
+        if let Some(held) = self.held.get(&tid) {
+            let back = held.saved.rip == address && held.back == registers.sp();
+            let released = held.released;
+            return match (back, released) {
+                (true, true) => self.restore(thread, tid).await,
+                (true, false) => self.nap(thread, tid).await,
+                (false, _) => self.step_off(thread, address).await,
+            };
+        }
+        let watch = self.watches.get(&tid).filter(|(addresses, _)| addresses.contains(&address));
+        let Some((_, on_hit)) = watch else {
+            return self.step_off(thread, address).await;
+        };
+        let on_hit = *on_hit;
+        self.watches.remove(&tid);
+        let hit = Hit { tid, address, cpu: self.guest.cpu(thread), registers };
+        match on_hit {
+            OnHit::Pass => {
+                self.tell(Event::Reached(hit));
+                self.step_off(thread, address).await
+            }
+            OnHit::Hold => match self.guest.standing(&registers, &task, preempt_count).illegal() {
+                Some(why) => self.refuse(thread, &hit, why).await,
+                None => {
+                    // A function begins with rsp 8 bytes off a multiple of 16, its return address there
+                    // (System V ABI for x86-64, 3.2.2).
+                    let back = (registers.sp() - BELOW) & !15;
+                    self.held.insert(tid, Held { saved: registers, back, released: false });
+                    self.nap(thread, tid).await?;
+                    self.tell(Event::Held(hit));
+                    Ok(())
+                }
+            },
+            OnHit::Freeze if self.running_threads().len() < 2 => {
+                let why = "no other virtual CPU would be left to run".to_owned();
+                self.refuse(thread, &hit, why).await
+            }
+            OnHit::Freeze => {
+                let until = Instant::now() + self.options.longest_freeze;
+                self.frozen.insert(tid, Frozen { thread, address, until });
+                self.tell(Event::Frozen(hit));
+                Ok(())
+            }
+        }
+    }
+
+    async fn refuse(&mut self, thread: u32, hit: &Hit, why: String) -> Result<(), Error> {
+        self.tell(Event::Illegal { tid: hit.tid, address: hit.address, why });
+        self.step_off(thread, hit.address).await
+    }
+
+    /// Sends a held thread into `msleep`, to return to the instruction it is held at.
+    async fn nap(&mut self, thread: u32, tid: i32) -> Result<(), Error> {
+        let Some(held) = self.held.get(&tid) else { return Ok(()) };
+        let (saved, slot) = (held.saved, held.back - 8);
+        let napping = saved.calling(self.guest.layout.msleep, self.options.nap_ms.into(), slot);
+        self.guest.gdb.write(thread, slot, &saved.rip.to_le_bytes()).await?;
+        self.guest.gdb.write_registers(thread, &napping).await
+    }
+
+    /// Gives a thread whose last nap is over what it had, on whatever CPU it woke up.
+    async fn restore(&mut self, thread: u32, tid: i32) -> Result<(), Error> {
+        let Some(held) = self.held.remove(&tid) else { return Ok(()) };
+        self.guest.gdb.write_registers(thread, &held.saved).await?;
+        self.step_off(thread, held.saved.rip).await
+    }
+
+    /// Executes the instruction under a breakpoint on the one CPU that stands there, while all others stand as well. The
+    /// breakpoint is set again when the machine goes on, if anybody still wants it.
+    pub async fn step_off(&mut self, thread: u32, address: u64) -> Result<(), Error> {
+        self.guest.gdb.remove(&[address]).await?;
+        for _ in 0..STEPS_OFF {
+            self.guest.gdb.step(thread).await?;
+            if self.guest.gdb.registers(thread).await?.rip != address {
+                break;
+            }
+        }
+        self.sync().await
+    }
+
+    /// Sets the breakpoints that are wanted and removes all others.
+    async fn sync(&mut self) -> Result<(), Error> {
+        let watched = self.watches.values().flat_map(|(addresses, _)| addresses.iter().copied());
+        let wanted: BTreeSet<u64> = watched.chain(self.held.values().map(|held| held.saved.rip)).collect();
+        let stale: Vec<u64> = self.guest.gdb.breakpoints().filter(|address| !wanted.contains(address)).collect();
+        self.guest.gdb.remove(&stale).await?;
+        self.guest.gdb.insert(&wanted.into_iter().collect::<Vec<_>>()).await
+    }
+
+    /// Carries out a command while the machine stands.
+    async fn obey(&mut self, command: Command) -> Result<(), Error> {
+        match command {
+            Command::Watch(watch, done) => {
+                let result = self.watch(watch).await;
+                answer(done, result)
+            }
+            Command::Unwatch(tid, done) => {
+                self.watches.remove(&tid);
+                answer(done, self.sync().await)
+            }
+            Command::Release(tid, done) => {
+                let thawed = self.thaw(tid).await;
+                let result = thawed.map(|thawed| thawed || self.let_go(tid));
+                answer(done, result)
+            }
+            Command::Look(tids, done) => {
+                let result = self.look(&tids).await;
+                answer(done, result)
+            }
+            Command::Detach(done) => self.leave(Some(done)).await,
+        }
+    }
+
+    async fn watch(&mut self, watch: Watch) -> Result<(), Error> {
+        let cpus = self.guest.gdb.threads().len();
+        match watch.on_hit {
+            OnHit::Hold if !self.options.preempt_count => return Err(Error::NoPreemptCount),
+            OnHit::Freeze if cpus < 2 => return Err(Error::TooFewCpus { cpus }),
+            _ => {}
+        }
+        let tid = watch.tid;
+        self.watches.insert(tid, (watch.addresses.into_iter().collect(), watch.on_hit));
+        let set = self.sync().await;
+        if set.is_err() {
+            self.watches.remove(&tid);
+            self.sync().await?;
+        }
+        set
+    }
+
+    async fn look(&mut self, tids: &[i32]) -> Result<Vec<Seen>, Error> {
+        let mut all = Vec::with_capacity(tids.len());
+        for &tid in tids {
+            let held = self.held.get(&tid).map(|held| Kept::Held(held.saved));
+            let kept = held.or_else(|| self.frozen.contains_key(&tid).then_some(Kept::Frozen));
+            all.push(seen::look(&mut self.guest, tid, kept).await?);
+        }
+        Ok(all)
+    }
+
+    /// A held thread's present nap is its last; false when it is not held, or was released before.
+    fn let_go(&mut self, tid: i32) -> bool {
+        self.held.get_mut(&tid).is_some_and(|held| !std::mem::replace(&mut held.released, true))
+    }
+
+    /// A frozen thread goes on; false when it is not frozen.
+    async fn thaw(&mut self, tid: i32) -> Result<bool, Error> {
+        let Some(frozen) = self.frozen.remove(&tid) else { return Ok(false) };
+        self.step_off(frozen.thread, frozen.address).await?;
+        Ok(true)
+    }
+
+    async fn thaw_overdue(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        let overdue: Vec<i32> =
+            self.frozen.iter().filter(|(_, frozen)| frozen.until <= now).map(|(tid, _)| *tid).collect();
+        for tid in overdue {
+            self.thaw(tid).await?;
+            self.tell(Event::Thawed { tid });
+        }
+        Ok(())
+    }
+
+    /// Lets everybody go. The connection lasts until the last held thread has woken up.
+    async fn leave(&mut self, done: Option<oneshot::Sender<Result<(), Error>>>) -> Result<(), Error> {
+        self.leaving = Some(done);
+        self.watches.clear();
+        self.held.values_mut().for_each(|held| held.released = true);
+        for tid in self.frozen.keys().copied().collect::<Vec<_>>() {
+            self.thaw(tid).await?;
+        }
+        Ok(())
+    }
+
+    /// Nobody may be listening any more.
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+}
+
+/// What the caller did wrong is the caller's; what breaks the connection ends the actor too.
+fn answer<T>(done: oneshot::Sender<Result<T, Error>>, result: Result<T, Error>) -> Result<(), Error> {
+    let reason = match &result {
+        Ok(_)
+        | Err(Error::TooFewCpus { .. } | Error::NoPreemptCount | Error::Breakpoint { .. } | Error::Refused { .. }) => {
+            None
+        }
+        Err(error) => Some(chain(error)),
+    };
+    // Nobody may be waiting any more.
+    let _ = done.send(result);
+    reason.map_or(Ok(()), |reason| Err(Error::Lost { reason }))
+}
+
+/// An error with what it comes from.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}

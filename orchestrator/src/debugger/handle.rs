@@ -1,0 +1,173 @@
+//! The debugger as its users see it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Layout;
+use super::actor::{Actor, Command};
+use super::error::Error;
+use super::gdb::Gdb;
+use super::guest::Guest;
+use super::registers::Registers;
+use super::seen::Seen;
+
+/// What to wait for a thread at, and what to do with it.
+///
+/// The first hit ends a watch: what happens to the thread afterwards is up to the next one. That spares other threads the
+/// breakpoints for as long as nobody waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// The thread, by its id in the guest's root pid namespace.
+    pub tid: i32,
+    /// Instructions; any of them will do. Thousands are fine in software emulation.
+    pub addresses: Vec<u64>,
+    /// What is done with the thread.
+    pub on_hit: OnHit,
+}
+
+/// What is done with a thread that gets to a watched address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnHit {
+    /// It is put to sleep there until [`Debugger::release`], if sleep is legal there; otherwise it goes on.
+    Hold,
+    /// Its virtual CPU stands still while the others run, until [`Debugger::release`] or the end of
+    /// [`Options::longest_freeze`].
+    Freeze,
+    /// It goes on.
+    Pass,
+}
+
+/// A thread at a watched address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// The thread.
+    pub tid: i32,
+    /// The instruction it was about to execute.
+    pub address: u64,
+    /// The virtual CPU it was on, from 0.
+    pub cpu: usize,
+    /// Its registers.
+    pub registers: Registers,
+}
+
+/// What happened in the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// [`OnHit::Pass`]: the thread came by.
+    Reached(Hit),
+    /// [`OnHit::Hold`]: the thread sleeps until it is released.
+    Held(Hit),
+    /// [`OnHit::Freeze`]: its CPU stands until it is released.
+    Frozen(Hit),
+    /// The thread came by and could not be kept; it goes on.
+    Illegal {
+        /// The thread.
+        tid: i32,
+        /// Where.
+        address: u64,
+        /// What forbids it: `preempt count 1: a spinlock is held or preemption is off`.
+        why: String,
+    },
+    /// A frozen thread goes on because its time was over.
+    Thawed {
+        /// The thread.
+        tid: i32,
+    },
+    /// The guest is gone, or the connection. Nothing follows but the same again.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What an attached debugger goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The kernel counts preemption (`CONFIG_PREEMPT_COUNT=y`). Without it holds are refused.
+    pub preempt_count: bool,
+    /// What a held thread sleeps at a time, in milliseconds; a release takes effect when one such sleep is over.
+    pub nap_ms: u32,
+    /// How long a virtual CPU may stand while the others run: they wait for it in the end, and the kernel's watchdogs bark.
+    pub longest_freeze: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { preempt_count: true, nap_ms: 4, longest_freeze: Duration::from_secs(2) }
+    }
+}
+
+/// A guest under the debugger. Dropping the handle lets every thread go, removes every breakpoint and detaches.
+#[derive(Debug)]
+pub struct Debugger {
+    commands: mpsc::UnboundedSender<Command>,
+    events: mpsc::UnboundedReceiver<Event>,
+    lost: Arc<OnceLock<String>>,
+}
+
+impl Debugger {
+    /// Takes hold of a guest that is up, and lets it run on.
+    pub async fn attach(stream: UnixStream, layout: Arc<Layout>) -> Result<Self, Error> {
+        Self::attach_with(stream, layout, Options::default()).await
+    }
+
+    /// [`Debugger::attach`] with options.
+    pub async fn attach_with(stream: UnixStream, layout: Arc<Layout>, options: Options) -> Result<Self, Error> {
+        let guest = Guest::new(Gdb::open(stream).await?, layout);
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (news, events) = mpsc::unbounded_channel();
+        let lost = Arc::new(OnceLock::new());
+        let actor = Actor::new(guest, options, orders, news);
+        tokio::spawn(actor.run(lost.clone()));
+        Ok(Self { commands, events, lost })
+    }
+
+    /// Waits for a thread at some addresses instead of where it was waited for before. When this returns, the breakpoints
+    /// are set and the guest runs.
+    pub async fn watch(&self, watch: Watch) -> Result<(), Error> {
+        self.tell(|done| Command::Watch(watch, done)).await?
+    }
+
+    /// Waits for the thread no longer.
+    pub async fn unwatch(&self, tid: i32) -> Result<(), Error> {
+        self.tell(|done| Command::Unwatch(tid, done)).await?
+    }
+
+    /// The next thing that happens. Safe to cancel.
+    pub async fn event(&mut self) -> Event {
+        match self.events.recv().await {
+            Some(event) => event,
+            None => Event::Lost { reason: self.reason() },
+        }
+    }
+
+    /// Lets a held or frozen thread go on from where it is; false when it is neither. A held one goes on when its present
+    /// nap is over.
+    pub async fn release(&self, tid: i32) -> Result<bool, Error> {
+        self.tell(|done| Command::Release(tid, done)).await?
+    }
+
+    /// Stops the guest for some milliseconds and looks where threads are.
+    pub async fn look(&self, tids: &[i32]) -> Result<Vec<Seen>, Error> {
+        self.tell(|done| Command::Look(tids.to_vec(), done)).await?
+    }
+
+    /// What dropping does; returns when it is done.
+    pub async fn detach(self) -> Result<(), Error> {
+        self.tell(Command::Detach).await?
+    }
+
+    async fn tell<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
+        let (done, result) = oneshot::channel();
+        let lost = || Error::Lost { reason: self.reason() };
+        self.commands.send(command(done)).map_err(|_| lost())?;
+        result.await.map_err(|_| lost())
+    }
+
+    fn reason(&self) -> String {
+        self.lost.get().cloned().unwrap_or_else(|| "its task has ended".to_owned())
+    }
+}
