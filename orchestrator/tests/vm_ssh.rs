@@ -260,3 +260,40 @@ async fn a_dropped_command_leaves_its_session_usable() {
     let output = session.exec("echo still here", None).await.expect("runs").output().await.expect("ends");
     assert_eq!(output.stdout, b"still here\n");
 }
+
+#[tokio::test]
+async fn a_command_is_talked_to_until_its_input_is_dropped() {
+    let Some(guest) = Guest::new().await else { return };
+    let session = guest.session().await;
+    let (mut exec, input) = session
+        .exec_interactive("while read line; do echo \"got $line\"; done; echo over; exit 4")
+        .await
+        .expect("runs");
+    for turn in 0..50 {
+        assert!(input.send(&format!("line {turn}")));
+        let answer = tokio::time::timeout(AMPLE, exec.next()).await.expect("bounded");
+        assert_eq!(answer, Some(Event::Out(format!("got line {turn}").into_bytes())));
+    }
+    // Another command is served meanwhile.
+    let output = session.exec("echo aside", None).await.expect("runs").output().await.expect("ends");
+    assert_eq!(output.stdout, b"aside\n");
+    assert!(input.send("last"));
+    drop(input);
+    let output = exec.output().await.expect("ends");
+    assert_eq!((&output.stdout[..], output.exit), (&b"got last\nover\n"[..], Exit::Code(4)));
+}
+
+#[tokio::test]
+async fn input_to_a_command_that_has_ended_is_refused() {
+    let Some(guest) = Guest::new().await else { return };
+    let session = guest.session().await;
+    let (exec, input) = session.exec_interactive("exit 0").await.expect("runs");
+    assert_eq!(exec.output().await.expect("ends").exit, Exit::Code(0));
+    // The session's thread lets go of the command right after it has told of its end.
+    let refused = async {
+        while input.send("anyone?") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(AMPLE, refused).await.expect("refused");
+}

@@ -4,12 +4,13 @@
 //! waits in poll(2) for the guest and for requests. Files are uploaded through `cat > path` with standard input: guests
 //! need not have scp or SFTP.
 
+mod input;
 mod lines;
 mod relay;
 mod types;
 mod wake;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::input::Input;
+use self::input::Stdin;
 use self::lines::Lines;
 use self::relay::{Link, Relay};
 pub use self::types::{Error, Event, Exit, Login, Output};
@@ -56,7 +59,7 @@ pub struct Exec {
 
 struct Request {
     command: String,
-    stdin: Vec<u8>,
+    stdin: Stdin,
     started: oneshot::Sender<Result<mpsc::Receiver<Event>, Error>>,
 }
 
@@ -153,9 +156,19 @@ fn millis(time: Duration) -> u32 {
 impl Session {
     /// Starts `command` through the user's shell in the guest; `stdin` is sent and then closed.
     pub async fn exec(&self, command: &str, stdin: Option<Vec<u8>>) -> Result<Exec, Error> {
+        self.begin(command, Stdin::fixed(stdin.unwrap_or_default())).await
+    }
+
+    /// Starts `command` through the user's shell in the guest; its standard input stays open until the [`Input`] is dropped.
+    pub async fn exec_interactive(&self, command: &str) -> Result<(Exec, Input), Error> {
+        let (input, stdin) = input::pair(self.waker.clone());
+        Ok((self.begin(command, stdin).await?, input))
+    }
+
+    async fn begin(&self, command: &str, stdin: Stdin) -> Result<Exec, Error> {
         let gone = || Error::Exec { command: command.to_owned(), reason: "the session has ended".to_owned() };
         let (started, answer) = oneshot::channel();
-        let request = Request { command: command.to_owned(), stdin: stdin.unwrap_or_default(), started };
+        let request = Request { command: command.to_owned(), stdin, started };
         self.requests.send(request).map_err(|_| gone())?;
         self.waker.wake();
         let events = answer.await.map_err(|_| gone())??;
@@ -217,9 +230,7 @@ struct Worker {
 struct Running {
     channel: ssh2::Channel,
     events: mpsc::Sender<Event>,
-    stdin: Vec<u8>,
-    sent: usize,
-    stdin_closed: bool,
+    stdin: Stdin,
     out: Lines,
     err: Lines,
 }
@@ -285,7 +296,7 @@ impl Worker {
         let answer = opened.map_err(|reason| Error::Exec { command, reason }).map(|channel| {
             let (events, receiver) = mpsc::channel(BACKLOG);
             let (out, err) = (Lines::default(), Lines::default());
-            self.running.push(Running { channel, events, stdin, sent: 0, stdin_closed: false, out, err });
+            self.running.push(Running { channel, events, stdin, out, err });
             receiver
         });
         // An asker that went away has dropped the receiver, which the next turn notices.
@@ -352,7 +363,7 @@ impl Running {
     }
 
     fn pump(&mut self) -> io::Result<Turn> {
-        let mut moved = self.feed();
+        let mut moved = self.stdin.feed(&mut self.channel);
         let mut buffer = [0; 16 << 10];
         let events = &self.events;
         let read = ready(self.channel.read(&mut buffer))?;
@@ -377,28 +388,6 @@ impl Running {
         };
         let _ = self.events.blocking_send(Event::Exit(exit));
         Ok(Turn::Over)
-    }
-
-    /// Sends what is left of standard input, then its end. A command that does not take it all may do so.
-    fn feed(&mut self) -> bool {
-        let mut moved = false;
-        while !self.stdin_closed {
-            let step = match self.stdin.get(self.sent..).filter(|left| !left.is_empty()) {
-                Some(left) => self.channel.write(left),
-                None => self.channel.send_eof().map(|()| 0).map_err(io::Error::from),
-            };
-            match step {
-                Ok(0) if self.sent < self.stdin.len() => break,
-                Ok(written) => {
-                    self.stdin_closed = self.sent == self.stdin.len();
-                    self.sent += written;
-                    moved = true;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => self.stdin_closed = true,
-            }
-        }
-        moved
     }
 
     fn flush(&mut self) {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 /// The end that wakes; clones share it.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Waker(Arc<UnixStream>);
 
 /// The end that is polled; readable once woken.
