@@ -40,6 +40,9 @@ pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Com
             .map(|enough| enough.saturating_sub(patched.totals.exposures))
             .filter(|&more| more > 0),
         caveats: caveats(base, patched, numbers.as_ref()),
+        forced: Vec::new(),
+        by_races: None,
+        contradictions: Vec::new(),
         numbers,
     }
 }

@@ -34,6 +34,9 @@ pub(super) fn judge(base: &CellResult, again: &CellResult) -> Comparison {
         evidence: told.map(|(evidence, _)| evidence),
         exposures_needed: None,
         caveats: compare::caveats(base, again, numbers.as_ref()),
+        forced: Vec::new(),
+        by_races: None,
+        contradictions: Vec::new(),
         numbers,
     }
 }

@@ -5,6 +5,23 @@ use twinboot_protocol::SwapEntry;
 use twinboot_protocol::orders::Damage;
 
 use super::entry::ConsoleProblem;
+use crate::diagram::Step;
+
+mod diagram;
+mod fold;
+mod joined;
+mod pair;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub use diagram::{ExclusionSeen, ForcedCounts, ForcedResult, ForcedState};
+pub use pair::{ForcedComparison, ForcedVerdict};
+pub use sweep::{PointResult, PointState, SweepCounts, SweepResult, Window};
+
+pub(super) use fold::ForcedFold;
+pub(super) use joined::join;
+pub(super) use pair::pairs;
 
 /// A diagram, or a sweep, and the kernel it is tried on. Its id is unique among all cells of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +58,12 @@ pub enum Forced {
     Diagram {
         /// As drawn.
         drawing: Vec<String>,
+        /// Thread names by column.
+        #[serde(default)]
+        threads: Vec<String>,
+        /// Its steps, so that a report can mark the one that could not be taken.
+        #[serde(default)]
+        steps: Vec<Step>,
         /// Forced rounds planned, and as many again without any hold.
         rounds: u32,
         /// What the plan's author expects.

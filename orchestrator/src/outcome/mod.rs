@@ -20,6 +20,7 @@ mod verdict;
 pub use cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
 pub use entry::Entry;
 pub use exit::exit_code;
+pub use forced::{ForcedComparison, ForcedResult, ForcedVerdict, SweepResult};
 pub use journal::{JournalError, journal_lines};
 pub use numbers::{Evidence, EvidenceKind, Numbers, Rate};
 pub use results::Results;

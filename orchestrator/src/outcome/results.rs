@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
 use super::entry::{CellSpec, Entry, RoundFinished, RunFinished, RunStarted, Stopped};
+use super::forced::{self, ForcedComparison, ForcedFold, ForcedResult, SweepResult};
 use super::stop::Rule;
 use super::verdict::{Comparison, Reason, Verdict};
 use super::{compare, control};
@@ -20,6 +21,12 @@ pub struct Results {
     pub cells: Vec<CellResult>,
     /// Comparisons in plan order.
     pub comparisons: Vec<Comparison>,
+    /// Drawn interleavings in plan order.
+    pub forced: Vec<ForcedResult>,
+    /// Sweeps in plan order.
+    pub sweeps: Vec<SweepResult>,
+    /// Forced cells held against those of their base.
+    pub forced_comparisons: Vec<ForcedComparison>,
     /// The end of the run; absent when it never came.
     pub finished: Option<RunFinished>,
 }
@@ -45,6 +52,11 @@ impl Results {
         Some((self.cell(&comparison.base)?, self.cell(&comparison.patched)?))
     }
 
+    /// The forced comparison that judges the cell with this id.
+    pub fn forced_comparison(&self, id: &str) -> Option<&ForcedComparison> {
+        self.forced_comparisons.iter().find(|it| it.patched == id)
+    }
+
     /// Whether the run was interrupted.
     pub fn interrupted(&self) -> bool {
         self.finished.as_ref().is_some_and(|finished| finished.interrupted)
@@ -58,6 +70,7 @@ struct Fold {
     builds: BTreeMap<(String, String), BuildState>,
     rounds: BTreeMap<String, BTreeMap<u32, Option<Box<RoundFinished>>>>,
     stopped: BTreeMap<String, Stopped>,
+    forced: ForcedFold,
     finished: Option<RunFinished>,
     /// The entries being read belong to a run on another accelerator.
     foreign: bool,
@@ -87,9 +100,12 @@ impl Fold {
             Entry::Stopped(stopped) if !self.foreign => {
                 self.stopped.insert(stopped.cell.clone(), stopped);
             }
-            Entry::RoundStarted(_) | Entry::Stopped(_) => {}
-            Entry::RoundFinished(_) => self.set_aside += 1,
-            Entry::ForcedRound(_) | Entry::SweepTraced(_) | Entry::SweepTried(_) | Entry::ForcedFailed(_) => {}
+            Entry::ForcedRound(round) if !self.foreign => self.forced.round(*round),
+            Entry::SweepTraced(traced) if !self.foreign => self.forced.traced(*traced),
+            Entry::SweepTried(tried) if !self.foreign => self.forced.tried(*tried),
+            Entry::ForcedFailed(failed) if !self.foreign => self.forced.failed(failed),
+            Entry::RoundStarted(_) | Entry::Stopped(_) | Entry::SweepTraced(_) | Entry::ForcedFailed(_) => {}
+            Entry::RoundFinished(_) | Entry::ForcedRound(_) | Entry::SweepTried(_) => self.set_aside += 1,
             Entry::RunFinished(finished) => self.finished = Some(finished),
         }
     }
@@ -119,6 +135,11 @@ impl Fold {
                 first.comparisons.push(comparison);
             }
         }
+        for cell in run.forced {
+            if !first.forced.iter().any(|known| known.id == cell.id) {
+                first.forced.push(cell);
+            }
+        }
     }
 
     fn finish(mut self) -> Results {
@@ -127,13 +148,30 @@ impl Fold {
         }
         let specs = self.run.as_ref().map_or_else(Vec::new, |run| run.cells.clone());
         let cells = specs.into_iter().map(|spec| self.cell(spec)).collect();
-        let mut results =
-            Results { cells, comparisons: Vec::new(), run: self.run, notices: self.notices, finished: self.finished };
+        let forced = self.run.as_ref().map_or(&[][..], |run| &run.forced);
+        let build = |spec: &forced::ForcedSpec| {
+            let key = (spec.kernel.clone(), spec.variant.clone());
+            self.builds.get(&key).cloned().unwrap_or(BuildState::Unknown)
+        };
+        let (forced, sweeps) = self.forced.finish(forced, build);
+        let mut results = Results {
+            cells,
+            comparisons: Vec::new(),
+            forced_comparisons: forced::pairs(&forced, &sweeps),
+            forced,
+            sweeps,
+            run: self.run,
+            notices: self.notices,
+            finished: self.finished,
+        };
         if let Some(run) = &results.run {
             let pair = |spec: &super::entry::ComparisonSpec| {
                 let (base, patched) = (results.cell(&spec.base)?, results.cell(&spec.patched)?);
                 let rule = patched.spec.rule.unwrap_or_else(|| Rule::without_stopping(run.alpha));
-                Some(if spec.control { control::judge(base, patched) } else { compare::judge(base, patched, &rule) })
+                let mut judged =
+                    if spec.control { control::judge(base, patched) } else { compare::judge(base, patched, &rule) };
+                forced::join(&mut judged, (base, patched), &results.forced_comparisons);
+                Some(judged)
             };
             results.comparisons = run.comparisons.iter().filter_map(pair).collect();
         }
@@ -171,7 +209,10 @@ fn met(cell: &CellResult, comparisons: &[Comparison]) -> Met {
             _ => unknown,
         };
     }
+    let forced = |it: &Comparison| matches!(it.reason, Reason::ForcedCorruption | Reason::ForcedCrash);
     match cell.spec.expect {
+        // However few races there were, a forced one is enough.
+        Expectation::Clean if own.clone().any(forced) => Met::No,
         Expectation::Any if cell.counted_rounds() > 0 || cell.outcome == CellOutcome::Broken => Met::Yes,
         Expectation::Any => unknown,
         Expectation::Corrupt => match cell.outcome {

@@ -91,6 +91,26 @@ pub(super) fn same(a: &Trouble, b: &Trouble) -> bool {
     a.kind == b.kind && a.fingerprint == b.fingerprint && (!a.fingerprint.is_empty() || a.headline == b.headline)
 }
 
+/// The console's trouble of numbered rounds, equal fingerprints told once.
+pub(super) fn of_problems<'a>(problems: impl Iterator<Item = (u32, &'a ConsoleProblem)>) -> Vec<Trouble> {
+    let mut all: Vec<Trouble> = Vec::new();
+    for (number, problem) in problems {
+        let trouble = Trouble {
+            kind: TroubleKind::Console(problem.kind),
+            headline: headline(problem),
+            fingerprint: problem.fingerprint.clone(),
+            excerpt: problem.excerpt.clone(),
+            rounds: vec![number],
+        };
+        match all.iter_mut().find(|known| same(known, &trouble)) {
+            Some(known) if known.rounds.contains(&number) => {}
+            Some(known) => known.rounds.push(number),
+            None => all.push(trouble),
+        }
+    }
+    all
+}
+
 fn of_round(round: &Round) -> Vec<Trouble> {
     let plain = |kind, headline: String| Trouble {
         kind,

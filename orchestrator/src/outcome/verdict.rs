@@ -1,5 +1,6 @@
 //! The verdict on one variant and the numbers it stands on. `docs/verdicts.md` tells how it is reached.
 
+use super::forced::ForcedComparison;
 use super::numbers::{Evidence, EvidenceKind, Numbers};
 use crate::stats::LnProb;
 
@@ -83,6 +84,10 @@ pub enum Reason {
     SidesAgree,
     /// `difference`: they do not.
     SidesDiffer,
+    /// `not-fixed`: a forced interleaving or a point of a sweep corrupts the patched kernel.
+    ForcedCorruption,
+    /// `broken`: the patched kernel died of a forced interleaving, and the base did not.
+    ForcedCrash,
 }
 
 /// Two cells held against each other.
@@ -111,6 +116,12 @@ pub struct Comparison {
     pub exposures_needed: Option<u64>,
     /// What else a reader must know, one sentence each.
     pub caveats: Vec<String>,
+    /// Forced interleavings and sweeps of the same kernel and variants, in any guest.
+    pub forced: Vec<ForcedComparison>,
+    /// What the races alone would have said, where forced evidence overruled them.
+    pub by_races: Option<(Verdict, Reason)>,
+    /// Where races and forced evidence do not fit together, one sentence each.
+    pub contradictions: Vec<String>,
 }
 
 impl Comparison {

@@ -220,6 +220,8 @@ pub(super) fn reason(it: &Comparison) -> String {
             "a control that failed: the same kernel on both sides differs, so no verdict of this setup can be trusted"
                 .to_owned()
         }
+        Reason::ForcedCorruption => "the patched kernel corrupts when the interleaving is forced".to_owned(),
+        Reason::ForcedCrash => "the patched kernel dies of a forced interleaving that the base survives".to_owned(),
         Reason::TooFewRounds => "fewer than two rounds on a side: whether corruptions cluster can't be told".to_owned(),
         Reason::RoundsLost => "rounds of the patched kernel were lost and might have hidden a failure".to_owned(),
     }
