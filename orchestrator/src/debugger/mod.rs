@@ -14,6 +14,7 @@ mod legality;
 mod packet;
 mod registers;
 mod seen;
+mod trace;
 
 pub use error::Error;
 pub use guest::StackImage;
@@ -21,6 +22,7 @@ pub use handle::{Debugger, Event, Hit, OnHit, Options, Watch};
 pub use legality::Standing;
 pub use registers::Registers;
 pub use seen::{Seen, State};
+pub use trace::{Guide, Trace};
 
 /// Where the kernel keeps what a hold must know, read from its debug information. Addresses are the kernel's own (`nokaslr`);
 /// offsets are bytes.
