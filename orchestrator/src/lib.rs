@@ -10,6 +10,7 @@ pub mod diagram;
 pub mod forced;
 pub mod image;
 pub mod kernel;
+pub mod machine;
 pub mod outcome;
 pub mod plan;
 pub mod process;

@@ -164,6 +164,22 @@ impl Document {
         self.push(self.key_mark(&original), &original, message.into(), hint);
     }
 
+    /// Notes an error about `length` characters from `column` of line `row` of the text at `path` of the value that was
+    /// read; `row` and `column` from 0. Only a literal block (`|`) stands in the file as it was read: for another text the
+    /// error is about the whole of it.
+    pub fn text_error(
+        &self,
+        path: &KeyPath,
+        (row, column, length): (usize, usize, usize),
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        let original = self.original(path);
+        let node = self.root.as_ref().and_then(|root| root.find(&original));
+        let within = node.and_then(|node| node.within_block(&self.text, row, column, length));
+        self.push(within.unwrap_or_else(|| self.value_mark(&original)), &original, message.into(), hint);
+    }
+
     /// Notes that the map at `path` lacks `key`, unless it was there and has been complained about.
     pub fn missing(&self, path: &KeyPath, key: &str, hint: Option<String>) {
         let original = self.original(path);

@@ -1,9 +1,13 @@
 //! `twinboot plan check|show|schema`: looks at plans without running anything.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::plan::model::{BaseConfig, ConfigLayer, Expectation, Kernel, Location, Plan, Source, Swap, Variant};
+use crate::outcome::forced::ForcedExpectation;
+use crate::plan::model::{
+    BaseConfig, ConfigLayer, Expectation, Interleaving, Kernel, Location, Operation, Plan, Source, Swap, Sweep, Variant,
+};
 use crate::plan::schema::{Interval, Size};
 use crate::plan::{self, schema};
 use crate::yaml::Style;
@@ -64,11 +68,12 @@ pub fn check(plans: &[PathBuf], data: Option<&Path>, output: &mut Output) -> io:
         let variants: usize = plan.kernels.iter().map(|kernel| kernel.variants.len()).sum();
         writeln!(
             output.out,
-            "ok: {}: {}, {}, {}",
+            "ok: {}: {}, {}, {}{}",
             plan.name,
             count(plan.kernels.len(), "kernel"),
             count(variants, "variant"),
             count(plan.cells.len(), "cell"),
+            if plan.forced.is_empty() { String::new() } else { format!(", {} to force", plan.forced.len()) },
         )?;
     }
     Ok(code)
@@ -136,9 +141,8 @@ fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  image   {}", guest.image.display())?;
     }
     for test in &plan.tests {
-        let args: Vec<String> = test.args.iter().map(|(key, value)| format!("{key}={value}")).collect();
         writeln!(out, "\ntest {}", test.name)?;
-        writeln!(out, "  run     {} {}", test.run, args.join(" "))?;
+        writeln!(out, "  run     {}", command(&test.run, &test.args))?;
         let stop = &test.stop;
         let limit = |count: Option<u64>, what| count.map_or_else(String::new, |count| format!(", {count} {what}"));
         writeln!(
@@ -153,13 +157,71 @@ fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
             if stop.sequential { format!("; may stop after {}", stop.min_rounds) } else { String::new() },
         )?;
     }
-    let header = ["cell", "kernel", "variant", "guest", "test"].map(str::to_owned);
-    let rows = plan
-        .cells
-        .iter()
-        .map(|cell| [&cell.id, &cell.kernel, &cell.variant, &cell.guest, &cell.test].map(String::clone));
-    writeln!(out)?;
-    table(std::iter::once(header).chain(rows).collect(), out)?;
+    for interleaving in &plan.interleavings {
+        show_interleaving(interleaving, out)?;
+    }
+    for sweep in &plan.sweeps {
+        show_sweep(sweep, out)?;
+    }
+    show_cells(plan, out)
+}
+
+fn show_interleaving(it: &Interleaving, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "\ninterleaving {}", it.name)?;
+    writeln!(out, "  run     {}", command(&it.run, &it.args))?;
+    writeln!(out, "  rounds  {}, and as many without a hold; a step may take {}", it.rounds, Interval(it.deadline))?;
+    for (variant, expect) in &it.expect {
+        let expect = match expect {
+            ForcedExpectation::Corrupt => "corrupt",
+            ForcedExpectation::Clean => "clean",
+            ForcedExpectation::Excluded => "excluded",
+            ForcedExpectation::Crash => "crash",
+            ForcedExpectation::Any => "any",
+        };
+        writeln!(out, "  expect  {expect} of {variant}")?;
+    }
+    for row in &it.diagram.drawing {
+        writeln!(out, "{}", format!("    {row}").trim_end())?;
+    }
+    Ok(())
+}
+
+fn show_sweep(it: &Sweep, out: &mut dyn Write) -> io::Result<()> {
+    let operation = |it: &Operation| {
+        let object = it.object.as_ref().map_or_else(String::new, |object| format!(" {object}"));
+        format!("{} of {}", it.operation.clone() + &object, it.thread)
+    };
+    let functions: Vec<String> = it.functions.iter().map(|names| names.join("|")).collect();
+    let meanwhile: Vec<String> = it.interferers.iter().map(operation).collect();
+    writeln!(out, "\nsweep {}", it.name)?;
+    writeln!(out, "  run     {}", command(&it.run, &it.args))?;
+    writeln!(out, "  hold    {} at every point of {}", operation(&it.victim), functions.join(", "))?;
+    if !it.callees.is_empty() {
+        writeln!(out, "  callees {}", it.callees.join(", "))?;
+    }
+    writeln!(out, "  while   {}; an operation may take {}", meanwhile.join(", "), Interval(it.deadline))
+}
+
+fn show_cells(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    if !plan.cells.is_empty() {
+        let header = ["cell", "kernel", "variant", "guest", "test"].map(str::to_owned);
+        let rows = plan
+            .cells
+            .iter()
+            .map(|cell| [&cell.id, &cell.kernel, &cell.variant, &cell.guest, &cell.test].map(String::clone));
+        writeln!(out)?;
+        table(std::iter::once(header).chain(rows).collect(), out)?;
+    }
+    for (what, cells) in [("interleaving", &plan.forced), ("sweep", &plan.swept)] {
+        if !cells.is_empty() {
+            let header = ["cell", "kernel", "variant", "guest", what].map(str::to_owned);
+            let rows = cells
+                .iter()
+                .map(|cell| [&cell.id, &cell.kernel, &cell.variant, &cell.guest, &cell.name].map(String::clone));
+            writeln!(out)?;
+            table(std::iter::once(header).chain(rows).collect(), out)?;
+        }
+    }
     if !plan.comparisons.is_empty() {
         writeln!(out)?;
         let header = ["base", "compared with it"].map(str::to_owned);
@@ -167,6 +229,11 @@ fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         table(std::iter::once(header).chain(rows).collect(), out)?;
     }
     Ok(())
+}
+
+/// A program with its arguments.
+fn command(run: &str, args: &BTreeMap<String, String>) -> String {
+    args.iter().fold(run.to_owned(), |line, (key, value)| format!("{line} {key}={value}"))
 }
 
 fn show_variant(variant: &Variant, out: &mut dyn Write) -> io::Result<()> {

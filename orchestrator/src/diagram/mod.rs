@@ -3,7 +3,25 @@
 //! Pure: no I/O, and nothing of any kernel is known here. Whether a point exists is for [`crate::symbols`] to say, whether an
 //! operation does for the guest test.
 
+mod derive;
+mod drawing;
+mod grid;
+mod order;
+mod point;
+mod steps;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
+
+pub use derive::{HeldPoint, Operated, held_point};
+pub use drawing::parse_drawing;
+pub use grid::thread_name;
+pub use point::{parse_names, parse_point};
+pub use steps::{StepLine, parse_steps};
+pub use words::parse_operation;
 
 /// A drawn interleaving.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +68,7 @@ pub enum Action {
     /// The thread goes on from where it is held. Done when its operation came back, or at once when its next step is an
     /// [`Action::Reach`].
     Release,
-    /// The operation that was begun with `start` came back.
+    /// The operation came back that was begun with `start`, or that ran on from a point where it was not held.
     Finish,
 }
 
@@ -85,3 +103,75 @@ pub enum Point {
 
 /// A name, and what it is called in other versions.
 pub type Names = Vec<String>;
+
+/// What is wrong with a drawing or a step list, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DiagramError {
+    /// Line of the drawing, or step of the list, from 0.
+    pub row: usize,
+    /// In characters from the beginning of the line, or of the step's text; from 0.
+    pub column: usize,
+    /// Characters concerned, at least one.
+    pub length: usize,
+    /// What was found and what was expected.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// A step and where it was found.
+#[derive(Debug)]
+struct Placed {
+    thread: usize,
+    /// None where the words could not be read; that has been told.
+    action: Option<Action>,
+    text: String,
+    row: usize,
+    column: usize,
+}
+
+impl Placed {
+    fn error(&self, message: impl Into<String>, hint: &str) -> DiagramError {
+        DiagramError {
+            row: self.row,
+            column: self.column,
+            length: self.text.chars().count().max(1),
+            message: message.into(),
+            hint: (!hint.is_empty()).then(|| hint.to_owned()),
+        }
+    }
+}
+
+/// What is wrong with a cell's words: which of its characters, what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wrong {
+    /// From 0, in characters.
+    at: usize,
+    length: usize,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Wrong {
+    fn new(at: usize, length: usize, message: impl Into<String>, hint: &str) -> Self {
+        Self { at, length: length.max(1), message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
+    }
+
+    /// All of it in one text, for those who show no place.
+    fn told(self) -> String {
+        match self.hint {
+            Some(hint) => format!("{} ({hint})", self.message),
+            None => self.message,
+        }
+    }
+
+    /// The same, for words that begin so many characters further on.
+    fn after(self, characters: usize) -> Self {
+        Self { at: self.at + characters, ..self }
+    }
+}
+
+/// The known word that is one slip away from `found`.
+fn slip<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known.into_iter().find(|word| strsim::damerau_levenshtein(found, word) == 1)
+}

@@ -400,6 +400,16 @@ impl<S: Scene> Round<'_, S> {
                 let step = self.column(tid).and_then(|column| self.threads[column].watched);
                 return Err(Stop::Illegal { step: step.unwrap_or_default(), address, why });
             }
+            Happening::Slipped { tid } => {
+                if let Some(column) = self.column(tid)
+                    && self.threads[column].held.take().is_some()
+                {
+                    let thread = &self.script.diagram.threads[column];
+                    return Err(lost(format!(
+                        "`{thread}` went on by itself: its virtual CPU had stood for as long as the guest bears"
+                    )));
+                }
+            }
             Happening::Ended(end) => return Err(end.into()),
         }
         Ok(())

@@ -64,6 +64,11 @@ pub enum Happening {
         /// What was found: `preempt count 1`.
         why: String,
     },
+    /// A frozen thread went on by itself: its virtual CPU may not stand for longer.
+    Slipped {
+        /// Which.
+        tid: i32,
+    },
     /// Nothing more will happen.
     Ended(End),
 }

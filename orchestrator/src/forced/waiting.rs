@@ -146,7 +146,7 @@ fn is_one_of(list: &[&str], function: &str) -> bool {
 }
 
 /// Whether `function` only waits on behalf of its caller, or came on top of it.
-fn is_primitive(function: &str) -> bool {
+pub fn is_primitive(function: &str) -> bool {
     [PRIMITIVES, SPINNING, INTERRUPTS].iter().any(|list| is_one_of(list, function))
 }
 

@@ -3,13 +3,17 @@
 use super::model::{Cell, Comparison, Expectation, Plan};
 
 impl Plan {
-    /// Makes each base run twice, as itself and as a second variant of the same patches, and drops everything else:
-    /// whatever differs between the two is the setup's doing and not a patch's.
+    /// Makes each base run twice, as itself and as a second variant of the same patches, and drops everything else,
+    /// interleavings and sweeps too: whatever differs between the two is the setup's doing and not a patch's.
     #[must_use]
     pub fn control(mut self) -> Self {
         let is_base = |cell: &Cell| !self.comparisons.iter().any(|pair| pair.patched == cell.id);
         let bases: Vec<Cell> = self.cells.iter().filter(|cell| is_base(cell)).cloned().collect();
         self.cells.clear();
+        self.forced.clear();
+        self.swept.clear();
+        self.interleavings.clear();
+        self.sweeps.clear();
         self.comparisons.clear();
         for kernel in &mut self.kernels {
             let used = |name: &str| bases.iter().any(|cell| cell.kernel == kernel.name && cell.variant == name);

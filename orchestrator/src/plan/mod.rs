@@ -4,6 +4,7 @@
 
 pub mod axis;
 mod control;
+pub mod derive;
 pub mod glob;
 pub mod model;
 pub mod names;

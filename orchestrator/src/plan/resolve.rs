@@ -4,13 +4,14 @@
 
 mod cells;
 mod files;
+mod forced;
 mod guests;
 mod kernels;
 mod matrix;
 mod programs;
 mod variants;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::model;
@@ -115,9 +116,18 @@ pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path,
     let kernels = kernels::resolve(context, raw);
     let guest = guests::resolve(context, &raw.guest);
     let tests = programs::resolve(context, raw);
-    let mut points = matrix::expand(context, &raw.matrix, &kernels, &guest, &tests);
-    let (cells, comparisons) = cells::lay_out(context, &kernels, &points);
-    points.guests.retain(|guest| cells.iter().any(|cell| cell.guest == guest.name));
+    let (interleavings, sweeps) = forced::resolve(context, raw, &kernels, &tests);
+    let has_forced = !interleavings.is_empty() || !sweeps.is_empty();
+    let mut points = matrix::expand(context, &raw.matrix, &kernels, &guest, &tests, has_forced);
+    let (cells, comparisons) = cells::lay_out(context, &kernels, &points, has_forced);
+    let mut ids: BTreeSet<String> = cells.iter().map(|cell| cell.id.clone()).collect();
+    let mut forced_cells = |names: Vec<&str>| cells::lay_out_forced(context, &kernels, &points, &names, &mut ids);
+    let forced = forced_cells(interleavings.iter().map(|it| it.name.as_str()).collect());
+    let swept = forced_cells(sweeps.iter().map(|it| it.name.as_str()).collect());
+    points.guests.retain(|guest| {
+        cells.iter().any(|cell| cell.guest == guest.name)
+            || forced.iter().chain(&swept).any(|cell| cell.guest == guest.name)
+    });
     points.tests.retain(|test| cells.iter().any(|cell| cell.test == test.name));
     model::Plan {
         name: raw.name.clone(),
@@ -128,9 +138,9 @@ pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path,
         tests: points.tests,
         cells,
         comparisons,
-        interleavings: Vec::new(),
-        sweeps: Vec::new(),
-        forced: Vec::new(),
-        swept: Vec::new(),
+        interleavings,
+        sweeps,
+        forced,
+        swept,
     }
 }

@@ -3,6 +3,7 @@
 //! Reading is forgiving, so that one pass finds every error: a required key that is missing reads as empty and is
 //! reported by [`super::resolve`]. The doc comments here are the reference that users read.
 
+mod forced;
 mod generate;
 mod guest;
 mod kernel;
@@ -12,18 +13,25 @@ mod value;
 
 use serde::{Deserialize, Serialize};
 
+pub use forced::{At, ByThread, Expect, Interleaving, Sweep};
 pub use generate::{json_schema, reference};
 pub use guest::{Brd, Guest, SwapDevice, SwapSetting, Zram};
 pub use kernel::{BaseConfig, Debian, Git, Image, Kernel, PatchFile, Source, Tarball, Variant};
 pub use matrix::{ARGS_OF_ALL, Axis, GUEST_AXES, Matrix};
 pub use test::{Deadlines, Stop, Test};
-pub use value::{Interval, OrText, Scalar, Size};
+pub use value::{Interval, OneOrMany, OrText, Scalar, Size};
 
 /// A test plan: which kernels to build, with and without which patches, in which guests to boot them, and what to
 /// race in them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(title = "Plan", extend("required" = ["name", "kernels", "tests"]))]
+#[schemars(
+    title = "Plan",
+    extend(
+        "required" = ["name", "kernels"],
+        "anyOf" = [{ "required": ["tests"] }, { "required": ["interleaving"] }, { "required": ["sweep"] }],
+    )
+)]
 pub struct Plan {
     /// Name of the plan: small letters, digits, `.`, `_` and `-`. Result folders carry it.
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"))]
@@ -36,9 +44,12 @@ pub struct Plan {
     pub variants: Vec<Variant>,
     /// The virtual machine.
     pub guest: Guest,
-    /// Programs to run in the guest, at least one.
-    #[schemars(length(min = 1))]
+    /// Programs to run in the guest, at least one where there is neither `interleaving` nor `sweep`.
     pub tests: Vec<Test>,
+    /// Interleavings to force: one, or a list.
+    pub interleaving: OneOrMany<Interleaving>,
+    /// What `twinboot sweep` sweeps: one, or a list; drawn from the interleavings unless given.
+    pub sweep: OneOrMany<Sweep>,
     /// Settings that take several values in turn.
     pub matrix: Matrix,
     /// Values for tests that do not have their own.

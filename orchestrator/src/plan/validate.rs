@@ -227,6 +227,35 @@ pub fn word(word: &str, what: &str) -> Check {
     }
 }
 
+/// Name of a thread of a guest test.
+pub fn thread(name: &str) -> Check {
+    if name.is_empty() {
+        return problem("the thread's name is empty".to_owned(), "");
+    }
+    crate::diagram::thread_name(name).or_else(|wrong| {
+        let hint = "letters, digits, `_`, `-` and `.` are allowed";
+        problem(format!("the thread's name '{name}' has {wrong:?} in it"), hint)
+    })
+}
+
+/// A folder or a file of a kernel's source.
+pub fn kernel_source(path: &str) -> Check {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-+/".contains(c);
+    if path.is_empty() || path.starts_with(['/', '.']) || path.contains("..") || !path.chars().all(legal) {
+        return problem(
+            format!("'{path}' is no folder or file of a kernel's source"),
+            "paths begin at the top of the tree: `mm/` or `mm/page_io.c`",
+        );
+    }
+    if !path.ends_with('/') && !path.contains('.') {
+        return problem(
+            format!("'{path}' is neither a folder nor a file"),
+            &format!("a folder ends with /: `{path}/`"),
+        );
+    }
+    Ok(())
+}
+
 /// A value that is passed on one line: an argument, a sysctl, a command line.
 pub fn line(text: &str) -> Check {
     match text.chars().find(|c| c.is_control()) {

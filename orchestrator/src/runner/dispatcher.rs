@@ -15,9 +15,10 @@ use super::prepare::Ground;
 use super::sequence::Sequence;
 use super::{Error, host, schedule, stamp};
 use crate::image::Keys;
+use crate::machine::Machine;
 use crate::outcome::Entry;
 use crate::outcome::entry::{RoundFinished, RoundId, RunFinished, RunStarted};
-use crate::plan::model::{Cell, Plan};
+use crate::plan::model::{Cell, Guest, Plan};
 
 /// How a run is to be made.
 #[derive(Debug, Clone)]
@@ -167,17 +168,20 @@ impl Dispatcher<'_> {
     fn task(&self, id: RoundId, folders: &HashMap<String, PathBuf>) -> Option<Task> {
         let cell = self.plan.cells.iter().find(|cell| cell.id == id.cell)?;
         let guest = stamp::guest(self.plan, cell).clone();
-        Some(Task {
-            seed: schedule::round_seed(self.seed, &id),
-            test: self.test(cell).clone(),
-            kernel: self.kernel(cell)?.clone(),
+        let machine = self.machine(&cell.kernel, &cell.variant, &guest)?;
+        let (seed, test) = (schedule::round_seed(self.seed, &id), self.test(cell).clone());
+        Some(Task { seed, test, machine, folder: folders.get(&id.cell)?.clone(), id })
+    }
+
+    /// A guest of this shape with this kernel, where there is one.
+    fn machine(&self, kernel: &str, variant: &str, guest: &Guest) -> Option<Machine> {
+        Some(Machine {
+            kernel: self.ground.kernels.get(&(kernel.to_owned(), variant.to_owned()))?.clone(),
             image: self.ground.images.get(Path::new(&guest.image))?.clone(),
             keys: self.keys.clone(),
             qemu: self.ground.qemu.clone(),
             accel: self.ground.accelerator.accel,
-            folder: folders.get(&id.cell)?.clone(),
-            guest,
-            id,
+            guest: guest.clone(),
         })
     }
 }

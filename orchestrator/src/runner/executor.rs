@@ -1,21 +1,18 @@
 //! One round: a fresh guest is booted, runs its test, is powered off. Whatever goes wrong is the round's outcome.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use twinboot_protocol::GuestConfig;
 
 use super::messages::{Event, Observer};
 use super::prepare::chain;
 use super::records::Records;
 use super::shell::command_line;
-use crate::image::{self, Image, Keys};
-use crate::kernel::BuiltKernel;
+use crate::machine::{GuestLogs, Machine};
 use crate::outcome::entry::{ConsoleProblem, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
-use crate::plan::model::{Guest, Swap, Test};
-use crate::vm::{self, Accel, DeathKind, How, Vm, ssh};
+use crate::plan::model::Test;
+use crate::vm::{self, DeathKind, How, Vm, ssh};
 
 /// How long the console may take to say why a guest's SSH session broke off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -27,33 +24,12 @@ pub struct Task {
     pub id: RoundId,
     /// Seed handed to the test and to the guest's entropy pool.
     pub seed: u64,
-    /// Guest shape.
-    pub guest: Guest,
+    /// Guest.
+    pub machine: Machine,
     /// Test.
     pub test: Test,
-    /// Kernel.
-    pub kernel: BuiltKernel,
-    /// Image.
-    pub image: Image,
-    /// SSH keys of the run.
-    pub keys: Arc<Keys>,
-    /// QEMU.
-    pub qemu: PathBuf,
-    /// Accelerator.
-    pub accel: Accel,
     /// The cell's folder.
     pub folder: PathBuf,
-}
-
-impl Task {
-    /// Whom to be in the guest and whom to expect there.
-    pub(super) fn login(&self) -> ssh::Login {
-        ssh::Login {
-            user: "root".to_owned(),
-            private_key_openssh: self.keys.user_private_openssh().to_owned(),
-            host_key: self.keys.host_public_blob(),
-        }
-    }
 }
 
 /// A round on its way through its stages.
@@ -96,15 +72,15 @@ impl Round<'_> {
             Ok(dir) => dir,
             Err(error) => return infrastructure(Stage::Start, &error),
         };
-        let logs = RoundLogs::new(&self.task.folder, self.task.id.round);
+        let logs = GuestLogs::new(&self.task.folder, "round", self.task.id.round);
         let outcome = self.in_guest(scratch.path(), &logs).await;
         logs.keep();
         outcome
     }
 
     /// Start, boot, test, shutdown. The guest is always ended before this returns.
-    async fn in_guest(&mut self, scratch: &Path, logs: &RoundLogs) -> RoundOutcome {
-        let spec = match spec(self.task, scratch, logs.live.clone()) {
+    async fn in_guest(&mut self, scratch: &Path, logs: &GuestLogs) -> RoundOutcome {
+        let spec = match self.task.machine.spec(self.task.seed, scratch, logs.live.clone()) {
             Ok(spec) => spec,
             Err(error) => return infrastructure(Stage::Start, &error),
         };
@@ -157,7 +133,7 @@ impl Round<'_> {
             Err(other) => return infrastructure(Stage::Boot, &other),
         }
 
-        let login = self.task.login();
+        let login = self.task.machine.login();
         let started = self.enter(Stage::Ssh);
         let session = tokio::select! {
             session = ssh::connect(vm.ssh_port(), &login, deadlines.ssh) => session,
@@ -247,37 +223,6 @@ impl Round<'_> {
     }
 }
 
-/// Makes the guest's own initramfs in `scratch` and says what to boot, with the logs under the names in `logs`.
-pub(super) fn spec(task: &Task, scratch: &Path, logs: Logs) -> Result<vm::Spec, image::Error> {
-    let config = GuestConfig {
-        protocol: twinboot_protocol::VERSION,
-        swap: task.guest.swap.as_ref().map(|swap| match swap {
-            Swap::Zram { size, algorithm } => {
-                twinboot_protocol::SwapConfig::Zram { size: *size, algorithm: algorithm.clone() }
-            }
-            Swap::Brd { size } => twinboot_protocol::SwapConfig::Brd { size: *size },
-        }),
-        sysctl: task.guest.sysctl.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-        seed: task.seed,
-    };
-    let initrd = scratch.join("initrd");
-    image::seal(&task.image, &config, &task.keys, &initrd)?;
-    Ok(vm::Spec {
-        qemu: task.qemu.clone(),
-        accel: task.accel,
-        kernel: task.kernel.boot.clone(),
-        initrd: Some(initrd),
-        cmdline: task.guest.cmdline.clone(),
-        cpus: task.guest.cpus,
-        memory: task.guest.memory,
-        network: true,
-        gdb: false,
-        start_deadline: vm::START_DEADLINE,
-        console_log: logs.console,
-        qemu_log: logs.qemu,
-    })
-}
-
 /// The boot's milestones for the journal, in seconds from QEMU's start.
 fn breakdown(boot: vm::Boot) -> Vec<(String, f64)> {
     let known = [("monitor", Some(boot.monitor)), ("first line", boot.first_line)];
@@ -309,47 +254,4 @@ fn infrastructure(stage: Stage, error: &dyn std::error::Error) -> RoundOutcome {
 
 fn timed_out(stage: Stage, after: Duration) -> RoundOutcome {
     RoundOutcome::TimedOut { stage, after_s: after.as_secs_f64() }
-}
-
-/// Where the two logs of a guest are written.
-#[derive(Debug, Clone)]
-pub(super) struct Logs {
-    /// Every byte of the serial console.
-    pub(super) console: PathBuf,
-    /// QEMU's command line and its own words.
-    pub(super) qemu: PathBuf,
-}
-
-/// The logs of one round, written live under names of their own and then appended to the cell's.
-struct RoundLogs {
-    folder: PathBuf,
-    round: u32,
-    live: Logs,
-}
-
-impl RoundLogs {
-    fn new(folder: &Path, round: u32) -> Self {
-        let live = |name: &str| folder.join(format!("{name}.round-{round}.log"));
-        Self { folder: folder.to_path_buf(), round, live: Logs { console: live("console"), qemu: live("qemu") } }
-    }
-
-    /// Appends both to the cell's logs; a log that cannot be moved stays where it is, so nothing is lost.
-    fn keep(&self) {
-        for (live, name) in [(&self.live.console, "console.log"), (&self.live.qemu, "qemu.log")] {
-            let Ok(text) = std::fs::read(live) else { continue };
-            let whole = std::fs::File::options().append(true).create(true).open(self.folder.join(name));
-            let kept = whole.and_then(|mut whole| {
-                use std::io::Write as _;
-                let mut block = format!("==== round {} ====\n", self.round).into_bytes();
-                block.extend(&text);
-                if !block.ends_with(b"\n") {
-                    block.push(b'\n');
-                }
-                whole.write_all(&block)
-            });
-            if kept.is_ok() {
-                let _ = std::fs::remove_file(live);
-            }
-        }
-    }
 }

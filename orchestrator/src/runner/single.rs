@@ -9,12 +9,13 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::executor::{self, Logs, Task};
+use super::executor::Task;
 use super::folder::failed;
 use super::prepare::Ground;
 use super::shell::{command_line, quote};
 use super::{Error, stamp};
 use crate::image::Keys;
+use crate::machine::{Logs, Machine};
 use crate::outcome::entry::RoundId;
 use crate::plan::model::{Cell, Plan};
 use crate::vm::{self, Boot, Vm, ssh};
@@ -50,16 +51,18 @@ impl Single {
             id: RoundId { cell: cell.id.clone(), round: 0 },
             seed: rand::random_range(0..1 << 53),
             test: stamp::test(plan, cell).clone(),
-            kernel: kernel.clone(),
-            image: image.clone(),
-            keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
-            qemu: ground.qemu.clone(),
-            accel: ground.accelerator.accel,
+            machine: Machine {
+                kernel: kernel.clone(),
+                image: image.clone(),
+                keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
+                qemu: ground.qemu.clone(),
+                accel: ground.accelerator.accel,
+                guest,
+            },
             folder: dir.path().to_path_buf(),
-            guest,
         };
         let logs = Logs { console: dir.path().join("console.log"), qemu: dir.path().join("qemu.log") };
-        let spec = executor::spec(&task, dir.path(), logs).map_err(Error::Seal)?;
+        let spec = task.machine.spec(task.seed, dir.path(), logs).map_err(Error::Seal)?;
         let vm = Vm::start(&spec, dir.path(), cancel).await.map_err(|error| match error {
             vm::Error::Interrupted => Error::Interrupted,
             error => Error::Guest(error),
@@ -89,7 +92,7 @@ impl Single {
 
     /// Logs in as root, within the plan's deadline.
     pub async fn log_in(&self) -> Result<ssh::Session, Error> {
-        let login = self.task.login();
+        let login = self.task.machine.login();
         ssh::connect(self.vm.ssh_port(), &login, self.task.test.deadlines.ssh).await.map_err(Error::Login)
     }
 
@@ -98,8 +101,8 @@ impl Single {
     pub fn ssh_arguments(&self) -> Result<Vec<String>, Error> {
         let (key, hosts) = (self.dir.path().join("key"), self.dir.path().join("known_hosts"));
         let port = self.vm.ssh_port();
-        let line = self.task.keys.host_public_line().map_err(Error::Keys)?;
-        private(&key, self.task.keys.user_private_openssh())?;
+        let line = self.task.machine.keys.host_public_line().map_err(Error::Keys)?;
+        private(&key, self.task.machine.keys.user_private_openssh())?;
         private(&hosts, &format!("[127.0.0.1]:{port} {line}\n"))?;
         let file = |path: &Path| path.display().to_string();
         let words = ["-F", "/dev/null", "-i", &file(&key), "-p", &port.to_string()].map(str::to_owned);

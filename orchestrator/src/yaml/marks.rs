@@ -73,7 +73,11 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 enum Kind {
-    Scalar(String),
+    Scalar {
+        text: String,
+        /// A literal block, written with `|`: it stands in the file line by line.
+        block: bool,
+    },
     List(Vec<Arc<Node>>),
     Map(Vec<Entry>),
 }
@@ -92,9 +96,22 @@ impl Node {
 
     pub(super) fn scalar(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar(text) => Some(text),
+            Kind::Scalar { text, .. } => Some(text),
             Kind::List(_) | Kind::Map(_) => None,
         }
+    }
+
+    /// Where `length` characters from `column` of line `row` of this literal block stand in `file`, the text that was
+    /// scanned; `row` and `column` from 0. None where this is no literal block, or has no such line.
+    pub(super) fn within_block(&self, file: &str, row: usize, column: usize, length: usize) -> Option<Mark> {
+        let Kind::Scalar { text, block: true } = &self.kind else { return None };
+        let (_, line) = lines(text).nth(row)?;
+        // The first line of the block is the one below the `|`.
+        let number = self.mark.line + 1 + row;
+        let (_, written) = lines(file).nth(number - 1)?;
+        let indent = written.strip_suffix(line)?.chars().count();
+        let bytes = line.chars().skip(column).take(length).map(char::len_utf8).sum();
+        Some(Mark::at(file, number, indent + column + 1).long(file, bytes))
     }
 
     fn child(&self, step: &Step) -> Option<&Node> {
@@ -108,7 +125,7 @@ impl Node {
     fn entry(&self, key: &str) -> Option<&Entry> {
         match &self.kind {
             Kind::Map(entries) => entries.iter().find(|entry| entry.key == key),
-            Kind::Scalar(_) | Kind::List(_) => None,
+            Kind::Scalar { .. } | Kind::List(_) => None,
         }
     }
 
@@ -182,7 +199,7 @@ fn place(text: &str, marker: Marker) -> Mark {
 
 fn find_duplicates(node: &Node, path: &KeyPath, found: &mut Vec<Duplicate>) {
     match &node.kind {
-        Kind::Scalar(_) => {}
+        Kind::Scalar { .. } => {}
         Kind::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 find_duplicates(item, &path.index(index), found);
@@ -227,7 +244,10 @@ impl Builder<'_> {
                 let key = self.open.last().and_then(|open| open.key.as_ref()).map(|(_, at)| *at);
                 let mark = key.filter(|_| text.is_empty() && style == TScalarStyle::Plain).unwrap_or(mark);
                 let len = text.len().max(1);
-                let node = Node { mark: mark.long(self.text, len), kind: Kind::Scalar(text) };
+                let node = Node {
+                    mark: mark.long(self.text, len),
+                    kind: Kind::Scalar { text, block: style == TScalarStyle::Literal },
+                };
                 self.complete(Arc::new(node), anchor);
             }
             Event::SequenceStart(anchor, _) => self.begin(mark, anchor, Kind::List(Vec::new())),
@@ -268,7 +288,7 @@ impl Builder<'_> {
             (Kind::List(items), _) => items.push(node),
             (Kind::Map(entries), Some((key, at))) => entries.push(Entry { key, at, value: node }),
             (Kind::Map(_), None) => open.key = Some((node.scalar().unwrap_or("?").to_owned(), node.mark)),
-            (Kind::Scalar(_), _) => {}
+            (Kind::Scalar { .. }, _) => {}
         }
     }
 }

@@ -1,17 +1,23 @@
 //! Cells with their ids, and which are held against which.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Context;
 use super::matrix::{Point, Points};
-use crate::plan::model::{Cell, Comparison, Kernel};
+use crate::plan::model::{Cell, Comparison, ForcedCell, Kernel};
 use crate::yaml::KeyPath;
 
 /// A cell's folder is named after it, and journals add to the name; file systems take 255 bytes.
 const ID_MAX: usize = 200;
 
 /// Gives every point its cell, and every cell of a variant that has a base its comparison.
-pub(super) fn lay_out(context: Context, kernels: &[Kernel], points: &Points) -> (Vec<Cell>, Vec<Comparison>) {
+/// Having none is an error unless something is `forced`.
+pub(super) fn lay_out(
+    context: Context,
+    kernels: &[Kernel],
+    points: &Points,
+    forced: bool,
+) -> (Vec<Cell>, Vec<Comparison>) {
     let several_guests = points.guests.len() > 1;
     let mut by_id: BTreeMap<String, Point> = BTreeMap::new();
     let mut ids: BTreeMap<Point, String> = BTreeMap::new();
@@ -25,10 +31,7 @@ pub(super) fn lay_out(context: Context, kernels: &[Kernel], points: &Points) -> 
             id = format!("{id}.{}", guest.name);
         }
         let at = KeyPath::keys(&["kernels"]).index(point.kernel).key("name");
-        if id.len() > ID_MAX {
-            let message = format!("the cell id {id} is longer than {ID_MAX} characters");
-            context.document.error(&at, message, Some("shorten the names it is made of".to_owned()));
-        }
+        check_length(context, &at, &id);
         if by_id.insert(id.clone(), *point).is_some() && !context.document.has_errors() {
             let hint = "names are joined with dots; rename a kernel, a variant or a test".to_owned();
             context.document.error(&at, format!("two cells would have the id {id}"), Some(hint));
@@ -42,12 +45,74 @@ pub(super) fn lay_out(context: Context, kernels: &[Kernel], points: &Points) -> 
             test: test.name.clone(),
         });
     }
-    if cells.is_empty() && !context.document.has_errors() {
+    if cells.is_empty() && !(forced && points.tests.is_empty()) && !context.document.has_errors() {
         let hint = "`matrix.exclude` leaves no cell".to_owned();
         context.document.error(&KeyPath::keys(&["matrix", "exclude"]), "there is nothing to run", Some(hint));
     }
     let comparisons = comparisons(context, kernels, points, &ids);
     (cells, comparisons)
+}
+
+/// Gives each of `names`, interleavings or sweeps, its cells; ids that are `taken` cannot be used again.
+pub(super) fn lay_out_forced(
+    context: Context,
+    kernels: &[Kernel],
+    points: &Points,
+    names: &[&str],
+    taken: &mut BTreeSet<String>,
+) -> Vec<ForcedCell> {
+    let mut cells = Vec::new();
+    for place in &points.places {
+        let (kernel, guest) = (&kernels[place.kernel], &points.guests[place.guest]);
+        let variant = &kernel.variants[place.variant];
+        let at = KeyPath::keys(&["kernels"]).index(place.kernel).key("name");
+        for name in names {
+            let mut id = format!("{}.{}.{name}", kernel.name, variant.name);
+            if points.guests.len() > 1 {
+                id = format!("{id}.{}", guest.name);
+            }
+            check_length(context, &at, &id);
+            if !taken.insert(id.clone()) && !context.document.has_errors() {
+                let hint = "names are joined with dots; rename a kernel, a variant, a test, an interleaving or a sweep";
+                context.document.error(&at, format!("two cells would have the id {id}"), Some(hint.to_owned()));
+            }
+            cells.push(ForcedCell {
+                id,
+                kernel: kernel.name.clone(),
+                variant: variant.name.clone(),
+                base: variant.base.clone(),
+                guest: guest.name.clone(),
+                name: (*name).to_owned(),
+            });
+        }
+    }
+    for cell in &cells {
+        let base = |other: &&ForcedCell| {
+            other.kernel == cell.kernel && other.guest == cell.guest && Some(&other.variant) == cell.base.as_ref()
+        };
+        if cell.base.is_some() && !cells.iter().any(|other| base(&other)) && !context.document.has_errors() {
+            no_base(context, &cell.id, cell.base.as_deref().unwrap_or_default());
+        }
+    }
+    if cells.is_empty() && !names.is_empty() && !context.document.has_errors() {
+        let message = "there is no kernel to force an interleaving on";
+        let hint = "`matrix.exclude` leaves none".to_owned();
+        context.document.error(&KeyPath::keys(&["matrix", "exclude"]), message, Some(hint));
+    }
+    cells
+}
+
+fn check_length(context: Context, at: &KeyPath, id: &str) {
+    if id.len() > ID_MAX {
+        let message = format!("the cell id {id} is longer than {ID_MAX} characters");
+        context.document.error(at, message, Some("shorten the names it is made of".to_owned()));
+    }
+}
+
+fn no_base(context: Context, cell: &str, base: &str) {
+    let message = format!("cell {cell} has nothing to be compared with: the matrix leaves its base '{base}' out");
+    let hint = "include or exclude a variant together with its base".to_owned();
+    context.document.error(&KeyPath::keys(&["matrix"]), message, Some(hint));
 }
 
 fn comparisons(
@@ -66,10 +131,7 @@ fn comparisons(
                 comparisons.push(Comparison { base: base.clone(), patched: patched.clone(), control: false });
             }
             (None, patched) if !context.document.has_errors() => {
-                let message =
-                    format!("cell {patched} has nothing to be compared with: the matrix leaves its base '{base}' out");
-                let hint = "include or exclude a variant together with its base".to_owned();
-                context.document.error(&KeyPath::keys(&["matrix"]), message, Some(hint));
+                no_base(context, patched, base);
             }
             (None, _) => {}
         }

@@ -18,6 +18,16 @@ pub(super) struct Points {
     pub guests: Vec<Guest>,
     pub tests: Vec<Test>,
     pub cells: Vec<Point>,
+    /// Where interleavings and sweeps are run.
+    pub places: Vec<Place>,
+}
+
+/// A kernel, one of its variants and a guest, by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub kernel: usize,
+    pub variant: usize,
+    pub guest: usize,
 }
 
 /// One cell, by index into the kernels, that kernel's variants, the guests and the tests.
@@ -44,8 +54,16 @@ struct Entry {
     test: Option<String>,
 }
 
-/// Expands the matrix over the guest and the tests as they are written.
-pub(super) fn expand(context: Context, raw: &Matrix, kernels: &[Kernel], guest: &Guest, tests: &[Test]) -> Points {
+/// Expands the matrix over the guest and the tests as they are written; `forced` when the plan has interleavings or
+/// sweeps too.
+pub(super) fn expand(
+    context: Context,
+    raw: &Matrix,
+    kernels: &[Kernel],
+    guest: &Guest,
+    tests: &[Test],
+    forced: bool,
+) -> Points {
     let path = KeyPath::keys(&["matrix"]);
     let axes = axes(context, &path, raw, guest, tests);
     let includes = entries(context, &path.key("include"), raw.include.as_deref(), (kernels, guest, tests), &axes);
@@ -58,16 +76,23 @@ pub(super) fn expand(context: Context, raw: &Matrix, kernels: &[Kernel], guest: 
         points.extend(variations(test, &axes).into_iter().map(|test| (origin, test)));
     }
     let built: usize = kernels.iter().map(|kernel| kernel.variants.len()).sum();
-    if built.saturating_mul(guests.len()).saturating_mul(points.len()) > CELLS_MAX {
+    if built.saturating_mul(guests.len()).saturating_mul(points.len().max(1)) > CELLS_MAX {
         let message = format!("{built} kernels × {} guests × {} tests are too many", guests.len(), points.len());
         context.document.error(&path, message, Some(format!("at most {CELLS_MAX} cells are allowed")));
-        return Points { guests: Vec::new(), tests: Vec::new(), cells: Vec::new() };
+        return Points { guests: Vec::new(), tests: Vec::new(), cells: Vec::new(), places: Vec::new() };
     }
 
     let mut cells = Vec::new();
+    let mut places = Vec::new();
     let mut hits = vec![false; excludes.len()];
     for (kernel, variant) in built_variants(kernels) {
         for (guest_index, shape) in guests.iter().enumerate() {
+            let names = (&*kernels[kernel].name, &*kernels[kernel].variants[variant].name);
+            let excluded = excludes.iter().position(|it| it.is_of_places() && it.matches_place(names, shape));
+            match excluded {
+                Some(exclude) => hits[exclude] |= forced,
+                None => places.push(Place { kernel, variant, guest: guest_index }),
+            }
             for (test_index, (origin, test)) in points.iter().enumerate() {
                 let mut keep = true;
                 for (exclude, hit) in excludes.iter().zip(&mut hits) {
@@ -84,13 +109,24 @@ pub(super) fn expand(context: Context, raw: &Matrix, kernels: &[Kernel], guest: 
         }
     }
     for (index, hit) in hits.into_iter().enumerate() {
-        if !hit && !cells.is_empty() && !context.document.has_errors() {
+        if !hit && (!cells.is_empty() || forced) && !context.document.has_errors() {
             context.document.error(&path.key("exclude").index(index), "this matches no cell", None);
         }
     }
 
     let mut there: BTreeSet<Point> = cells.iter().copied().collect();
     for include in &includes {
+        if include.is_of_places() {
+            let shapes = guest_indices(include, guest, &mut guests);
+            for (kernel, variant) in built_variants(kernels) {
+                let names = (&*kernels[kernel].name, &*kernels[kernel].variants[variant].name);
+                let more = shapes.iter().map(|guest| Place { kernel, variant, guest: *guest });
+                let more: Vec<Place> = more.filter(|_| include.matches_kernel(names)).collect();
+                for place in more {
+                    index_of(&mut places, place);
+                }
+            }
+        }
         for point in included(include, kernels, guest, tests, (&mut guests, &mut points)) {
             if there.insert(point) {
                 cells.push(point);
@@ -99,7 +135,7 @@ pub(super) fn expand(context: Context, raw: &Matrix, kernels: &[Kernel], guest: 
     }
     names::guests(&mut guests);
     names::tests(tests, &mut points);
-    Points { guests, tests: points.into_iter().map(|(_, test)| test).collect(), cells }
+    Points { guests, tests: points.into_iter().map(|(_, test)| test).collect(), cells, places }
 }
 
 fn built_variants(kernels: &[Kernel]) -> impl Iterator<Item = (usize, usize)> {
@@ -117,14 +153,7 @@ fn included(
     tests: &[Test],
     (guests, points): (&mut Vec<Guest>, &mut Vec<(usize, Test)>),
 ) -> Vec<Point> {
-    let mut shape = guest.clone();
-    let mut of_guest: Vec<&GuestValue> = include.guest_values().collect();
-    of_guest.sort_by_key(|value| value.rank());
-    for value in &of_guest {
-        value.apply(&mut shape);
-    }
-    let guest_indices: Vec<usize> =
-        if of_guest.is_empty() { (0..guests.len()).collect() } else { vec![index_of(guests, shape)] };
+    let guest_indices = guest_indices(include, guest, guests);
     let mut test_indices = Vec::new();
     for (origin, test) in tests.iter().enumerate() {
         if !include.test.as_ref().is_none_or(|pattern| glob::matches(pattern, &test.name)) {
@@ -157,6 +186,17 @@ fn included(
     cells
 }
 
+/// The guests that an `include` is about: all there are, or the one that it describes, which joins them.
+fn guest_indices(include: &Entry, guest: &Guest, guests: &mut Vec<Guest>) -> Vec<usize> {
+    let mut shape = guest.clone();
+    let mut of_guest: Vec<&GuestValue> = include.guest_values().collect();
+    of_guest.sort_by_key(|value| value.rank());
+    for value in &of_guest {
+        value.apply(&mut shape);
+    }
+    if of_guest.is_empty() { (0..guests.len()).collect() } else { vec![index_of(guests, shape)] }
+}
+
 /// Where `item` stands in the list, at its end if it was not there.
 fn index_of<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
     list.iter().position(|other| *other == item).unwrap_or_else(|| {
@@ -183,6 +223,15 @@ impl Entry {
                 named.as_ref().is_none_or(|name| name == origin) && test.args.get(key) == Some(value)
             }
         })
+    }
+
+    /// Whether this says nothing of tests, and so is about interleavings and sweeps as well.
+    fn is_of_places(&self) -> bool {
+        self.test.is_none() && !self.has_args()
+    }
+
+    fn matches_place(&self, names: (&str, &str), guest: &Guest) -> bool {
+        self.matches_kernel(names) && self.guest_values().all(|value| value.is_in(guest))
     }
 
     fn guest_values(&self) -> impl Iterator<Item = &GuestValue> {

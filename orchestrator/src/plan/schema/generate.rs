@@ -144,10 +144,10 @@ fn text(schema: &Value, key: &str) -> String {
 /// What kind of value a property takes, in words.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next()) {
-        return if name == "Expectation" {
-            "`corrupt`, `clean` or `any`".to_owned()
-        } else {
-            format!("[{name}](#{})", name.to_lowercase())
+        return match name {
+            "Expectation" => "`corrupt`, `clean` or `any`".to_owned(),
+            "ForcedExpectation" => "`corrupt`, `clean`, `excluded`, `crash` or `any`".to_owned(),
+            _ => format!("[{name}](#{})", name.to_lowercase()),
         };
     }
     if let Some(constant) = schema.get("const").and_then(Value::as_str) {

@@ -1,0 +1,178 @@
+//! Points of the kernel, as they are written.
+
+use std::fmt;
+
+use super::{Names, Point, Wrong, slip};
+
+/// What stands behind a function's colon.
+const PLACES: [&str; 3] = ["after", "before", "return"];
+const FORMS: &str = "a point is `function`, `function: after callee`, `function: before callee`, `function: return`, \
+                     `function+0x1f` or `file.c:line`";
+
+/// Reads a point: `do_swap_page: after swap_readpage|swap_read_folio`. Whether a kernel has it is not looked at.
+///
+/// # Errors
+///
+/// What is wrong with it and what to do, in one text.
+pub fn parse_point(text: &str) -> Result<Point, String> {
+    point(text).map_err(Wrong::told)
+}
+
+/// Reads a function's name with its alternatives: `swap_readpage|swap_read_folio`.
+///
+/// # Errors
+///
+/// What is wrong with it and what to do, in one text.
+pub fn parse_names(text: &str) -> Result<Names, String> {
+    names(text).map_err(Wrong::told)
+}
+
+/// Reads a point, or says which of its characters are wrong.
+pub(super) fn point(text: &str) -> Result<Point, Wrong> {
+    if let Some(colon) = text.rfind(':') {
+        let before = &text[..colon];
+        let (lead, rest) = trimmed(&text[colon + 1..]);
+        let rest_at = count(&text[..=colon]) + lead;
+        return if rest.starts_with(|c: char| c.is_ascii_digit()) {
+            line(before, rest, rest_at)
+        } else {
+            place(before, rest, rest_at)
+        };
+    }
+    if let Some(plus) = text.find('+') {
+        let function = names(&text[..plus])?;
+        return offset(&text[plus + 1..]).map(|bytes| Point::Offset(function, bytes)).ok_or_else(|| {
+            let wrong = text[plus + 1..].trim();
+            let message = format!("'{wrong}' is no offset in a function");
+            Wrong::new(count(&text[..=plus]), count(wrong), message, "it is a number of bytes: `do_swap_page+0x1f`")
+        });
+    }
+    names(text).map(Point::Entry)
+}
+
+/// `file.c:3811`.
+fn line(file: &str, digits: &str, digits_at: usize) -> Result<Point, Wrong> {
+    let (lead, file) = trimmed(file);
+    let legal = |c: char| c.is_alphanumeric() || "._-+/".contains(c);
+    if let Some(wrong) = file.chars().position(|c| !legal(c)) {
+        return Err(Wrong::new(lead + wrong, 1, "this cannot stand in the name of a source file", FORMS));
+    }
+    if !file.contains('.') {
+        let hint = "a line is named with its file, such as `mm/memory.c:3811`; an offset is `function+0x1f`";
+        return Err(Wrong::new(lead, count(file), format!("'{file}' is no source file"), hint));
+    }
+    match digits.parse() {
+        Ok(number) if number > 0 => Ok(Point::Line(file.to_owned(), number)),
+        _ => {
+            let message = format!("'{digits}' is no line number");
+            Err(Wrong::new(digits_at, count(digits), message, "lines are counted from 1: `mm/memory.c:3811`"))
+        }
+    }
+}
+
+/// `function: after callee`, `function: before callee` or `function: return`.
+fn place(function: &str, rest: &str, rest_at: usize) -> Result<Point, Wrong> {
+    let function = names(function)?;
+    let word = rest.split(char::is_whitespace).next().unwrap_or_default();
+    let (lead, callee) = trimmed(&rest[word.len()..]);
+    let callee_at = rest_at + count(word) + lead;
+    match word {
+        "after" | "before" if callee.is_empty() => {
+            let message = format!("`{word}` what?");
+            Err(Wrong::new(
+                rest_at,
+                count(word),
+                message,
+                &format!("name the function that is called: `{word} callee`"),
+            ))
+        }
+        "after" => Ok(Point::After(function, names(callee).map_err(|wrong| wrong.after(callee_at))?)),
+        "before" => Ok(Point::Before(function, names(callee).map_err(|wrong| wrong.after(callee_at))?)),
+        "return" if callee.is_empty() => Ok(Point::Return(function)),
+        "return" => {
+            Err(Wrong::new(callee_at, count(callee), format!("found '{callee}' behind `return`"), "take it out"))
+        }
+        "" => Err(Wrong::new(rest_at.saturating_sub(1), 1, "nothing stands behind the colon", FORMS)),
+        _ => {
+            let hint = slip(word, PLACES)
+                .or_else(|| crate::yaml::nearest(word, PLACES))
+                .map_or_else(|| FORMS.to_owned(), |near| format!("did you mean `{near}`?"));
+            Err(Wrong::new(rest_at, count(word), format!("found '{word}', expected after, before or return"), &hint))
+        }
+    }
+}
+
+/// A number of bytes, `0x1f` or `31`; what kernel messages add, the size in `do_swap_page+0x1f/0x890`, is passed over.
+fn offset(text: &str) -> Option<u64> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+')),
+        None => text.parse().ok().filter(|_| !text.starts_with('+')),
+    };
+    let text = text.trim();
+    match text.split_once('/') {
+        Some((offset, size)) => number(size).and_then(|_| number(offset)),
+        None => number(text),
+    }
+}
+
+/// A function's name with its alternatives, `swap_readpage|swap_read_folio`.
+fn names(text: &str) -> Result<Names, Wrong> {
+    let mut names = Vec::new();
+    let mut at = 0;
+    for part in text.split('|') {
+        let (lead, name) = trimmed(part);
+        // `.`: what compilers append, `swap_readpage.isra.0`.
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+        if name.is_empty() {
+            return Err(Wrong::new(at, count(part), "a function's name is missing here", FORMS));
+        }
+        if name.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return Err(Wrong::new(at + lead, count(name), format!("'{name}' is no function's name"), FORMS));
+        }
+        if let Some(wrong) = name.chars().position(|c| !legal(c)) {
+            let message = format!("'{name}' is no function's name");
+            return Err(Wrong::new(at + lead + wrong, 1, message, FORMS));
+        }
+        names.push(name.to_owned());
+        at += count(part) + 1;
+    }
+    Ok(names)
+}
+
+/// A text without the blanks around it, and how many there were before it.
+fn trimmed(text: &str) -> (usize, &str) {
+    let start = text.trim_start();
+    (count(text) - count(start), start.trim_end())
+}
+
+fn count(text: &str) -> usize {
+    text.chars().count()
+}
+
+impl fmt::Display for Point {
+    /// As a plan spells it, every name with its alternatives.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(function) => f.write_str(&function.join("|")),
+            Self::After(function, callee) => write!(f, "{}: after {}", function.join("|"), callee.join("|")),
+            Self::Before(function, callee) => write!(f, "{}: before {}", function.join("|"), callee.join("|")),
+            Self::Return(function) => write!(f, "{}: return", function.join("|")),
+            Self::Offset(function, bytes) => write!(f, "{}+{bytes:#x}", function.join("|")),
+            Self::Line(file, line) => write!(f, "{file}:{line}"),
+        }
+    }
+}
+
+impl Point {
+    /// The function it is a point of; none for a line of a file.
+    pub fn function(&self) -> Option<&Names> {
+        match self {
+            Self::Entry(function)
+            | Self::After(function, _)
+            | Self::Before(function, _)
+            | Self::Return(function)
+            | Self::Offset(function, _) => Some(function),
+            Self::Line(..) => None,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! All rounds of one drawing on one kernel: forced ones, and as many in which nothing is held, by turns.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::check;
+use super::error::Error;
+use super::play::{Ended, Played, Script, play};
+use super::stage::{Setting, Stage};
+use super::usual::Usual;
+use crate::diagram::{Action, Diagram, Hold};
+use crate::machine::Machine;
+use crate::outcome::Entry;
+use crate::outcome::forced::{ForcedFailed, ForcedOutcome, ForcedRound};
+use crate::plan::model::{Deadlines, Interleaving};
+use crate::symbols::Symbols;
+
+/// Rounds lost in a row after which no more are tried.
+const MOST_LOST: u32 = 3;
+
+/// A frozen thread's CPU is let run before a step's deadline is over, or else nothing could come to its end.
+const FREEZE_SHARE: f64 = 0.8;
+
+/// A drawing and the kernel it is tried on.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The cell's id.
+    pub id: String,
+    /// The drawing.
+    pub interleaving: Interleaving,
+    /// The guest.
+    pub machine: Machine,
+    /// The kernel's symbols, or why there are none.
+    pub symbols: Result<Arc<Symbols>, Arc<Error>>,
+    /// Seed of the guests' entropy pools.
+    pub seed: u64,
+    /// Deadlines of boot, login and the test's first words.
+    pub deadlines: Deadlines,
+    /// The cell's folder.
+    pub folder: PathBuf,
+}
+
+/// Plays every round of `task` and tells what comes of each. Takes no longer than the sum of its deadlines and leaves no
+/// machine behind; an interrupt ends it at once, without a word.
+pub async fn run(task: &Task, tell: &mpsc::Sender<Entry>, cancel: &CancellationToken) {
+    let mut rounds = Rounds { task, tell, cancel, usual: Usual::default(), stage: None, guests: 0 };
+    let played = rounds.all().await;
+    if let Some(stage) = rounds.stage.take() {
+        stage.end().await;
+    }
+    let Err(error) = played else { return };
+    let failed = match &error {
+        Failure::Interrupted => return,
+        Failure::Own(error) => failed(&task.id, error),
+        Failure::Shared(error) => failed(&task.id, error),
+    };
+    // Nobody listens to a run that has ended.
+    let _ = tell.send(Entry::ForcedFailed(failed)).await;
+}
+
+fn failed(cell: &str, error: &Error) -> ForcedFailed {
+    ForcedFailed { cell: cell.to_owned(), reason: chain(error), plan: error.is_the_plans() }
+}
+
+enum Failure {
+    Interrupted,
+    Own(Error),
+    /// Of the kernel, told of each of its drawings.
+    Shared(Arc<Error>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if matches!(error, Error::Interrupted) { Self::Interrupted } else { Self::Own(error) }
+    }
+}
+
+struct Rounds<'a> {
+    task: &'a Task,
+    tell: &'a mpsc::Sender<Entry>,
+    cancel: &'a CancellationToken,
+    usual: Usual,
+    stage: Option<Stage>,
+    guests: u32,
+}
+
+impl Rounds<'_> {
+    async fn all(&mut self) -> Result<(), Failure> {
+        let symbols = self.task.symbols.clone().map_err(Failure::Shared)?;
+        let (task, symbols) = (self.task, &symbols);
+        // Debug information is read from a disk, and for seconds.
+        let (points, layout) =
+            tokio::task::block_in_place(|| (points(&task.interleaving.diagram, symbols), symbols.layout()));
+        let (points, layout) = (points?, layout.map_err(Error::Symbols)?);
+        let setting = self.setting(symbols.clone(), Arc::new(layout));
+        let mut lost = 0;
+        for round in 1..=self.task.interleaving.rounds {
+            // Without holds first: what operations take when nothing is held says how long to wait for one that may be.
+            for held in [false, true] {
+                let played = self.round(&setting, &points, round, held).await?;
+                lost = match played {
+                    Some(reason) if lost + 1 >= MOST_LOST => {
+                        return Err(Error::GivenUp { rounds: lost + 1, reason }.into());
+                    }
+                    Some(_) => lost + 1,
+                    None => 0,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn setting(&self, symbols: Arc<Symbols>, layout: Arc<crate::debugger::Layout>) -> Setting {
+        let Task { interleaving, machine, seed, deadlines, folder, .. } = self.task;
+        let mut machine = machine.clone();
+        if freezes(&interleaving.diagram) {
+            machine.guest.cpus = machine.guest.cpus.max(2);
+        }
+        Setting {
+            machine,
+            program: interleaving.run.clone(),
+            args: interleaving.args.clone().into_iter().collect(),
+            threads: interleaving.diagram.threads.clone(),
+            seed: *seed,
+            deadlines: *deadlines,
+            longest_freeze: interleaving.deadline.mul_f64(FREEZE_SHARE),
+            symbols,
+            layout,
+            folder: folder.clone(),
+        }
+    }
+
+    /// Plays a round and tells of it; why it was lost, if it was.
+    async fn round(
+        &mut self,
+        setting: &Setting,
+        points: &[Vec<u64>],
+        round: u32,
+        held: bool,
+    ) -> Result<Option<String>, Failure> {
+        let interleaving = &self.task.interleaving;
+        let mut stage = match self.stage.take() {
+            Some(stage) => stage,
+            None => self.fresh(setting).await?,
+        };
+        let begun = Instant::now();
+        let tids: Vec<i32> = interleaving.diagram.threads.iter().map(|name| stage.tid(name)).collect();
+        let known = stage.problems().len();
+        let script = Script {
+            diagram: &interleaving.diagram,
+            points,
+            tids: &tids,
+            deadline: interleaving.deadline,
+            round: u64::from(2 * round - u32::from(!held)),
+            held,
+        };
+        let played = play(&mut stage, &script, &mut self.usual).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        let problems = if played.orderly {
+            let problems = stage.problems();
+            self.stage = Some(stage);
+            problems
+        } else {
+            stage.end().await
+        };
+        let Played { ended, steps, threads, entry_before, entry_after, .. } = played;
+        let outcome = match ended {
+            Ended::Outcome(outcome) => outcome,
+            Ended::Interrupted => return Err(Failure::Interrupted),
+            Ended::Illegal { step, address, why } => {
+                let symbols = setting.symbols.as_ref();
+                return Err(Error::Illegal(illegal(&interleaving.diagram, step, address, &why, symbols)).into());
+            }
+        };
+        let lost = match &outcome {
+            ForcedOutcome::Lost { reason } => Some(reason.clone()),
+            _ => None,
+        };
+        let entry = Entry::ForcedRound(Box::new(ForcedRound {
+            cell: self.task.id.clone(),
+            round,
+            held,
+            outcome,
+            steps,
+            threads,
+            entry_before,
+            entry_after,
+            seconds,
+            problems: problems.into_iter().skip(known).collect(),
+        }));
+        if self.tell.send(entry).await.is_err() {
+            return Err(Failure::Interrupted);
+        }
+        Ok(lost)
+    }
+
+    /// Another guest, whose test has what the drawing asks for.
+    async fn fresh(&mut self, setting: &Setting) -> Result<Stage, Failure> {
+        self.guests += 1;
+        let stage = Stage::start(setting, self.guests, self.cancel).await?;
+        let wrong = check::against_offer(&self.task.interleaving.diagram, &stage.actors, &stage.offered);
+        if wrong.is_empty() {
+            return Ok(stage);
+        }
+        stage.end().await;
+        Err(Error::Offer(wrong).into())
+    }
+}
+
+/// The addresses of each step's point in this kernel.
+fn points(diagram: &Diagram, symbols: &Symbols) -> Result<Vec<Vec<u64>>, Error> {
+    let mut wrong = Vec::new();
+    let mut found = Vec::new();
+    for step in &diagram.steps {
+        found.push(match &step.action {
+            Action::Reach(point) => match symbols.resolve(point) {
+                Ok(resolved) => resolved.addresses,
+                Err(error) => {
+                    wrong.push(format!("`{}: {}`: {error}", diagram.threads[step.thread], step.text));
+                    Vec::new()
+                }
+            },
+            _ => Vec::new(),
+        });
+    }
+    if wrong.is_empty() { Ok(found) } else { Err(Error::Points(wrong)) }
+}
+
+fn freezes(diagram: &Diagram) -> bool {
+    diagram.steps.iter().any(|step| step.action == Action::Hold(Hold::Freeze))
+}
+
+/// What is wrong with a hold, and what to do.
+fn illegal(diagram: &Diagram, step: usize, address: u64, why: &str, symbols: &Symbols) -> String {
+    let place = symbols.locate(address).first().map_or_else(
+        || format!("{address:#x}"),
+        |frame| {
+            let offset = frame.offset.map_or(String::new(), |offset| format!("+{offset:#x}"));
+            let line = match (&frame.file, frame.line) {
+                (Some(file), Some(line)) => format!(", {file}:{line}"),
+                _ => String::new(),
+            };
+            format!("{}{offset}{line}", frame.function)
+        },
+    );
+    let (thread, text) = diagram.steps.get(step).map_or(("?", "?"), |step| {
+        (diagram.threads[step.thread].as_str(), step.text.as_str())
+    });
+    format!(
+        "`{thread}` cannot be held at `{text}` ({place}): {why}. Hold it at another point, or write `freeze` in place of \
+         `hold`: its virtual CPU then stands still while the others run"
+    )
+}
+
+/// An error and everything under it, on one line each.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(under) = source {
+        text.push_str(": ");
+        text.push_str(&under.to_string());
+        source = under.source();
+    }
+    text
+}

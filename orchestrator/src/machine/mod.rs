@@ -1,0 +1,73 @@
+//! A guest of a plan as it can be started again and again: shape, kernel, image, and who may log in.
+
+mod logs;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use twinboot_protocol::{GuestConfig, SwapConfig};
+
+pub use logs::{GuestLogs, Logs};
+
+use crate::image::{self, Image, Keys};
+use crate::kernel::BuiltKernel;
+use crate::plan::model::{Guest, Swap};
+use crate::vm::{self, Accel, ssh};
+
+/// Everything that a guest is made from, resolved.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Guest shape.
+    pub guest: Guest,
+    /// Kernel.
+    pub kernel: BuiltKernel,
+    /// Image.
+    pub image: Image,
+    /// SSH keys of the run.
+    pub keys: Arc<Keys>,
+    /// QEMU.
+    pub qemu: PathBuf,
+    /// Accelerator.
+    pub accel: Accel,
+}
+
+impl Machine {
+    /// Makes the guest's own initramfs in `scratch`, with `seed` for its entropy pool, and says what to boot: without
+    /// a debugger.
+    pub fn spec(&self, seed: u64, scratch: &Path, logs: Logs) -> Result<vm::Spec, image::Error> {
+        let config = GuestConfig {
+            protocol: twinboot_protocol::VERSION,
+            swap: self.guest.swap.as_ref().map(|swap| match swap {
+                Swap::Zram { size, algorithm } => SwapConfig::Zram { size: *size, algorithm: algorithm.clone() },
+                Swap::Brd { size } => SwapConfig::Brd { size: *size },
+            }),
+            sysctl: self.guest.sysctl.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            seed,
+        };
+        let initrd = scratch.join("initrd");
+        image::seal(&self.image, &config, &self.keys, &initrd)?;
+        Ok(vm::Spec {
+            qemu: self.qemu.clone(),
+            accel: self.accel,
+            kernel: self.kernel.boot.clone(),
+            initrd: Some(initrd),
+            cmdline: self.guest.cmdline.clone(),
+            cpus: self.guest.cpus,
+            memory: self.guest.memory,
+            network: true,
+            gdb: false,
+            start_deadline: vm::START_DEADLINE,
+            console_log: logs.console,
+            qemu_log: logs.qemu,
+        })
+    }
+
+    /// Whom to be in the guest and whom to expect there.
+    pub fn login(&self) -> ssh::Login {
+        ssh::Login {
+            user: "root".to_owned(),
+            private_key_openssh: self.keys.user_private_openssh().to_owned(),
+            host_key: self.keys.host_public_blob(),
+        }
+    }
+}
