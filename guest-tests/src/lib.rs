@@ -5,6 +5,7 @@
 //! the ballast that makes swap entries come back, and the [`session`] that counts, records and stops.
 //! [`guest`] is what the guest's init is made of.
 
+pub mod actors;
 pub mod aim;
 pub mod args;
 pub mod ballast;

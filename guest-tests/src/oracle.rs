@@ -4,11 +4,12 @@
 //! (15 bits) and the word's own index (9 bits). So an older write, another page's content, zeroes and mixtures of them
 //! can all be told apart, and no page is of the same-filled kind that zram stores without compressing it.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 use twinboot_protocol::CorruptionKind;
 
-use crate::sys::memory::Words;
+use crate::sys::memory::{WORDS, Words};
 
 const INDEX_BITS: u32 = 9;
 const PAGE_BITS: u32 = 15;
@@ -31,8 +32,46 @@ fn word(page: u64, generation: u64, index: usize) -> u64 {
 
 /// Writes `generation` of page number `page` over the whole page. Generations start at 1: 0 would look like a zero page.
 pub fn stamp(words: &Words, page: u64, generation: u64) {
-    for (index, slot) in words.iter().enumerate() {
+    stamp_words(words, 0..WORDS, page, generation);
+}
+
+/// The same for some words only, those of `range`.
+pub fn stamp_words(words: &Words, range: Range<usize>, page: u64, generation: u64) {
+    for (index, slot) in words.iter().enumerate().take(range.end).skip(range.start) {
         slot.store(word(page, generation, index), Relaxed);
+    }
+}
+
+/// A copy of every word, taken from the first to the last.
+pub fn load(words: &Words) -> [u64; WORDS] {
+    std::array::from_fn(|index| words[index].load(Relaxed))
+}
+
+/// What one word says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stamp {
+    /// Nothing.
+    Zero,
+    /// It was stamped.
+    Of {
+        /// Number of the page.
+        page: u64,
+        /// Generation.
+        generation: u64,
+    },
+    /// Neither: no stamp has this word's index.
+    Unknown,
+}
+
+impl Stamp {
+    /// Reads the word at `index` of a page.
+    pub fn decode(found: u64, index: usize) -> Self {
+        let (page, generation) = (found >> INDEX_BITS & LAST_PAGE, found >> (PAGE_BITS + INDEX_BITS));
+        match found {
+            0 => Self::Zero,
+            _ if generation != 0 && found == word(page, generation, index) => Self::Of { page, generation },
+            _ => Self::Unknown,
+        }
     }
 }
 
@@ -62,7 +101,7 @@ pub fn inspect(words: &Words, page: u64, generation: u64) -> Result<(), Mismatch
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::memory::{Region, WORDS};
+    use crate::sys::memory::Region;
 
     /// A page 5 that was stamped with generation 7 and then changed.
     fn verdict(change: impl FnOnce(&Words)) -> Result<(), Mismatch> {

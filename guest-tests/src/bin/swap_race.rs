@@ -2,13 +2,15 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
+use racer::actors::Names;
 use racer::args::CommonArgs;
 use racer::strategy::Kind;
-use racer::swap::{RacedPage, SwapTarget, require_small_swap};
+use racer::swap::{RacedPage, SwapScene, SwapTarget, require_small_swap};
 use racer::sys::uname::Preemption;
-use racer::{Error, preflight, session};
+use racer::{Error, actors, preflight, session};
 use twinboot_protocol::Preflight;
 
 const NAME: &str = "swap-race";
@@ -23,6 +25,12 @@ struct Args {
     /// How the interferer gets into the victim's fault
     #[arg(long, value_enum, default_value = "preempt")]
     strategy: Kind,
+    /// Race nothing: threads of these names do what standard input orders, one JSON object a line
+    #[arg(long, value_name = "NAME,NAME")]
+    interleave: Option<Names>,
+    /// With --interleave: swap slots to leave free beside those of the two pages
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "interleave")]
+    free_slots: u64,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -35,8 +43,14 @@ enum Memory {
 }
 
 fn main() -> ExitCode {
-    let Args { memory: Memory::Anon, strategy, common } = Args::parse();
+    let Args { memory: Memory::Anon, strategy, interleave, free_slots, common } = Args::parse();
     let seed = common.seed();
+    if let Some(names) = interleave {
+        let survey = preflight::survey(NAME, "interleave", seed);
+        return actors::run(&names.0, survey, move |ground, cpus| {
+            Ok(Arc::new(SwapScene::new(ground, cpus, free_slots)?))
+        });
+    }
     let survey = preflight::survey(NAME, strategy.name(), seed);
     session::run(&common, seed, io::stdout().lock(), survey, move |ground| sides(strategy, ground))
 }

@@ -1,12 +1,16 @@
 //! The race over a swap entry that is freed and used again while a fault reads it
 //! (CVE-2024-26759; fixed by Linux commit 13ddaf26be32).
 
+mod operations;
 mod page;
+mod scene;
 mod settle;
+mod slate;
 
 use twinboot_protocol::Preflight;
 
 pub use page::{RacedPage, SwapTarget};
+pub use scene::SwapScene;
 
 use crate::ballast::{LEAST_SLOTS, MOST_SLOTS};
 use crate::error::Error;

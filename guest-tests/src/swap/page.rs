@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use twinboot_protocol::SwapEntry;
 
-use super::settle::Settler;
+use super::settle::{Settler, Swappable};
 use crate::error::Error;
 use crate::oracle;
 use crate::race::{Damage, Judgement, Target};
@@ -71,26 +71,6 @@ impl RacedPage {
         self.generation.store(generation, Release);
     }
 
-    /// The swap entry the page is at, if it is swapped out.
-    pub(super) fn entry(&self) -> Result<Option<SwapEntry>, SysError> {
-        Ok(self.pagemap.state(self.region.address(0))?.entry())
-    }
-
-    /// Asks the kernel to swap it out, from the calling thread's CPU.
-    pub(super) fn page_out(&self) -> Result<(), SysError> {
-        self.region.advise(0, 1, Advice::PageOut)
-    }
-
-    /// Empties the calling CPU's lru-add batch, the first thing `MADV_PAGEOUT` does (mm/madvise.c `madvise_pageout`).
-    pub(super) fn drain_batch(&self) -> Result<(), SysError> {
-        self.empty.advise(0, 1, Advice::PageOut)
-    }
-
-    /// Reads from it, which brings it into memory.
-    pub(super) fn touch(&self) {
-        std::hint::black_box(self.region.words(0)[0].load(Relaxed));
-    }
-
     /// The interferer's side. A page still at its entry says that the victim's fault hasn't mapped it: then the
     /// interferer writes a new generation and swaps the page out. On a kernel with the fix the write waits for the
     /// victim; that is the fix at work, and the try counts like any other.
@@ -112,6 +92,24 @@ impl RacedPage {
     }
 }
 
+impl Swappable for RacedPage {
+    fn entry(&self) -> Result<Option<SwapEntry>, SysError> {
+        Ok(self.pagemap.state(self.region.address(0))?.entry())
+    }
+
+    fn page_out(&self) -> Result<(), SysError> {
+        self.region.advise(0, 1, Advice::PageOut)
+    }
+
+    fn drain_batch(&self) -> Result<(), SysError> {
+        self.empty.advise(0, 1, Advice::PageOut)
+    }
+
+    fn touch(&self) {
+        std::hint::black_box(self.region.words(0)[0].load(Relaxed));
+    }
+}
+
 /// The victim's side.
 #[derive(Debug)]
 pub struct SwapTarget {
@@ -124,9 +122,9 @@ impl SwapTarget {
     /// Fills a swap device of `slots` slots with ballast and swaps `page` out to the slot that is left, one that each of
     /// `cpus` finds again. The calling thread must already be bound to the victim's CPU.
     pub fn new(page: Arc<RacedPage>, slots: u64, cpus: &[usize]) -> Result<Self, Error> {
-        let mut settler = Settler::new(slots, NUMBER + 1)?;
+        let mut settler = Settler::new(slots, NUMBER + 1, 0, Some(0))?;
         page.write();
-        let home = settler.place(&page, cpus)?;
+        let home = settler.place(&*page, cpus)?;
         Ok(Self { page, settler, home })
     }
 }

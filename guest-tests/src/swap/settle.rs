@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use twinboot_protocol::SwapEntry;
 
-use super::page::RacedPage;
 use crate::ballast::Ballast;
 use crate::error::Error;
 use crate::oracle::Mismatch;
 use crate::race::Damage;
 use crate::sys::pagemap::Pagemap;
-use crate::sys::{sched, swaps};
+use crate::sys::{SysError, sched, swaps};
 
 /// How often the page is asked to leave before the test gives up; after the first few a millisecond apart.
 const ATTEMPTS: u32 = 200;
@@ -28,7 +27,22 @@ const MOVES: u32 = 20;
 /// Tries between two looks whether the page's slot is still the only one.
 const LOOK_EVERY: u64 = 256;
 
-/// Keeps exactly one slot for the page.
+/// A page that is to be swapped out.
+pub(super) trait Swappable {
+    /// The swap entry it is at, if it is swapped out.
+    fn entry(&self) -> Result<Option<SwapEntry>, SysError>;
+
+    /// Asks the kernel to swap it out, from the calling thread's CPU.
+    fn page_out(&self) -> Result<(), SysError>;
+
+    /// Empties the calling CPU's lru-add batch, the first thing `MADV_PAGEOUT` does (mm/madvise.c `madvise_pageout`).
+    fn drain_batch(&self) -> Result<(), SysError>;
+
+    /// Reads from it, which brings it into memory.
+    fn touch(&self);
+}
+
+/// Keeps exactly one slot for the page, or as many more as it is told to spare.
 ///
 /// Before 6.12 a CPU doesn't find every free slot of an almost full device: the search begins one beyond the CPU's own
 /// cursor and ends one short of it (mm/swapfile.c `scan_swap_map_slots`, `cluster_next_cpu`). A page that was left in memory
@@ -37,6 +51,8 @@ const LOOK_EVERY: u64 = 256;
 pub(super) struct Settler {
     ballast: Ballast,
     pagemap: Pagemap,
+    /// Slots to leave free beside the page's own; none where there is no ballast.
+    spare: Option<u64>,
     settled: u64,
     repeats: u64,
     lost: u64,
@@ -45,16 +61,27 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    /// Fills a device of `slots` slots but for one; ballast pages are numbered from `first`.
-    pub fn new(slots: u64, first: u64) -> Result<Self, Error> {
-        let pagemap = Pagemap::open()?;
-        let mut ballast = Ballast::new(slots, first)?;
-        ballast.fill(&pagemap, 1)?;
-        Ok(Self { ballast, pagemap, settled: 0, repeats: 0, lost: 0, moves: 0, refills: 0 })
+    /// Fills a device of `slots` slots but for one and those to spare, or not at all where `spare` is none; ballast pages are
+    /// numbered from `first`. `pages` more slots stay free for pages that are still in memory.
+    pub fn new(slots: u64, first: u64, pages: u64, spare: Option<u64>) -> Result<Self, Error> {
+        let (pagemap, ballast) = (Pagemap::open()?, Ballast::new(slots, first)?);
+        let mut settler = Self { ballast, pagemap, spare, settled: 0, repeats: 0, lost: 0, moves: 0, refills: 0 };
+        settler.fill(1 + pages)?;
+        Ok(settler)
+    }
+
+    /// Sees to it that all ballast is out and that `pages` slots are free beside those to spare.
+    pub fn fill(&mut self, pages: u64) -> Result<(), Error> {
+        self.spare.map_or(Ok(()), |spare| self.ballast.fill(&self.pagemap, pages + spare))
+    }
+
+    /// Whether a page's own slot is the only one it can go to.
+    pub fn is_tight(&self) -> bool {
+        self.spare == Some(0)
     }
 
     /// Finds the page a slot that it comes back to from each of `cpus`, as far as there is one.
-    pub fn place(&mut self, page: &RacedPage, cpus: &[usize]) -> Result<SwapEntry, Error> {
+    pub fn place(&mut self, page: &impl Swappable, cpus: &[usize]) -> Result<SwapEntry, Error> {
         for _ in 0..MOVES {
             let home = self.settle(page)?;
             let mut blind = None;
@@ -78,7 +105,7 @@ impl Settler {
     }
 
     /// Swaps the page out and returns where it went.
-    pub fn settle(&mut self, page: &RacedPage) -> Result<SwapEntry, Error> {
+    pub fn settle(&mut self, page: &impl Swappable) -> Result<SwapEntry, Error> {
         let (mut slotless, mut blind) = (0, 0);
         for attempt in 0..ATTEMPTS {
             page.page_out()?;
@@ -111,24 +138,25 @@ impl Settler {
     }
 
     /// Lets `cpu` put the page to a slot taken from the ballast, which moves that CPU's cursor, and fills what was free before.
-    fn move_slot(&mut self, page: &RacedPage, cpu: usize) -> Result<(), Error> {
+    fn move_slot(&mut self, page: &impl Swappable, cpu: usize) -> Result<(), Error> {
         self.moves += 1;
-        if !self.ballast.release() {
+        if self.spare.is_none() || !self.ballast.release() {
             return Ok(());
         }
         sched::on_each_cpu(|| page.drain_batch())?;
         sched::on_cpu(cpu, || page.page_out())?;
         page.touch();
-        self.ballast.fill(&self.pagemap, 1)
+        self.fill(1)
     }
 
     /// Fills slots that came free beside the page's own, for whatever reason, while the page is swapped out.
     fn refill(&mut self) -> Result<(), Error> {
-        if swaps::free_slots()? == 0 {
+        let Some(spare) = self.spare else { return Ok(()) };
+        if swaps::free_slots()? <= spare {
             return Ok(());
         }
         self.refills += 1;
-        match self.ballast.fill(&self.pagemap, 0) {
+        match self.fill(0) {
             // One that this CPU doesn't find doesn't disturb the race from this CPU either.
             Err(Error::BallastIncomplete { .. }) => Ok(()),
             other => other,

@@ -23,6 +23,8 @@ pub enum Advice {
     PageOut,
     /// `MADV_DONTNEED`: drop the content and its swap slot.
     DontNeed,
+    /// `MADV_FREE`: the content may be dropped until it is written again.
+    Free,
 }
 
 /// A private anonymous mapping of whole pages, never part of a huge page.
@@ -87,6 +89,23 @@ impl Region {
         unsafe { &*(address as *const Words) }
     }
 
+    /// Keeps page `page` in memory, or no longer ([mlock(2)](https://man7.org/linux/man-pages/man2/mlock.2.html)).
+    ///
+    /// # Panics
+    /// If the region has no such page.
+    pub fn keep_in_memory(&self, page: usize, keep: bool) -> Result<(), SysError> {
+        let address = self.address(page) as *const libc::c_void;
+        // SAFETY: the page lies inside the mapping; neither call changes its content.
+        let (result, call) = unsafe {
+            if keep {
+                (libc::mlock(address, PAGE_SIZE), "mlock")
+            } else {
+                (libc::munlock(address, PAGE_SIZE), "munlock")
+            }
+        };
+        check(result, call, "one page").map(|_| ())
+    }
+
     /// Advises the kernel on `count` pages from `first`.
     ///
     /// # Panics
@@ -96,12 +115,21 @@ impl Region {
         let (code, call) = match advice {
             Advice::PageOut => (libc::MADV_PAGEOUT, "madvise(MADV_PAGEOUT)"),
             Advice::DontNeed => (libc::MADV_DONTNEED, "madvise(MADV_DONTNEED)"),
+            Advice::Free => (libc::MADV_FREE, "madvise(MADV_FREE)"),
         };
         let address = self.address(first) as *mut libc::c_void;
         // SAFETY: the range lies inside the mapping; neither advice invalidates it, and its content is atomics.
         let result = unsafe { libc::madvise(address, count * PAGE_SIZE, code) };
         check(result, call, format!("{count} pages")).map(|_| ())
     }
+}
+
+/// Brings everything that is mapped now into memory and keeps it there; what is mapped later is not affected
+/// ([mlockall(2)](https://man7.org/linux/man-pages/man2/mlockall.2.html)).
+pub fn lock_all() -> Result<(), SysError> {
+    // SAFETY: takes no pointers and changes no content.
+    let result = unsafe { libc::mlockall(libc::MCL_CURRENT) };
+    check(result, "mlockall", "this process").map(|_| ())
 }
 
 impl Drop for Region {

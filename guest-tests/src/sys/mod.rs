@@ -1,9 +1,11 @@
 //! The kernel facilities that guest tests and the init use, one file each, every `unsafe` block of the crate among them.
 
 pub mod block;
+pub mod child;
 pub mod clock;
 pub mod entropy;
 pub mod epoll;
+pub mod guarded;
 pub mod memory;
 pub mod mount;
 pub mod netif;

@@ -35,8 +35,26 @@ pub fn pin(cpu: usize) -> Result<(), SysError> {
     set_affinity(&set, format!("CPU {cpu}"))
 }
 
+/// Binds the calling thread to several CPUs.
+pub fn bind(cpus: &[usize]) -> Result<(), SysError> {
+    // SAFETY: an all-zero cpu_set_t is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for &cpu in cpus {
+        // SAFETY: CPU_SET checks the index against the size of the set.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    set_affinity(&set, format!("CPUs {cpus:?}"))
+}
+
+/// The calling thread's id, `task_struct.pid` in its own pid namespace
+/// ([gettid(2)](https://man7.org/linux/man-pages/man2/gettid.2.html)).
+pub fn thread_id() -> i32 {
+    // SAFETY: takes no pointers.
+    unsafe { libc::gettid() }
+}
+
 /// Runs `work` on `cpu`, then goes back to the CPUs the calling thread was allowed before.
-pub fn on_cpu<T>(cpu: usize, work: impl FnOnce() -> Result<T, SysError>) -> Result<T, SysError> {
+pub fn on_cpu<T, E: From<SysError>>(cpu: usize, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let allowed = affinity()?;
     pin(cpu)?;
     let result = work();
@@ -102,7 +120,7 @@ mod tests {
     #[test]
     fn work_on_a_cpu_runs_there() {
         let last = *allowed_cpus().expect("the set").last().expect("at least one CPU");
-        assert_eq!(on_cpu(last, || Ok(current_cpu())).expect("an allowed CPU"), last);
+        assert_eq!(on_cpu(last, || Ok::<_, SysError>(current_cpu())).expect("an allowed CPU"), last);
     }
 
     #[test]

@@ -52,6 +52,14 @@ pub fn switch_on(path: &str) -> Result<(), SysError> {
     check(result, "swapon", path).map(|_| ())
 }
 
+/// Switches a device off, which brings everything on it back into memory.
+pub fn switch_off(path: &str) -> Result<(), SysError> {
+    let node = c_string(path, "swapoff")?;
+    // SAFETY: `node` is a C string that outlives the call.
+    let result = unsafe { libc::swapoff(node.as_ptr()) };
+    check(result, "swapoff", path).map(|_| ())
+}
+
 /// What sysfs tells about a swap device beyond its size.
 pub fn describe(swap: &ActiveSwap) -> SwapDevice {
     let name = swap.path.rsplit('/').next().unwrap_or_default();
