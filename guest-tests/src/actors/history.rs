@@ -6,13 +6,13 @@
 //! and word by word, since an operation on a whole page is many stores.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::ops::Range;
 
 use twinboot_protocol::CorruptionKind;
 use twinboot_protocol::orders::Damage;
 
 use crate::oracle::Stamp;
+use crate::sys::memory::WORDS;
 
 /// The end of an operation that has not come back.
 const UNDER_WAY: u64 = u64::MAX;
@@ -118,57 +118,60 @@ impl History {
     /// Whether `found`, the words of page number `page` as a look from `from` to `until` found them, is what the operations
     /// allow; the damage otherwise, of an object that people call `object`.
     pub fn check(&self, object: &str, page: u64, found: &[u64], from: u64, until: u64) -> Option<Damage> {
-        let stamps = || found.iter().enumerate().map(|(index, &word)| Stamp::decode(word, index));
-        let (mut wrong, mut expected) = (BTreeSet::new(), Vec::new());
-        for (index, stamp) in stamps().enumerate() {
-            let value = match stamp {
-                Stamp::Zero => Some(Value::Zero),
-                Stamp::Of { page: owner, generation } if owner == page => Some(Value::Generation(generation)),
-                _ => None,
-            };
-            let allowed = self.allowed(index, from, until);
-            if value.is_none_or(|value| !allowed.contains(&value)) {
-                wrong.insert(index);
-                expected.push((index, describe_allowed(&allowed)));
+        let edges = self.edges(found.len());
+        let (mut kinds, mut expected, mut wrong) = (Vec::new(), Runs::default(), Runs::default());
+        for part in edges.windows(2) {
+            let allowed = self.allowed(part[0], from, until);
+            for (index, &word) in found.iter().enumerate().take(part[1]).skip(part[0]) {
+                let stamp = Stamp::decode(word, index);
+                let (kind, value) = match stamp {
+                    Stamp::Zero => (CorruptionKind::ZeroPage, Some(Value::Zero)),
+                    Stamp::Of { page: owner, generation } if owner == page => {
+                        (CorruptionKind::LostUpdate, Some(Value::Generation(generation)))
+                    }
+                    Stamp::Of { .. } => (CorruptionKind::ForeignPage, None),
+                    Stamp::Unknown => (CorruptionKind::TornPage, None),
+                };
+                if value.is_none_or(|value| !allowed.contains(&value)) {
+                    if !kinds.contains(&kind) {
+                        kinds.push(kind);
+                    }
+                    expected.add(index, allowed.clone());
+                    wrong.add(index, stamp);
+                }
             }
         }
-        if wrong.is_empty() {
-            return None;
-        }
-        let kind = kind(page, stamps().enumerate().filter(|(index, _)| wrong.contains(index)).map(|(_, stamp)| stamp));
-        let found = stamps().enumerate().filter(|(index, _)| wrong.contains(index));
-        Some(Damage {
-            object: object.to_owned(),
-            kind,
-            expected: describe(expected.into_iter()),
-            found: describe(found.map(|(index, stamp)| (index, describe_stamp(page, stamp)))),
-        })
+        let kind = match kinds[..] {
+            [] => return None,
+            [kind] => kind,
+            _ => CorruptionKind::TornPage,
+        };
+        let (expected, found) = (expected.tell(describe_allowed), wrong.tell(|stamp| describe_stamp(page, *stamp)));
+        Some(Damage { object: object.to_owned(), kind, expected, found })
     }
-}
 
-/// What kind of wrong it is when all of `stamps` are.
-fn kind(page: u64, stamps: impl Iterator<Item = Stamp>) -> CorruptionKind {
-    let mut kinds: BTreeSet<u8> = BTreeSet::new();
-    for stamp in stamps {
-        kinds.insert(match stamp {
-            Stamp::Zero => 0,
-            Stamp::Of { page: owner, .. } if owner == page => 1,
-            Stamp::Of { .. } => 2,
-            Stamp::Unknown => 3,
-        });
-    }
-    match kinds.iter().collect::<Vec<_>>()[..] {
-        [0] => CorruptionKind::ZeroPage,
-        [1] => CorruptionKind::LostUpdate,
-        [2] => CorruptionKind::ForeignPage,
-        _ => CorruptionKind::TornPage,
+    /// Where parts of a page of `words` words begin that every operation treats alike, and the end.
+    fn edges(&self, words: usize) -> Vec<usize> {
+        let mut edges = vec![0, words];
+        for mutation in &self.mutations {
+            if let Effect::Write { words, .. } = &mutation.effect {
+                edges.extend([words.start, words.end]);
+            }
+        }
+        edges.retain(|&edge| edge <= words);
+        edges.sort_unstable();
+        edges.dedup();
+        edges
     }
 }
 
 /// What a page holds, in words: `generation 4`, or part by part where it is not all the same.
 pub fn tell(page: u64, found: &[u64]) -> String {
-    let stamps = found.iter().enumerate().map(|(index, &word)| (index, Stamp::decode(word, index)));
-    describe(stamps.map(|(index, stamp)| (index, describe_stamp(page, stamp))))
+    let mut runs = Runs::default();
+    for (index, &word) in found.iter().enumerate() {
+        runs.add(index, Stamp::decode(word, index));
+    }
+    runs.tell(|stamp| describe_stamp(page, *stamp))
 }
 
 fn describe_stamp(page: u64, stamp: Stamp) -> String {
@@ -191,30 +194,40 @@ fn describe_allowed(allowed: &BTreeSet<Value>) -> String {
 /// Most parts of a page that are told apart in words.
 const PARTS: usize = 4;
 
-/// Runs of words with the same description.
-fn describe(words: impl Iterator<Item = (usize, String)>) -> String {
-    let mut runs: Vec<(usize, usize, String)> = Vec::new();
-    for (index, text) in words {
-        match runs.last_mut() {
-            Some((_, last, of)) if *last + 1 == index && *of == text => *last = index,
-            _ => runs.push((index, index, text)),
+/// Neighbouring words of the same content: first and last index, content.
+#[derive(Debug)]
+struct Runs<T>(Vec<(usize, usize, T)>);
+
+impl<T> Default for Runs<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: PartialEq> Runs<T> {
+    fn add(&mut self, index: usize, content: T) {
+        match self.0.last_mut() {
+            Some((_, last, of)) if *last + 1 == index && *of == content => *last = index,
+            _ => self.0.push((index, index, content)),
         }
     }
-    if let [(0, last, text)] = &runs[..]
-        && *last + 1 == crate::sys::memory::WORDS
-    {
-        return text.clone();
+
+    fn tell(&self, describe: impl Fn(&T) -> String) -> String {
+        if let [(0, last, content)] = &self.0[..]
+            && *last + 1 == WORDS
+        {
+            return describe(content);
+        }
+        let part = |(first, last, content): &(usize, usize, T)| match describe(content) {
+            text if first == last => format!("{text} in word {first}"),
+            text => format!("{text} in words {first} to {last}"),
+        };
+        let mut parts: Vec<String> = self.0.iter().take(PARTS).map(part).collect();
+        if self.0.len() > PARTS {
+            parts.push(format!("and {} more parts", self.0.len() - PARTS));
+        }
+        parts.join(", ")
     }
-    let mut text = String::new();
-    for (first, last, of) in runs.iter().take(PARTS) {
-        let separator = if text.is_empty() { "" } else { ", " };
-        // Writing to a string can't fail.
-        let _ = write!(text, "{separator}{of} in words {first} to {last}");
-    }
-    if runs.len() > PARTS {
-        let _ = write!(text, " and {} more parts", runs.len() - PARTS);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -28,13 +28,13 @@ pub(super) enum Refusal {
     Unprepared(&'static str),
 }
 
-/// The word of `known` that `name` may have been meant for, as a clause.
+/// The word of `known` that `name` may have been meant for, in brackets.
 fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     known
         .map(|word| (strsim::jaro_winkler(name, word), word))
         .filter(|&(likeness, _)| likeness >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map_or_else(String::new, |(_, word)| format!(", did you mean `{word}`?"))
+        .map_or_else(String::new, |(_, word)| format!(" (did you mean `{word}`?)"))
 }
 
 fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {

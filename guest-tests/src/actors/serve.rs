@@ -149,3 +149,6 @@ fn done(thread: &str, elapsed_ns: u64, performed: Option<Result<Performed, SysEr
         None => Answer::Failed { message: format!("thread `{thread}` panicked, its message is on standard error") },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,9 @@ fn page_out(slate: &Slate) -> Result<Performed, SysError> {
             slate.note_out(entry);
             Performed::saw(format!("swapped out to {}:{}", entry.kind, entry.offset))
         }
-        (_, PageState::Present) => Performed::refused("still in memory"),
+        (_, PageState::Present) => {
+            Performed::refused(format!("still in memory, {} swap slots are free", swaps::free_slots()?))
+        }
         (_, PageState::Empty) => Performed::refused("gone: somebody dropped it"),
     })
 }

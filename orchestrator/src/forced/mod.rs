@@ -7,6 +7,7 @@
 mod cell;
 mod check;
 mod error;
+mod library;
 mod play;
 #[cfg(test)]
 mod play_tests;
@@ -18,6 +19,7 @@ mod waiting;
 pub use cell::{Task, run};
 pub use check::{against_offer, operate};
 pub use error::Error;
+pub use library::{Library, Read};
 pub use play::{Ended, Played, Script, play};
 pub use scene::{Catch, End, Happening, Posture, Scene, Sight};
 pub use stage::{Setting, Stage};

@@ -18,7 +18,6 @@ use super::scene::{Catch, End, Happening, Posture, Scene, Sight};
 use crate::debugger::{Debugger, Event, Layout, OnHit, Options, Seen, State, Watch};
 use crate::machine::{GuestLogs, Machine};
 use crate::outcome::entry::ConsoleProblem;
-use crate::outcome::forced::Frame;
 use crate::plan::model::Deadlines;
 use crate::symbols::{Start, Symbols};
 use crate::vm::args::quote;
@@ -26,6 +25,9 @@ use crate::vm::{self, DeathKind, Vm, ssh};
 
 /// How long the console may take to say why a guest's session broke off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Index of rbx in [`crate::debugger::Registers::general`].
+const BX: usize = 1;
 
 /// Lines of the test's standard error that are kept.
 const STDERR_KEPT: usize = 40;
@@ -333,9 +335,17 @@ impl Stage {
 
     fn sight(&self, seen: &Seen) -> Sight {
         let stack = seen.stack.as_ref().map_or_else(Vec::new, |image| {
-            let start = Start { ip: image.ip, sp: image.sp, bp: image.bp };
-            let addresses = self.symbols.unwind(start, &mut |address| image.word(address));
-            frames(&self.symbols, &addresses)
+            let mut read = |address| image.word(address);
+            let start = match &seen.registers {
+                // The debugger reads the stack of a task that does not run from where the scheduler left it.
+                None => Start::asleep(image.base, &mut read),
+                Some(registers) => Some(Start {
+                    bx: Some(registers.general[BX]),
+                    r12_to_r15: [12, 13, 14, 15].map(|register| Some(registers.general[register])),
+                    ..Start::new(image.ip, image.sp, image.bp)
+                }),
+            };
+            start.map_or_else(Vec::new, |start| self.symbols.stack(&self.symbols.unwind(start, &mut read)))
         });
         let posture = match seen.state {
             State::Gone => Posture::Gone,
@@ -413,11 +423,6 @@ fn end_of(death: &vm::Death) -> End {
         DeathKind::Exited => End::Lost(death.to_string()),
         DeathKind::PoweredOff | DeathKind::Reset | DeathKind::Panicked => End::Crashed(death.to_string()),
     }
-}
-
-/// Addresses of a stack, innermost first, as frames: inlined calls before what they are inlined in.
-fn frames(symbols: &Symbols, addresses: &[u64]) -> Vec<Frame> {
-    addresses.iter().flat_map(|&address| symbols.locate(address)).collect()
 }
 
 /// Whether the configuration at `path` has `CONFIG_PREEMPT_COUNT`; one that cannot be read does not.

@@ -276,6 +276,17 @@ pub struct Deadlines {
     pub shutdown: Duration,
 }
 
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            boot: Duration::from_secs(60),
+            ssh: Duration::from_secs(30),
+            test: Duration::from_secs(30),
+            shutdown: Duration::from_secs(15),
+        }
+    }
+}
+
 /// One kernel × variant × guest × test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cell {

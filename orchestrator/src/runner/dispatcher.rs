@@ -42,7 +42,7 @@ pub struct Run {
     pub entries: Vec<Entry>,
 }
 
-/// Runs every round of the plan on `ground`. After an interrupt no new round starts and the running ones end at once;
+/// Forces the plan's interleavings and runs every round of its tests on `ground`. After an interrupt no new round starts and the running ones end at once;
 /// what was measured is in the journal either way.
 pub async fn run(
     plan: &Plan,
@@ -66,25 +66,28 @@ pub async fn run(
     };
     let started = stamp::run_started(plan, ground, options, &now);
     dispatcher.open(&started)?;
-    dispatcher.rounds(&started, options.jobs, cancel).await?;
+    let jobs = options.jobs.unwrap_or_else(|| dispatcher.default_jobs());
+    // A forced interleaving decides in seconds what statistics only bound.
+    dispatcher.interleavings(jobs, cancel).await?;
+    dispatcher.rounds(&started, jobs, cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
     Ok(Run { results: dispatcher.results, entries: dispatcher.entries })
 }
 
-struct Dispatcher<'a> {
-    plan: &'a Plan,
+pub(super) struct Dispatcher<'a> {
+    pub(super) plan: &'a Plan,
     ground: &'a Ground,
-    results: PathBuf,
+    pub(super) results: PathBuf,
     journal: Journal,
     entries: Vec<Entry>,
     observer: Observer,
-    seed: u64,
+    pub(super) seed: u64,
     keys: Arc<Keys>,
 }
 
 impl Dispatcher<'_> {
-    fn note(&mut self, entry: Entry) -> Result<(), Error> {
+    pub(super) fn note(&mut self, entry: Entry) -> Result<(), Error> {
         self.journal.append(&entry).map_err(|source| failed("write", &self.results.join(journal::FILE), source))?;
         (self.observer)(Event::Journal(Box::new(entry.clone())));
         self.entries.push(entry);
@@ -109,7 +112,7 @@ impl Dispatcher<'_> {
     async fn rounds(
         &mut self,
         started: &RunStarted,
-        jobs: Option<usize>,
+        jobs: usize,
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         let mut folders = HashMap::new();
@@ -123,7 +126,6 @@ impl Dispatcher<'_> {
             }
         }
         let mut sequence = Sequence::new(started, |cell| built.contains(cell));
-        let jobs = jobs.unwrap_or_else(|| self.default_jobs());
         let mut running: JoinSet<std::io::Result<RoundFinished>> = JoinSet::new();
         loop {
             while running.len() < jobs && !cancel.is_cancelled() {
@@ -174,7 +176,7 @@ impl Dispatcher<'_> {
     }
 
     /// A guest of this shape with this kernel, where there is one.
-    fn machine(&self, kernel: &str, variant: &str, guest: &Guest) -> Option<Machine> {
+    pub(super) fn machine(&self, kernel: &str, variant: &str, guest: &Guest) -> Option<Machine> {
         Some(Machine {
             kernel: self.ground.kernels.get(&(kernel.to_owned(), variant.to_owned()))?.clone(),
             image: self.ground.images.get(Path::new(&guest.image))?.clone(),

@@ -6,6 +6,7 @@
 mod dispatcher;
 mod executor;
 mod folder;
+mod forced;
 mod host;
 pub mod journal;
 pub mod messages;

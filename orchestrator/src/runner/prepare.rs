@@ -111,14 +111,15 @@ pub async fn build_kernels(plan: &Plan, tools: &Tools, observer: &Observer, canc
     (built, failed)
 }
 
-/// Makes each image the plan's guests name, with the programs its tests run.
+/// Makes each image the plan's guests name, with the programs that it runs in them.
 async fn images(
     plan: &Plan,
     tools: &Tools,
     observer: &Observer,
     cancel: &CancellationToken,
 ) -> Result<HashMap<PathBuf, Image>, Error> {
-    let programs: BTreeSet<String> = plan.tests.iter().map(|test| test.run.clone()).collect();
+    let forced = plan.interleavings.iter().map(|it| &it.run).chain(plan.sweeps.iter().map(|it| &it.run));
+    let programs: BTreeSet<String> = plan.tests.iter().map(|test| &test.run).chain(forced).cloned().collect();
     let programs: Vec<String> = programs.into_iter().collect();
     let recipes: BTreeSet<&Path> = plan.guests.iter().map(|guest: &Guest| guest.image.as_path()).collect();
     let mut images = HashMap::new();

@@ -6,7 +6,8 @@ use super::prepare::Ground;
 use crate::kernel::patch;
 use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted};
 use crate::outcome::stop::Rule;
-use crate::plan::model::{Cell, Guest, Plan, Swap, Test, Variant};
+use crate::outcome::forced::{Forced, ForcedExpectation, ForcedSpec};
+use crate::plan::model::{Cell, ForcedCell, Guest, Interleaving, Plan, Swap, Test, Variant};
 
 /// UTC to the second, RFC 3339.
 pub fn utc(time: &jiff::Timestamp) -> String {
@@ -30,7 +31,7 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::
             qemu: ground.accelerator.qemu_version.clone(),
         },
         cells: plan.cells.iter().map(|cell| cell_spec(plan, cell)).collect(),
-        forced: Vec::new(),
+        forced: plan.forced.iter().map(|cell| forced_spec(plan, cell)).collect(),
         comparisons: plan
             .comparisons
             .iter()
@@ -60,6 +61,29 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         memory: guest.memory,
         swap: guest.swap.as_ref().map(swap_text),
         patches: variant.patches.iter().map(patch_info).collect(),
+    }
+}
+
+fn forced_spec(plan: &Plan, cell: &ForcedCell) -> ForcedSpec {
+    let (guest, drawn) = (guest_named(plan, &cell.guest), interleaving(plan, cell));
+    ForcedSpec {
+        id: cell.id.clone(),
+        kernel: cell.kernel.clone(),
+        variant: cell.variant.clone(),
+        base: cell.base.clone(),
+        guest: cell.guest.clone(),
+        name: cell.name.clone(),
+        program: drawn.run.clone(),
+        cpus: guest.cpus,
+        memory: guest.memory,
+        swap: guest.swap.as_ref().map(swap_text),
+        what: Forced::Diagram {
+            drawing: drawn.diagram.drawing.clone(),
+            threads: drawn.diagram.threads.clone(),
+            steps: drawn.diagram.steps.clone(),
+            rounds: drawn.rounds,
+            expect: drawn.expect.get(&cell.variant).copied().unwrap_or(ForcedExpectation::Any),
+        },
     }
 }
 
@@ -98,7 +122,17 @@ pub fn test<'a>(plan: &'a Plan, cell: &Cell) -> &'a Test {
 
 /// The cell's guest shape.
 pub fn guest<'a>(plan: &'a Plan, cell: &Cell) -> &'a Guest {
-    named(&plan.guests, |guest| &guest.name, &cell.guest)
+    guest_named(plan, &cell.guest)
+}
+
+/// The guest shape of this name.
+pub fn guest_named<'a>(plan: &'a Plan, name: &str) -> &'a Guest {
+    named(&plan.guests, |guest| &guest.name, name)
+}
+
+/// The forced cell's drawing.
+pub fn interleaving<'a>(plan: &'a Plan, cell: &ForcedCell) -> &'a Interleaving {
+    named(&plan.interleavings, |drawn| &drawn.name, &cell.name)
 }
 
 fn variant<'a>(plan: &'a Plan, cell: &Cell) -> &'a Variant {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::oracle;
-use crate::sys::memory::{Region, WORDS};
+use crate::sys::memory::Region;
 
 fn write(generation: u64, words: Range<usize>) -> Effect {
     Effect::Write { generation, words }
@@ -90,8 +90,8 @@ fn damage_says_what_was_there_and_what_had_to_be() {
     let (kind, _, found) = told(damage(|words| oracle::stamp(words, 1, 9)));
     assert_eq!((kind, found.as_str()), (CorruptionKind::ForeignPage, "generation 9 of page 1"));
     let (kind, expected, found) = told(damage(|words| words[3].store(77, Relaxed)));
-    assert_eq!((kind, expected.as_str()), (CorruptionKind::TornPage, "generation 6 in words 3 to 3"));
-    assert_eq!(found, "bytes nobody wrote in words 3 to 3");
+    assert_eq!((kind, expected.as_str()), (CorruptionKind::TornPage, "generation 6 in word 3"));
+    assert_eq!(found, "bytes nobody wrote in word 3");
     assert_eq!(
         damage(|words| {
             words[3].store(0, Relaxed);

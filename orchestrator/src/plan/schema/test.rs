@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::value::{Interval, Scalar};
+use crate::plan::model;
 
 /// A program to run in the guest, and for how long.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
@@ -70,11 +71,7 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self {
-            boot: Interval::seconds(60),
-            ssh: Interval::seconds(30),
-            test: Interval::seconds(30),
-            shutdown: Interval::seconds(15),
-        }
+        let model::Deadlines { boot, ssh, test, shutdown } = model::Deadlines::default();
+        Self { boot: Interval(boot), ssh: Interval(ssh), test: Interval(test), shutdown: Interval(shutdown) }
     }
 }
