@@ -41,6 +41,8 @@ pub struct Places {
 pub enum Command {
     /// Build, boot and race everything a plan names, then report.
     Run(RunArgs),
+    /// Force the interleavings a plan draws, and nothing else.
+    Interleave(InterleaveArgs),
     /// Check, show or describe plans.
     Plan(PlanArgs),
     /// Only build the kernels a plan names.
@@ -88,6 +90,34 @@ pub struct RunArgs {
     /// Print what would run, and stop.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// `twinboot interleave`
+#[derive(Debug, Args)]
+pub struct InterleaveArgs {
+    /// The plan.
+    pub plan: PathBuf,
+    /// Only interleavings of cells whose id matches (`*` and `?`; may be repeated).
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Forced rounds for each cell, and as many in which nothing is held [default: as the plan says].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..1 << 30))]
+    pub rounds: Option<u32>,
+    /// Guests at a time [default: as many as the CPUs carry].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// What executes the guests.
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
+    pub accel: AccelArg,
+    /// Seed of every random choice [default: drawn, and printed].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+    /// Results folder [default: results/<plan>-<utc>].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// What to print at the end.
+    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
+    pub format: FormatArg,
 }
 
 /// `twinboot plan`

@@ -6,6 +6,7 @@ mod build;
 mod clean;
 mod doctor;
 mod exit;
+mod interleave;
 pub mod plan;
 mod report;
 mod run;
@@ -36,6 +37,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let mut out = std::io::stdout().lock();
     let done = match cli.command {
         args::Command::Run(args) => run::run(&cli.places, &args, &mut out),
+        args::Command::Interleave(args) => interleave::run(&cli.places, &args, &mut out),
         args::Command::Plan(args) => inspect(&cli.places, &args.command, &mut out),
         args::Command::Build(args) => build::run(&cli.places, &args, &mut out),
         args::Command::Boot(args) => boot::run(&cli.places, &args, &mut out),

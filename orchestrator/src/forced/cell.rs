@@ -12,6 +12,7 @@ use super::error::Error;
 use super::play::{Ended, Played, Script, play};
 use super::stage::{Setting, Stage};
 use super::usual::Usual;
+use crate::debugger::Layout;
 use crate::diagram::{Action, Diagram, Hold};
 use crate::machine::Machine;
 use crate::outcome::Entry;
@@ -91,12 +92,8 @@ struct Rounds<'a> {
 impl Rounds<'_> {
     async fn all(&mut self) -> Result<(), Failure> {
         let symbols = self.task.symbols.clone().map_err(Failure::Shared)?;
-        let (task, symbols) = (self.task, &symbols);
-        // Debug information is read from a disk, and for seconds.
-        let (points, layout) =
-            tokio::task::block_in_place(|| (points(&task.interleaving.diagram, symbols), symbols.layout()));
-        let (points, layout) = (points?, layout.map_err(Error::Symbols)?);
-        let setting = self.setting(symbols.clone(), Arc::new(layout));
+        let (points, layout) = self.resolve(&symbols).await?;
+        let setting = self.setting(symbols, Arc::new(layout));
         let mut lost = 0;
         for round in 1..=self.task.interleaving.rounds {
             // Without holds first: what operations take when nothing is held says how long to wait for one that may be.
@@ -114,7 +111,19 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    fn setting(&self, symbols: Arc<Symbols>, layout: Arc<crate::debugger::Layout>) -> Setting {
+    /// The points of the drawing, and where the kernel keeps what a hold must know. Debug information is parsed as it is
+    /// asked for, which takes seconds: in a thread beside, and not by `block_in_place`, which would retire the thread
+    /// that QEMU's life may hang on.
+    async fn resolve(&self, symbols: &Arc<Symbols>) -> Result<(Vec<Vec<u64>>, Layout), Error> {
+        let (symbols, diagram) = (symbols.clone(), self.task.interleaving.diagram.clone());
+        let read = tokio::task::spawn_blocking(move || (points(&diagram, &symbols), symbols.layout())).await;
+        match read {
+            Ok((points, layout)) => Ok((points?, layout.map_err(Error::Symbols)?)),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+
+    fn setting(&self, symbols: Arc<Symbols>, layout: Arc<Layout>) -> Setting {
         let Task { interleaving, machine, seed, deadlines, folder, .. } = self.task;
         let mut machine = machine.clone();
         if freezes(&interleaving.diagram) {
@@ -247,9 +256,8 @@ fn illegal(diagram: &Diagram, step: usize, address: u64, why: &str, symbols: &Sy
             format!("{}{offset}{line}", frame.function)
         },
     );
-    let (thread, text) = diagram.steps.get(step).map_or(("?", "?"), |step| {
-        (diagram.threads[step.thread].as_str(), step.text.as_str())
-    });
+    let (thread, text) =
+        diagram.steps.get(step).map_or(("?", "?"), |step| (diagram.threads[step.thread].as_str(), step.text.as_str()));
     format!(
         "`{thread}` cannot be held at `{text}` ({place}): {why}. Hold it at another point, or write `freeze` in place of \
          `hold`: its virtual CPU then stands still while the others run"

@@ -359,7 +359,8 @@ impl Stage {
 
 impl Scene for Stage {
     async fn order(&mut self, order: Order) -> Result<(), End> {
-        let line = serde_json::to_string(&order).map_err(|error| End::Lost(format!("an order has no text: {error}")))?;
+        let line =
+            serde_json::to_string(&order).map_err(|error| End::Lost(format!("an order has no text: {error}")))?;
         self.write(line.as_bytes());
         // A test that is gone shows in what happens next.
         self.input.send(&line);

@@ -11,6 +11,7 @@ pub mod progress;
 mod story;
 mod summary;
 mod table;
+mod tally;
 pub mod terminal;
 mod words;
 mod write;

@@ -9,10 +9,12 @@ pub use indicatif::HumanBytes;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use twinboot_protocol::Counts;
 
+use super::tally::Tally;
 use super::words;
 use crate::kernel::Step;
 use crate::outcome::Entry;
 use crate::outcome::entry::{Built, RoundFinished, RoundId, RoundOutcome, Stage};
+use crate::outcome::forced::{ForcedOutcome, ForcedRound};
 use crate::runner::messages::{Event, Observer};
 
 /// Draws events on standard error.
@@ -25,6 +27,8 @@ struct Screen {
     live: bool,
     builds: HashMap<(String, String), ProgressBar>,
     rounds: HashMap<RoundId, ProgressBar>,
+    drawings: HashMap<String, ProgressBar>,
+    tally: Tally,
     total: Option<ProgressBar>,
     planned: u64,
 }
@@ -39,6 +43,8 @@ impl Progress {
             live,
             builds: HashMap::new(),
             rounds: HashMap::new(),
+            drawings: HashMap::new(),
+            tally: Tally::default(),
             total: None,
             planned: 0,
         })))
@@ -55,6 +61,7 @@ impl Progress {
         let mut screen = self.screen();
         screen.builds.clear();
         screen.rounds.clear();
+        screen.drawings.clear();
         screen.total = None;
         // Nothing is left to draw on when the terminal is gone.
         let _ = screen.bars.clear();
@@ -125,7 +132,17 @@ impl Screen {
     fn journal(&mut self, entry: Entry) {
         match entry {
             Entry::RunStarted(run) => {
+                self.tally = Tally::start(&run);
                 self.planned = run.cells.iter().map(|cell| u64::from(cell.rounds)).sum();
+                if run.cells.is_empty() {
+                    return self.say(&format!(
+                        "{} interleavings to force on {} (QEMU {}), seed {}",
+                        run.forced.len(),
+                        run.accelerator.name,
+                        run.accelerator.qemu,
+                        run.seed
+                    ));
+                }
                 let total = ProgressBar::new(self.planned).with_style(style("rounds  {bar:28} {pos}/{len}  {elapsed}"));
                 total.enable_steady_tick(Duration::from_millis(500));
                 self.total = Some(self.bars.add(total));
@@ -159,9 +176,34 @@ impl Screen {
                     stopped.why.words()
                 ));
             }
-            Entry::ForcedRound(_) | Entry::SweepTraced(_) | Entry::SweepTried(_) | Entry::ForcedFailed(_) => {}
+            Entry::ForcedRound(round) => self.forced(&round),
+            Entry::ForcedFailed(failed) => {
+                self.drawings.remove(&failed.cell).inspect(ProgressBar::finish_and_clear);
+                self.say(&format!("{}: cannot be forced: {}", failed.cell, failed.reason));
+            }
+            Entry::SweepTraced(_) | Entry::SweepTried(_) => {}
             Entry::Built(_) | Entry::BuildFailed(_) | Entry::RoundStarted(_) | Entry::RunFinished(_) => {}
         }
+    }
+
+    /// A bar for each drawing; lines for what is lost at once, and for all rounds when they are over.
+    fn forced(&mut self, round: &ForcedRound) {
+        let cell = self.tally.count(round).clone();
+        if let ForcedOutcome::Lost { reason } | ForcedOutcome::Crashed { reason } = &round.outcome {
+            let how = if round.held { "forced round" } else { "round without the hold" };
+            self.say(&format!("{}: {how} {}: {}", round.cell, round.round, words::gist(reason)));
+        }
+        if cell.done >= cell.planned {
+            self.drawings.remove(&round.cell).inspect(ProgressBar::finish_and_clear);
+            return self.say(&format!("{}: {}", round.cell, cell.text()));
+        }
+        let bars = &self.bars;
+        let bar = self.drawings.entry(round.cell.clone()).or_insert_with(|| {
+            let style = style("{prefix}  {bar:28} {pos}/{len}  {msg}");
+            bars.add(ProgressBar::new(cell.planned).with_style(style).with_prefix(round.cell.clone()))
+        });
+        bar.set_position(cell.done);
+        bar.set_message(cell.text());
     }
 
     fn stage(&mut self, id: &RoundId, stage: Stage) {

@@ -109,12 +109,7 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    async fn rounds(
-        &mut self,
-        started: &RunStarted,
-        jobs: usize,
-        cancel: &CancellationToken,
-    ) -> Result<(), Error> {
+    async fn rounds(&mut self, started: &RunStarted, jobs: usize, cancel: &CancellationToken) -> Result<(), Error> {
         let mut folders = HashMap::new();
         let mut built = HashSet::new();
         for cell in &self.plan.cells {

@@ -5,8 +5,8 @@ use super::host;
 use super::prepare::Ground;
 use crate::kernel::patch;
 use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted};
-use crate::outcome::stop::Rule;
 use crate::outcome::forced::{Forced, ForcedExpectation, ForcedSpec};
+use crate::outcome::stop::Rule;
 use crate::plan::model::{Cell, ForcedCell, Guest, Interleaving, Plan, Swap, Test, Variant};
 
 /// UTC to the second, RFC 3339.

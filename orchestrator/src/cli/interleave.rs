@@ -1,0 +1,64 @@
+//! `twinboot interleave`
+
+use std::io::Write;
+
+use clap::ValueEnum as _;
+
+use super::args::{AccelArg, InterleaveArgs, Places};
+use super::exit::{Failure, USAGE};
+use super::{run, setup};
+use crate::outcome::Results;
+use crate::plan::glob;
+use crate::plan::model::Plan;
+use crate::report::progress::Progress;
+use crate::runner::{self, Options, shell};
+
+/// Builds, boots, forces the plan's interleavings alone, reports.
+pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+    let mut plan = only(setup::load_plan(places, &args.plan)?, &args.only)?;
+    for drawn in &mut plan.interleavings {
+        drawn.rounds = args.rounds.unwrap_or(drawn.rounds);
+    }
+    let tools = setup::tools(places, args.accel.into(), None)?;
+    let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
+    let options = Options { out: args.out.clone(), seed, jobs: args.jobs.map(usize::from), rerun: rerun(args, seed) };
+    let progress = Progress::on_stderr();
+    let observer = progress.observer();
+    let done = setup::block_on(async {
+        let cancel = runner::interrupts()?;
+        let ground = runner::prepare(&plan, &tools, &observer, &cancel).await?;
+        Ok::<_, Failure>(runner::run(&plan, &ground, &options, &observer, &cancel).await?)
+    });
+    progress.finish();
+    let done = done??;
+    run::finish(&done.results, &Results::fold(done.entries), args.format, out)
+}
+
+/// Keeps the interleavings whose cell matches one of `globs`, or all, and the kernels they need.
+fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
+    let ids: Vec<String> = plan.forced.iter().map(|cell| cell.id.clone()).collect();
+    if ids.is_empty() {
+        let message = format!("`{}` draws no interleaving", plan.path.display());
+        return Err(Failure::say(USAGE, message).hint("add `interleaving:`; docs/diagrams.md says how to draw one"));
+    }
+    let wanted = |id: &str| globs.is_empty() || globs.iter().any(|glob| glob::matches(glob, id));
+    plan.keep_cells(|id| wanted(id) && ids.iter().any(|forced| forced == id));
+    if plan.forced.is_empty() {
+        let message = format!("no interleaving matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
+        return Err(Failure::say(USAGE, message));
+    }
+    Ok(plan)
+}
+
+/// The command that makes the same run again: this one, with its seed spelled out.
+fn rerun(args: &InterleaveArgs, seed: u64) -> String {
+    let mut words = vec!["twinboot".to_owned(), "interleave".to_owned(), args.plan.display().to_string()];
+    words.extend(["--seed".to_owned(), seed.to_string()]);
+    words.extend(args.only.iter().flat_map(|glob| ["--only".to_owned(), glob.clone()]));
+    words.extend(args.rounds.iter().flat_map(|rounds| ["--rounds".to_owned(), rounds.to_string()]));
+    words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".to_owned(), jobs.to_string()]));
+    if let Some(accel) = args.accel.to_possible_value().filter(|_| args.accel != AccelArg::Auto) {
+        words.extend(["--accel".to_owned(), accel.get_name().to_owned()]);
+    }
+    words.iter().map(|word| shell::quote(word)).collect::<Vec<_>>().join(" ")
+}
