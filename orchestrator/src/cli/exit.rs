@@ -75,7 +75,7 @@ impl From<crate::runner::Error> for Failure {
         use crate::runner::Error;
         match &error {
             Error::Interrupted => Self::new(INTERRUPTED, &error),
-            Error::Occupied { .. } => Self::new(USAGE, &error),
+            Error::Occupied { .. } | Error::Resume(_) => Self::new(USAGE, &error),
             Error::Accelerator(_) => {
                 Self::new(INFRASTRUCTURE, &error).hint("`--accel auto` falls back to TCG by itself")
             }

@@ -54,16 +54,8 @@ pub async fn run(
     let now = jiff::Timestamp::now();
     let results = folder::create(options.out.as_deref(), &plan.name, &now)?;
     let journal = Journal::create(&results).map_err(|source| failed("start", &results.join(journal::FILE), source))?;
-    let mut dispatcher = Dispatcher {
-        plan,
-        ground,
-        results,
-        journal,
-        entries: Vec::new(),
-        observer: observer.clone(),
-        seed: options.seed,
-        keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
-    };
+    let keys = Arc::new(Keys::generate().map_err(Error::Keys)?);
+    let mut dispatcher = Dispatcher::new(plan, ground, results, journal, observer, options.seed, keys);
     let started = stamp::run_started(plan, ground, options, &now);
     dispatcher.open(&started)?;
     let jobs = options.jobs.unwrap_or_else(|| dispatcher.default_jobs());
@@ -72,7 +64,7 @@ pub async fn run(
     dispatcher.rounds(&started, jobs, cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
-    Ok(Run { results: dispatcher.results, entries: dispatcher.entries })
+    Ok(dispatcher.into_run())
 }
 
 pub(super) struct Dispatcher<'a> {
@@ -86,6 +78,32 @@ pub(super) struct Dispatcher<'a> {
     keys: Arc<Keys>,
 }
 
+impl<'a> Dispatcher<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        ground: &'a Ground,
+        results: PathBuf,
+        journal: Journal,
+        observer: &Observer,
+        seed: u64,
+        keys: Arc<Keys>,
+    ) -> Self {
+        Self { plan, ground, results, journal, entries: Vec::new(), observer: observer.clone(), seed, keys }
+    }
+
+    pub(super) fn into_run(self) -> Run {
+        Run { results: self.results, entries: self.entries }
+    }
+
+    /// Takes in what is in the journal already.
+    pub(super) fn recall(&mut self, entries: Vec<Entry>) {
+        for entry in &entries {
+            (self.observer)(Event::Journal(Box::new(entry.clone())));
+        }
+        self.entries = entries;
+    }
+}
+
 impl Dispatcher<'_> {
     pub(super) fn note(&mut self, entry: Entry) -> Result<(), Error> {
         self.journal.append(&entry).map_err(|source| failed("write", &self.results.join(journal::FILE), source))?;
@@ -95,7 +113,7 @@ impl Dispatcher<'_> {
     }
 
     /// What is known before the first round.
-    fn open(&mut self, started: &RunStarted) -> Result<(), Error> {
+    pub(super) fn open(&mut self, started: &RunStarted) -> Result<(), Error> {
         self.note(Entry::RunStarted(Box::new(started.clone())))?;
         if let Some(text) = self.ground.accelerator.notice.clone() {
             self.note(Entry::Notice { text })?;

@@ -21,6 +21,19 @@ impl Journal {
         Ok(Self { file: File::options().append(true).create_new(true).open(results.join(FILE))? })
     }
 
+    /// Goes on with the journal of a results folder. A last line that was cut off is taken away, or the next one would be lost
+    /// with it.
+    pub fn reopen(results: &Path) -> io::Result<Self> {
+        let path = results.join(FILE);
+        let bytes = std::fs::read(&path)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let file = File::options().append(true).open(path)?;
+        if whole < bytes.len() {
+            file.set_len(u64::try_from(whole).map_err(io::Error::other)?)?;
+        }
+        Ok(Self { file })
+    }
+
     /// Appends one entry and waits until it is on disk.
     pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;

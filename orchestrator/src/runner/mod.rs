@@ -12,17 +12,21 @@ pub mod journal;
 pub mod messages;
 mod prepare;
 mod records;
+mod resume;
 mod schedule;
 pub mod sequence;
 pub mod shell;
 mod signals;
 mod single;
 mod stamp;
+mod sweep;
 
 pub use dispatcher::{Options, Run, run};
 pub use prepare::{Ground, Tools, build_kernels, chain, prepare, variants};
 pub use signals::interrupts;
+pub use resume::{Earlier, Refused, read as earlier};
 pub use single::Single;
+pub use sweep::{SweepOptions, sweeps};
 
 use std::path::PathBuf;
 
@@ -71,6 +75,9 @@ pub enum Error {
     /// Nobody could log in to a single guest.
     #[error("cannot log in to the guest")]
     Login(#[source] crate::vm::ssh::Error),
+    /// An earlier run cannot be taken up.
+    #[error(transparent)]
+    Resume(resume::Refused),
     /// Interrupted before the first round.
     #[error("interrupted")]
     Interrupted,

@@ -109,7 +109,8 @@ impl From<Error> for Failure {
 
 async fn sweep(task: &SweepTask, tell: &mpsc::Sender<Entry>, cancel: &CancellationToken) -> Result<(), Failure> {
     let symbols = task.symbols.clone().map_err(Failure::Shared)?;
-    let troupe = Troupe::new(setting(task, symbols.clone())?, task.sweep.clone(), cancel.clone());
+    let setting = setting(task, symbols.clone()).await?;
+    let troupe = Troupe::new(setting, task.sweep.clone(), cancel.clone());
     let (points, first) = match task.known.points.clone() {
         Some(points) => (points, None),
         None => {
@@ -146,8 +147,18 @@ async fn sweep(task: &SweepTask, tell: &mpsc::Sender<Entry>, cancel: &Cancellati
     Ok(worked?)
 }
 
-fn setting(task: &SweepTask, symbols: Arc<Symbols>) -> Result<Setting, Error> {
-    let layout = tokio::task::block_in_place(|| symbols.layout()).map_err(Error::Symbols)?;
+/// Work that reads debug information from a disk, for seconds. Not in place: a machine dies with the thread that started it,
+/// and a thread that has blocked is no longer the runtime's own.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+async fn setting(task: &SweepTask, symbols: Arc<Symbols>) -> Result<Setting, Error> {
+    let asked = symbols.clone();
+    let layout = aside(move || asked.layout()).await.map_err(Error::Symbols)?;
     Ok(Setting {
         machine: task.machine.clone(),
         program: task.sweep.run.clone(),
@@ -169,8 +180,8 @@ async fn trace(
     troupe: &Arc<Troupe>,
     cancel: &CancellationToken,
 ) -> Result<(SweepTraced, Player), Error> {
-    // Debug information is read from a disk, and for seconds.
-    let roots = tokio::task::block_in_place(|| troupe.roots())?;
+    let asked = troupe.clone();
+    let roots = aside(move || asked.roots()).await?;
     let mut player = troupe.player().await?;
     let (way, seconds) = match player.trace(&roots).await {
         Ok(found) => found,
@@ -179,10 +190,11 @@ async fn trace(
             return Err(error);
         }
     };
-    let mut points = tokio::task::block_in_place(|| points::points(&way, task.coarse, |it| symbols.locate(it)));
+    let (asked, coarse, steps) = (symbols.clone(), task.coarse, way.steps);
+    let mut points = aside(move || points::points(&way, coarse, |it| asked.locate(it))).await;
     let text = source(task, &points::files(&points), cancel).await;
     points::annotate(&mut points, &text);
-    Ok((SweepTraced { cell: task.id.clone(), points, steps: way.steps, seconds }, player))
+    Ok((SweepTraced { cell: task.id.clone(), points, steps, seconds }, player))
 }
 
 async fn source(
