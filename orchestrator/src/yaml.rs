@@ -364,6 +364,51 @@ mod tests {
         ");
     }
 
+    /// What the error about the last word of each line of `name` is about: line, column, and the text there.
+    fn words(text: &str) -> Vec<(usize, usize, String)> {
+        let (value, document) = Document::read::<std::collections::BTreeMap<String, String>>(text, Path::new("r.yaml"));
+        let value = value.expect("it can be read");
+        for (row, line) in value["name"].lines().enumerate().filter(|(_, line)| !line.is_empty()) {
+            let word = line.split(' ').next_back().unwrap_or_default();
+            let length = word.chars().count();
+            let place = (row, line.chars().count() - length, length);
+            document.text_error(&KeyPath::keys(&["name"]), place, row.to_string(), None);
+        }
+        let found = document.into_diagnostics();
+        let place =
+            |it: &Diagnostic| (it.at.line, it.at.column, text[it.at.offset..it.at.offset + it.at.len].to_owned());
+        found.list().iter().map(place).collect()
+    }
+
+    #[test]
+    fn errors_in_a_literal_block_are_at_their_characters() {
+        let two = |line: usize, column: usize| {
+            vec![(line, column + 4, "öne".to_owned()), (line + 1, column + 2, "two".to_owned())]
+        };
+        for (text, line, column) in [
+            ("name: |\n  the öne\n    two\n", 2, 3),
+            ("a: b\nname: |- # said of it\n      the öne\n        two\nc: d\n", 3, 7),
+            ("name:\n  |\n  the öne\n    two", 3, 3),
+            ("name: &n !!str |+\n\n\n  the öne\n    two\n\n\nc: *n\n", 4, 3),
+            ("name: |\r\n  the öne\r\n    two\r\n", 2, 3),
+        ] {
+            assert_eq!(words(text), two(line, column), "{text}");
+        }
+        let indented = words("name: |2\n    the öne\n   two\n");
+        assert_eq!(indented, [(2, 9, "öne".to_owned()), (3, 4, "two".to_owned())]);
+    }
+
+    #[test]
+    fn errors_in_another_text_are_about_all_of_it() {
+        for text in ["name: 'the öne two'\n", "name: the öne two\n"] {
+            let all = words(text);
+            assert_eq!((all.len(), all[0].0, all[0].1), (1, 1, 7), "{text}");
+        }
+        let folded = words("name: >\n  the öne\n  two\n");
+        assert_eq!((folded.len(), folded[0].1), (1, 3));
+        assert_eq!(words("name: \"the öne\\n  two\"\n")[1].0, 1);
+    }
+
     #[test]
     fn an_alias_stands_for_its_anchor() {
         let recipe: Recipe = parse("name: &n a\nfiles: [{from: *n}]\n", Path::new("r.yaml")).expect("aliases are YAML");

@@ -11,6 +11,11 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ("orchestrator/src/report", &["tokio", "qapi", "ssh2", "crate::vm"], &[]),
     ("orchestrator/src/runner", &["crate::report", "clap::", "indicatif", "crate::cli"], &[]),
     ("orchestrator/src/vm", &["crate::report", "crate::runner", "clap::", "indicatif", "crate::cli"], &[]),
+    (
+        "orchestrator/src/debugger",
+        &["crate::report", "crate::runner", "crate::vm", "clap::", "indicatif", "crate::cli"],
+        &[],
+    ),
     ("orchestrator/src", &["qapi::"], &["vm/qmp.rs"]),
     ("orchestrator/src", &["ssh2::"], &["vm/ssh.rs"]),
     ("orchestrator/src", &["indicatif::"], &["report/progress.rs"]),

@@ -2,7 +2,7 @@
 
 mod plan_fixture;
 
-use plan_fixture::{Data, GOOD};
+use plan_fixture::{Data, FORCED, GOOD};
 
 /// The errors of the good plan after each replacement, one paragraph for each.
 fn after(cases: &[(&str, &str)]) -> String {
@@ -217,6 +217,107 @@ tests:
 - {name: t, run: swap-race}
 ";
     insta::assert_snapshot!(Data::new().errors(plan));
+}
+
+/// The errors of a plan that forces something after each replacement, one paragraph for each.
+fn forced_after(cases: &[(&str, &str)]) -> String {
+    let data = Data::new();
+    let plan = Data::forcing(FORCED);
+    data.plan(&plan);
+    let mut told = String::new();
+    for (what, by) in cases {
+        assert!(plan.contains(what), "the plan has no {what:?}");
+        told.push_str(&["--- ", by, "\n", &data.errors(&plan.replacen(what, by, 1)), "\n\n"].concat());
+    }
+    told
+}
+
+#[test]
+fn interleavings() {
+    let diagram = FORCED.lines().skip(1).take(8).map(|line| format!("{line}\n")).collect::<String>();
+    let with = |replacement: &str| replacement.to_owned();
+    let quoted = with("  diagram: \"victim\\nread page\\nhodl\"\n");
+    let folded = with("  diagram: >\n    victim\n    read page\n");
+    let indented = diagram.replace("diagram: |", "diagram: |2-").replace("hold", "hodl");
+    let nested = "interleaving:\n- diagram: |\n    a     b\n\n    réad page   # é\n- {diagram: '', name: other}\n";
+    insta::assert_snapshot!(forced_after(&[
+        ("hold ", "hodl "),
+        (".                write page", ".            write page"),
+        (".                write page", ".       write page"),
+        ("      f: after g|h   .\n", ""),
+        ("f: after g|h", "f: afetr g|h"),
+        ("release", "hold"),
+        ("unpatched: corrupt", "unpached: corrupt"),
+        ("unpatched: corrupt", "unpatched: curropt"),
+        ("{unpatched: corrupt, patched: excluded}", "exclude"),
+        ("{unpatched: corrupt, patched: excluded}", "[corrupt]"),
+        ("\n  expect:", "\n  rounds: 0\n  deadline: 0s\n  expcet:"),
+        ("interleaving:", "interleaving:\n  name: 'two words'"),
+        ("interleaving:", "interleaving:\n  name: anon"),
+        ("interleaving:", "interleaving:\n  run: --help\n  args: {a b: 1}"),
+        ("interleaving:", "interleaving:\n  steps: [{victim: read page}]"),
+        ("interleaving:", "interleavings:"),
+        (&diagram, ""),
+        (&diagram, "  diagram:\n"),
+        (&diagram, "  diagram: 7\n"),
+        (&diagram, &quoted),
+        (&diagram, &folded),
+        (&diagram, &indented),
+        (&diagram, "  steps: []\n"),
+        (&diagram, "  steps: [{a: read page, b: write page}]\n"),
+        (&diagram, "  steps: [{a: read page}, {a: {at: 'f: afetr g'}}, {a: hold}, {b: {to: f}}, {a: release}]\n"),
+        (&diagram, "  steps: [{a: read page}, {a: {at: 'f: afetr g'}}, {a: hodl}, {a: release}]\n"),
+        (FORCED, "interleaving: []\n"),
+        (FORCED, nested),
+        (", symbols]", "]"),
+        (", symbols]", ", {DEBUG_INFO_NONE: y}]"),
+        ("run: swap-race", "run: b}\n- {name: t, run: a"),
+    ]));
+}
+
+#[test]
+fn sweeps() {
+    let sweep = "sweep: {victim: read page, interferer: write page, functions: [f]}\n";
+    let with = |what: &str, by: &str| sweep.replace(what, by);
+    let cases = [
+        with("victim: read page", "victim: read the page"),
+        with("victim: read page", "victim: {}"),
+        with("victim: read page", "victim: {a: read page, b: read page}"),
+        with("victim: read page", "victim: {'a,b': read page}"),
+        with("victim: read page", "victim: hold"),
+        with("victim: read page, ", ""),
+        with("interferer: write page", "interferer: [write page, {victim: unmap}]"),
+        with("interferer: write page", "interferer: []"),
+        with("interferer: write page", "interferer: 7"),
+        with("interferer: write page, ", ""),
+        with("[f]", "[]"),
+        with("[f]", "[f, 'g: after h', mm/memory.c]"),
+        with("[f]", "[f], callees: [mm, /mm/, ../mm/, mm/page_io.c]"),
+        with("[f]", "[f], name: anon, deadline: 0s"),
+        "sweep: []\n".to_owned(),
+        "sweep:\n- {functions: [f]}\n- {victim: read page}\n".to_owned(),
+    ];
+    let cases: Vec<(&str, &str)> = cases.iter().map(|case| (FORCED, case.as_str())).collect();
+    insta::assert_snapshot!(forced_after(&cases));
+}
+
+#[test]
+fn a_matrix_keeps_bases_of_forced_cells_too() {
+    let data = Data::new();
+    let tests = GOOD.lines().last().expect("it has lines");
+    let plan = Data::forcing(&FORCED.replace("interleaving:", "interleaving:\n  run: swap-race"));
+    let plan = plan.replace(&format!("tests:\n{tests}\n"), "MATRIX");
+    let errors = |matrix: &str| data.errors(&plan.replace("MATRIX", matrix));
+    insta::assert_snapshot!(
+        [
+            "matrix: {exclude: [{variant: unpatched}]}\n",
+            "matrix: {exclude: [{kernel: '*'}]}\n",
+            "matrix: {guest.cpus: [1, 2], exclude: [{guest.cpus: 3}]}\n",
+            "matrix: {exclude: [{test: anon}]}\n",
+        ]
+        .map(errors)
+        .join("\n")
+    );
 }
 
 #[test]

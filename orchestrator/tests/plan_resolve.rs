@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use plan_fixture::{Data, GOOD};
+use plan_fixture::{Data, FORCED, GOOD};
 use proptest::prelude::*;
 use twinboot::cli::plan::{Format, Output, check, print_schema, show};
+use twinboot::outcome::forced::ForcedExpectation;
 use twinboot::plan::model::{BaseConfig, ConfigLayer, Expectation, Plan, Source, Swap};
 use twinboot::yaml::Style;
 
@@ -228,6 +229,145 @@ fn swap_can_come_from_the_axes_alone() {
     assert_eq!(guests[1].0, "zram1M");
 }
 
+fn forced_ids(plan: &Plan) -> Vec<&str> {
+    plan.forced.iter().map(|cell| cell.id.as_str()).collect()
+}
+
+#[test]
+fn a_plan_forces_its_interleaving_on_every_variant() {
+    let plan = Data::new().plan(&Data::forcing(FORCED).replace("{memory: anon}", "{memory: anon, strategy: smp}"));
+    let it = &plan.interleavings[0];
+    assert_eq!((it.name.as_str(), it.run.as_str()), ("interleaving", "swap-race"));
+    assert_eq!(it.args, [("memory".to_owned(), "anon".to_owned())].into(), "those of the test, but nothing races");
+    assert_eq!((it.rounds, it.deadline), (20, Duration::from_secs(10)));
+    assert_eq!(it.diagram.threads, ["victim", "interferer"]);
+    assert_eq!(it.diagram.drawing.len(), 7);
+    let expect = [("patched", ForcedExpectation::Excluded), ("unpatched", ForcedExpectation::Corrupt)];
+    assert_eq!(it.expect, expect.map(|(name, expect)| (name.to_owned(), expect)).into());
+    assert_eq!(forced_ids(&plan), ["linux-6.1.unpatched.interleaving", "linux-6.1.patched.interleaving"]);
+    assert_eq!((plan.forced[0].base.as_deref(), plan.forced[1].base.as_deref()), (None, Some("unpatched")));
+    assert_eq!(ids(&plan), ["linux-6.1.unpatched.anon", "linux-6.1.patched.anon"]);
+
+    let sweep = &plan.sweeps[0];
+    assert_eq!((sweep.name.as_str(), &sweep.run, &sweep.args), ("sweep", &it.run, &it.args));
+    assert_eq!((sweep.victim.thread.as_str(), sweep.victim.operation.as_str()), ("victim", "read"));
+    assert_eq!(sweep.interferers.len(), 1);
+    assert_eq!(sweep.functions, [["f"]]);
+    let swept: Vec<&str> = plan.swept.iter().map(|cell| cell.id.as_str()).collect();
+    assert_eq!(swept, ["linux-6.1.unpatched.sweep", "linux-6.1.patched.sweep"]);
+}
+
+#[test]
+fn steps_say_the_same_as_a_drawing() {
+    let drawing = FORCED.lines().skip(1).take(8).map(|line| format!("{line}\n")).collect::<String>();
+    let steps = "  steps:\n  - victim: read page\n  - victim: {at: 'f: after g|h'}\n  - victim: hold\n\
+                 \x20 - interferer: write page\n  - {victim: release}\n";
+    let drawn = Data::new().plan(&Data::forcing(FORCED));
+    let listed = Data::new().plan(&Data::forcing(&FORCED.replace(&drawing, steps)));
+    assert_eq!(listed.interleavings[0].diagram.steps, drawn.interleavings[0].diagram.steps);
+    assert_eq!(listed.sweeps, drawn.sweeps);
+}
+
+#[test]
+fn a_plan_needs_no_tests_when_it_forces_something() {
+    let tests = GOOD.find("tests:").expect("it has tests");
+    let bare = Data::forcing("").replace(&GOOD[tests..], "");
+    let more =
+        "matrix:\n  guest.cpus: [2, 3]\n  exclude: [{guest.cpus: 3, variant: '*'}]\n  include: [{guest.cpus: 4}]\n";
+    let sweeps = "sweep:\n- {run: a, victim: {reader: read x}, interferer: {w: unmap}, functions: [f|g], callees: [mm/]}\n\
+                  - {name: second, run: b, args: {c: 1}, victim: read page, interferer: [write page, {w: fork}], functions: [h]}\n";
+    let plan = Data::new().plan(&format!("{bare}{more}{sweeps}"));
+    assert!(plan.tests.is_empty() && plan.cells.is_empty() && plan.forced.is_empty());
+    let guests: Vec<&str> = plan.guests.iter().map(|guest| guest.name.as_str()).collect();
+    assert_eq!(guests, ["cpus2", "cpus4"]);
+    let ids: Vec<&str> = plan.swept.iter().map(|cell| cell.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "linux-6.1.unpatched.sweep.cpus2",
+            "linux-6.1.unpatched.second.cpus2",
+            "linux-6.1.patched.sweep.cpus2",
+            "linux-6.1.patched.second.cpus2",
+            "linux-6.1.unpatched.sweep.cpus4",
+            "linux-6.1.unpatched.second.cpus4",
+            "linux-6.1.patched.sweep.cpus4",
+            "linux-6.1.patched.second.cpus4",
+        ]
+    );
+    assert_eq!(plan.sweeps[0].victim.thread, "reader");
+    assert_eq!(plan.sweeps[0].functions, [["f", "g"]]);
+    assert_eq!(plan.sweeps[0].callees, ["mm/"]);
+    let threads: Vec<&str> = plan.sweeps[1].interferers.iter().map(|it| it.thread.as_str()).collect();
+    assert_eq!(threads, ["interferer", "w"]);
+    assert_eq!(plan.sweeps[1].args["c"], "1");
+    let missing = Data::new().errors(&format!("{bare}{FORCED}"));
+    assert!(missing.contains("interleaving: missing key `run`"), "{missing}");
+    assert_eq!(Data::new().plan(&format!("{bare}{FORCED}  run: swap-race\n")).forced.len(), 2);
+}
+
+#[test]
+fn what_is_said_of_tests_is_not_said_of_interleavings() {
+    let matrix = "matrix: {guest.cpus: [2, 3], exclude: [{guest.cpus: 3, test: anon}]}\n";
+    let plan = Data::new().plan(&Data::forcing(&format!("{FORCED}{matrix}")));
+    assert_eq!(plan.cells.len(), 2);
+    assert_eq!(forced_ids(&plan)[1], "linux-6.1.unpatched.interleaving.cpus3");
+    let more = "matrix: {include: [{guest.cpus: 4, test: anon}]}\n";
+    let plan = Data::new().plan(&Data::forcing(&format!("{FORCED}{more}")));
+    assert_eq!((plan.cells.len(), plan.forced.len()), (4, 2));
+}
+
+#[test]
+fn several_interleavings_give_as_many_sweeps_unless_one_is_written() {
+    let item = |name: &str| FORCED.replace("interleaving:\n  diagram", &format!("- name: {name}\n  diagram"));
+    let two = format!("interleaving:\n{}{}", item("one"), item("interleaving"));
+    let plan = Data::new().plan(&Data::forcing(&two).replace("name: anon", "name: sweep"));
+    let sweeps: Vec<&str> = plan.sweeps.iter().map(|sweep| sweep.name.as_str()).collect();
+    assert_eq!(sweeps, ["one-sweep", "sweep-sweep"], "a test is called sweep already");
+    let written = "sweep: {victim: read page, interferer: write page, functions: [f]}\n";
+    let plan = Data::new().plan(&Data::forcing(&format!("{two}{written}")));
+    assert_eq!((plan.sweeps.len(), plan.swept.len(), plan.forced.len()), (1, 2, 4));
+    let line = FORCED.replace("f: after g|h", "mm/a.c:7    ");
+    assert!(Data::new().plan(&Data::forcing(&line)).sweeps.is_empty(), "a line names no function");
+    let words = Data::new().plan(&Data::forcing(&FORCED.replace("{unpatched: corrupt, patched: excluded}", "any")));
+    assert_eq!(words.interleavings[0].expect.len(), 2);
+}
+
+#[test]
+fn debug_information_may_come_from_options_and_from_ready_kernels() {
+    let inline = GOOD.replace("[base, swap]", "[base, {DEBUG_INFO_DWARF4: y}]") + FORCED;
+    assert_eq!(Data::new().plan(&inline).forced.len(), 2);
+    let ready =
+        "name: a\nkernels: [{name: k, source: {image: ready/vmlinux}}]\nvariants: [{name: v, expect: corrupt}]\n";
+    let expect = FORCED.replace("{unpatched: corrupt, patched: excluded}", "corrupt");
+    assert_eq!(Data::new().plan(&format!("{ready}{expect}  run: swap-race\n")).forced.len(), 1);
+}
+
+#[test]
+fn only_some_cells_or_the_control_leave_out_what_they_do_not_want() {
+    let whole = Data::new().plan(&Data::forcing(FORCED));
+    let mut some = whole.clone();
+    some.keep_cells(|id| id == "linux-6.1.patched.interleaving");
+    assert_eq!((some.cells.len(), forced_ids(&some), some.swept.len()), (0, vec!["linux-6.1.patched.interleaving"], 0));
+    assert_eq!((some.kernels[0].variants.len(), some.guests.len(), some.tests.len()), (1, 1, 0));
+    assert_eq!((some.interleavings.len(), some.sweeps.len()), (1, 0));
+    let control = whole.control();
+    assert!(control.forced.is_empty() && control.swept.is_empty(), "nothing is forced in a control");
+    assert!(control.interleavings.is_empty() && control.sweeps.is_empty());
+    assert_eq!(control.cells.len(), 2);
+}
+
+#[test]
+fn show_prints_what_is_forced() {
+    let data = Data::new();
+    let path = data.root().join("plans/forced.yaml");
+    std::fs::write(&path, Data::forcing(FORCED)).expect("writes");
+    let (code, out, err) = command(&data, |output, root| show(&path, Some(root), Format::Human, output));
+    assert_eq!((code, err.as_str()), (0, ""));
+    insta::assert_snapshot!("show_forced", out);
+    let (_, out, _) = command(&data, |output, root| check(std::slice::from_ref(&path), Some(root), output));
+    assert_eq!(out, "ok: good: 1 kernel, 2 variants, 2 cells, 2 to force\n");
+}
+
 /// Runs a command body; gives the exit code, standard output and standard error, without the folder's own name.
 fn command(data: &Data, run: impl FnOnce(&mut Output, &Path) -> std::io::Result<u8>) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
@@ -323,6 +463,11 @@ const PIECES: &[&str] = &[
     "[1, 2]",
     "base",
     "unpatched",
+    "interleaving",
+    "sweep:",
+    "  .  ",
+    "hold",
+    "|2-",
 ];
 
 proptest! {
@@ -332,7 +477,7 @@ proptest! {
     fn a_mutated_plan_never_panics_and_every_error_has_a_place(
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..8_usize, prop::sample::select(PIECES)), 1..6)
     ) {
-        let mut text = format!("{GOOD}matrix:\n  guest.cpus: [1, 2]\n  exclude: [{{guest.cpus: 1}}]\n");
+        let mut text = Data::forcing(FORCED) + &format!("matrix:\n  guest.cpus: [1, 2]\n  exclude: [{{guest.cpus: 1}}]\n");
         for (at, cut, piece) in edits {
             let bounds: Vec<usize> = text.char_indices().map(|(index, _)| index).chain([text.len()]).collect();
             let from = at.index(bounds.len());

@@ -1,14 +1,16 @@
 //! Orders to a guest test whose threads act out a drawn interleaving, and its answers.
 //!
 //! The host writes one [`Order`] a line to the test's standard input; the test answers with one [`Answer`] a line on its
-//! standard output, after the [`Preflight`](crate::Preflight) record that every test begins with. A test that cannot go on
-//! answers [`Answer::Failed`] and ends.
+//! standard output, after the [`Preflight`](crate::Preflight) record that every test begins with. An order that is impossible
+//! (a thread or an operation that is not there, a thread that has not come back) is answered with [`Answer::Failed`] and
+//! changes nothing. A test that cannot go on answers the same and ends, with exit status 1; so does a test whose threads
+//! can't be started, and the offer then never comes. The end of the orders ends the test like [`Order::End`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::{CorruptionKind, SwapEntry};
 
-/// What the host asks for.
+/// What the host asks for. A round is one prepare, any number of operations of idle threads, and one judge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
@@ -79,7 +81,8 @@ pub enum Answer {
     },
 }
 
-/// A thread of the test.
+/// A thread of the test. Between operations it waits in futex(2), also while its [`Answer::Done`] is still under way to the
+/// host; no operation waits there. So a thread seen in `futex_wait` is not one that an operation keeps in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// Name in the diagram.

@@ -141,7 +141,7 @@ fn perform(
         Ok::<_, Error>((cast, scene(&preflight, &places)?))
     };
     match set() {
-        Ok((cast, scene)) => serve(io::stdin().lock(), io::stdout(), cast, scene),
+        Ok((cast, scene)) => serve(io::stdin().lock(), io::stdout(), cast, &scene),
         Err(error) => {
             line(&mut io::stdout(), &Answer::Failed { message: chain(&error) })?;
             Ok(false)

@@ -49,7 +49,7 @@ pub fn serve<W: Write + Send + 'static>(
     orders: impl BufRead,
     answers: W,
     cast: Cast,
-    scene: Arc<dyn Scene>,
+    scene: &Arc<dyn Scene>,
 ) -> io::Result<bool> {
     let Cast { actors, posts, backs } = cast;
     let busy = actors.iter().map(|_| AtomicBool::new(false)).collect();
@@ -69,7 +69,7 @@ pub fn serve<W: Write + Send + 'static>(
                 begin.map(|actor| {
                     desk.busy[actor].store(true, Release);
                     // Fails only when the thread is gone, which a test's own panic can't do.
-                    let _ = posts[actor].send(Task { scene: Arc::clone(&scene), operation, object });
+                    let _ = posts[actor].send(Task { scene: Arc::clone(scene), operation, object });
                 })
             }
             Ok(Order::Prepare { round: number }) => match desk.require_idle("prepare") {

@@ -75,7 +75,15 @@ mod tests {
     fn memory_and_strategy_are_words_and_anything_else_is_a_usage_error() {
         let args = Args::try_parse_from([NAME, "--strategy", "smp", "--memory", "anon"]).expect("good arguments");
         assert_eq!((args.memory, args.strategy), (Memory::Anon, Kind::Smp));
-        for wrong in [["--memory", "tmpfs"], ["--strategy", "luck"], ["--strategy", ""]] {
+        let args = Args::try_parse_from([NAME, "--interleave", "a,b,c", "--free-slots", "3"]).expect("good arguments");
+        assert_eq!((args.interleave.map(|names| names.0.len()), args.free_slots), (Some(3), 3));
+        for wrong in [
+            ["--memory", "tmpfs"],
+            ["--strategy", "luck"],
+            ["--strategy", ""],
+            ["--interleave", "a,a"],
+            ["--free-slots", "3"],
+        ] {
             let error = Args::try_parse_from([&[NAME], &wrong[..]].concat()).expect_err("garbage");
             assert_eq!(error.exit_code(), 2, "{wrong:?}");
         }

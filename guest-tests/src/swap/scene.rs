@@ -148,3 +148,112 @@ impl Scene for SwapScene {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use twinboot_protocol::CorruptionKind;
+
+    use super::*;
+    use crate::oracle;
+
+    /// A scene on no swap device at all: pages that stay in memory.
+    fn scene() -> SwapScene {
+        let scene = SwapScene {
+            page: Slate::new("page", 0).expect("a page"),
+            other: Slate::new("other", 1).expect("a page"),
+            device: "/dev/no-such-device".to_owned(),
+            switched: AtomicBool::new(false),
+            cpus: vec![0, 1],
+            children: Mutex::default(),
+            backstage: Mutex::new(Backstage {
+                settler: Settler::new(0, 2, 1, None).expect("nothing to fill"),
+                home: None,
+            }),
+        };
+        scene.page.renew().expect("renewed");
+        scene.other.renew().expect("renewed");
+        scene
+    }
+
+    fn tell(scene: &SwapScene, actor: usize, operation: &str, object: &str) -> String {
+        let object = (!object.is_empty()).then_some(object);
+        match scene.perform(actor, operation, object) {
+            Ok(Performed { refused: Some(refused), .. }) => format!("refused: {refused}"),
+            Ok(Performed { saw, .. }) => saw.unwrap_or_default(),
+            Err(error) => format!("failed: {error}"),
+        }
+    }
+
+    #[test]
+    fn every_operation_that_is_offered_is_known() {
+        let scene = scene();
+        for offer in scene.operations() {
+            let told = tell(&scene, 0, &offer.name, offer.objects.first().map_or("", String::as_str));
+            assert!(!told.contains("is no operation"), "{told}");
+        }
+        scene.end_children().expect("ends");
+    }
+
+    #[test]
+    fn threads_write_parts_of_their_own() {
+        let scene = scene();
+        assert_eq!(tell(&scene, 0, "write", "page"), "generation 2");
+        assert_eq!(tell(&scene, 1, "write", "page"), "generation 3");
+        assert_eq!(tell(&scene, 1, "read", "page"), "generation 2 in words 0 to 255, generation 3 in words 256 to 511");
+        assert_eq!(tell(&scene, 1, "read", "other"), "generation 1");
+        assert_eq!(scene.page.judge(), None);
+    }
+
+    #[test]
+    fn a_write_that_is_gone_is_damage_though_another_came_after_it() {
+        let scene = scene();
+        tell(&scene, 1, "write", "page");
+        // What a fault that lost the race maps: the page as it was.
+        oracle::stamp(scene.page.page.words(0), 0, 1);
+        tell(&scene, 0, "write", "page");
+        let damage = scene.page.judge().expect("damage");
+        assert_eq!((damage.object.as_str(), damage.kind), ("page", CorruptionKind::LostUpdate));
+        assert_eq!(damage.expected, "generation 2 in words 256 to 511");
+        assert_eq!(damage.found, "generation 1 in words 256 to 511");
+        scene.page.renew().expect("renewed");
+        assert_eq!(scene.page.judge(), None, "a new round begins well");
+    }
+
+    #[test]
+    fn what_a_read_must_not_see_is_damage_though_the_page_is_right_at_last() {
+        let scene = scene();
+        tell(&scene, 1, "write", "page");
+        oracle::stamp(scene.page.page.words(0), 0, 1);
+        tell(&scene, 0, "read", "page");
+        oracle::stamp(scene.page.page.words(0), 0, 2);
+        oracle::stamp_words(scene.page.page.words(0), 0..256, 0, 1);
+        assert_eq!(scene.page.judge().expect("damage").found, "generation 1 in words 256 to 511");
+    }
+
+    #[test]
+    fn what_is_dropped_must_not_come_back_and_what_is_not_must_stay() {
+        let scene = scene();
+        for operation in ["discard", "unmap"] {
+            assert_eq!(tell(&scene, 0, operation, "page"), "");
+            assert_eq!(scene.page.judge(), None, "zeroes after {operation}");
+            oracle::stamp(scene.page.page.words(0), 0, 1);
+            assert_eq!(scene.page.judge().expect("damage").expected, "zeroes", "{operation}");
+            scene.page.renew().expect("renewed");
+        }
+        oracle::stamp_words(scene.other.page.words(0), 0..512, 0, 3);
+        assert_eq!(scene.other.judge().expect("damage").kind, CorruptionKind::ForeignPage);
+    }
+
+    #[test]
+    fn refusals_are_told_and_change_nothing() {
+        let scene = scene();
+        tell(&scene, 0, "unmap", "page");
+        assert_eq!(tell(&scene, 1, "read", "page"), "refused: SIGSEGV: a page of zeroes took its place");
+        assert_eq!(tell(&scene, 1, "read", "page"), "zeroes", "told once");
+        scene.page.renew().expect("renewed");
+        tell(&scene, 0, "unmap", "page");
+        assert_eq!(tell(&scene, 0, "pageout", "page"), "refused: there is nothing to swap out");
+        assert!(tell(&scene, 0, "discard", "page").starts_with("failed: madvise(MADV_DONTNEED)"));
+        assert!(tell(&scene, 0, "swapoff", "").starts_with("failed: swapoff on /dev/no-such-device failed"));
+    }
+}

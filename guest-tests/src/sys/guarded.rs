@@ -5,13 +5,20 @@
 use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 use super::memory::{PAGE_SIZE, Region};
 use super::{SysError, check};
 
 /// Most guarded pages of a process.
-const MOST: usize = 8;
+const MOST: usize = 64;
+
+/// Where the first one is mapped. The kernel gives out addresses from the top of the address space downwards, so nobody else
+/// gets the place of a page that is unmapped.
+const BASE: usize = 64 << 30;
+
+/// From one to the next.
+const STRIDE: usize = 16 * PAGE_SIZE;
 
 /// Addresses of guarded pages; 0 is a free place. The handler only reads.
 static GUARDED: [AtomicUsize; MOST] = [const { AtomicUsize::new(0) }; MOST];
@@ -23,7 +30,21 @@ thread_local! {
 
 /// One page of a region of its own.
 #[derive(Debug)]
-pub struct Guarded(Region);
+pub struct Guarded {
+    region: Region,
+    /// Dropped after the region: the place is another page's only when this one is gone.
+    _place: Place,
+}
+
+/// An index into [`GUARDED`].
+#[derive(Debug)]
+struct Place(usize);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        GUARDED[self.0].store(0, Release);
+    }
+}
 
 impl Guarded {
     /// Maps a page and guards it. The handlers of SIGSEGV and SIGBUS become this module's.
@@ -37,26 +58,26 @@ impl Guarded {
             let result = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
             check(result, "sigaction", format!("signal {signal}"))?;
         }
-        let region = Region::anonymous(1)?;
-        let address = region.address(0);
-        let taken = GUARDED.iter().any(|place| place.compare_exchange(0, address, Release, Acquire).is_ok());
-        if taken {
-            Ok(Self(region))
-        } else {
-            Err(SysError::new("sigaction", "one more guarded page", std::io::ErrorKind::OutOfMemory.into()))
+        for (index, place) in GUARDED.iter().enumerate() {
+            let address = BASE + index * STRIDE;
+            if place.compare_exchange(0, address, AcqRel, Acquire).is_ok() {
+                let place = Place(index);
+                return Ok(Self { region: Region::anonymous_at(address, 1)?, _place: place });
+            }
         }
+        Err(SysError::new("mmap", "one more guarded page", std::io::ErrorKind::OutOfMemory.into()))
     }
 
     /// Takes the page away.
     pub fn unmap(&self) -> Result<(), SysError> {
         // SAFETY: the page is guarded: an access to it is given a new page by the handler.
-        let result = unsafe { libc::munmap(self.0.address(0) as *mut libc::c_void, PAGE_SIZE) };
+        let result = unsafe { libc::munmap(self.region.address(0) as *mut libc::c_void, PAGE_SIZE) };
         check(result, "munmap", "one page").map(|_| ())
     }
 
     /// Maps a page of zeroes if there is none.
     pub fn restore(&self) -> Result<(), SysError> {
-        match map_at(self.0.address(0), libc::MAP_FIXED_NOREPLACE) {
+        match map_at(self.region.address(0), libc::MAP_FIXED_NOREPLACE) {
             Err(libc::EEXIST) | Ok(()) => Ok(()),
             Err(errno) => Err(SysError::new("mmap", "one page", std::io::Error::from_raw_os_error(errno))),
         }
@@ -66,16 +87,7 @@ impl Guarded {
 impl Deref for Guarded {
     type Target = Region;
     fn deref(&self) -> &Region {
-        &self.0
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        for place in &GUARDED {
-            // One place at most holds it.
-            let _ = place.compare_exchange(self.0.address(0), 0, Release, Acquire);
-        }
+        &self.region
     }
 }
 

@@ -42,15 +42,24 @@ unsafe impl Sync for Region {}
 impl Region {
     /// Maps `pages` zero pages that are not yet backed by memory.
     pub fn anonymous(pages: usize) -> Result<Self, SysError> {
+        Self::map(pages, 0, 0)
+    }
+
+    /// The same at `address`, where nothing may be mapped yet.
+    pub(super) fn anonymous_at(address: usize, pages: usize) -> Result<Self, SysError> {
+        Self::map(pages, address, libc::MAP_FIXED_NOREPLACE)
+    }
+
+    fn map(pages: usize, address: usize, flags: libc::c_int) -> Result<Self, SysError> {
         let subject = || format!("{pages} anonymous pages");
         let bytes = pages * PAGE_SIZE;
-        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
+        // SAFETY: a new mapping at an address of the kernel's choice, or one that may not replace any, overlaps nothing.
         let base = unsafe {
             libc::mmap(
-                std::ptr::null_mut(),
+                address as *mut libc::c_void,
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags,
                 -1,
                 0,
             )

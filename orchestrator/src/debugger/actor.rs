@@ -35,7 +35,7 @@ pub(super) enum Command {
 struct Held {
     /// What it gets back.
     saved: Registers,
-    /// Its stack pointer when a nap is over: that, its id and the address tell it from everybody else.
+    /// Its stack pointer when a nap is over. Nobody else's can be there: it is the thread's own stack.
     back: u64,
     released: bool,
 }
@@ -56,8 +56,10 @@ pub(super) struct Actor {
     held: HashMap<i32, Held>,
     frozen: HashMap<i32, Frozen>,
     pub tracing: Option<Tracing>,
-    /// Set once the handle is gone or has asked to detach.
-    leaving: Option<Option<oneshot::Sender<Result<(), Error>>>>,
+    /// The handle is gone or has asked to detach.
+    leaving: bool,
+    /// Who is to be told when that is done.
+    detached: Option<oneshot::Sender<Result<(), Error>>>,
 }
 
 impl Actor {
@@ -68,13 +70,13 @@ impl Actor {
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let (watches, held, frozen) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { guest, options, commands, events, watches, held, frozen, tracing: None, leaving: None }
+        Self { guest, options, commands, events, watches, held, frozen, tracing: None, leaving: false, detached: None }
     }
 
     /// Works until the handle is gone and every thread with it, or the guest.
     pub async fn run(mut self, lost: Arc<OnceLock<String>>) {
         let worked = self.work().await;
-        let done = self.leaving.take().flatten();
+        let done = self.detached.take();
         let end = match worked {
             Ok(()) => self.guest.gdb.detach().await,
             Err(error) => Err(error),
@@ -95,12 +97,14 @@ impl Actor {
 
     async fn work(&mut self) -> Result<(), Error> {
         loop {
-            // The machine stands here.
-            while let Ok(command) = self.commands.try_recv() {
-                self.obey(command).await?;
+            // The machine stands here. Only what waits already is done at once, or a caller could keep it standing.
+            for _ in 0..self.commands.len() {
+                if let Ok(command) = self.commands.try_recv() {
+                    self.obey(command).await?;
+                }
             }
             self.thaw_overdue().await?;
-            if self.leaving.is_some() && self.held.is_empty() {
+            if self.leaving && self.held.is_empty() {
                 return Ok(());
             }
             self.sync().await?;
@@ -118,7 +122,7 @@ impl Actor {
                     stop?;
                     return self.hits().await;
                 }
-                command = self.commands.recv(), if self.leaving.is_none() => Some(command),
+                command = self.commands.recv(), if !self.leaving => Some(command),
                 () = sleep_until(thaw) => None,
             };
             match command {
@@ -162,8 +166,9 @@ impl Actor {
     /// Looks which virtual CPUs stand at a breakpoint. Only one is named in a stop reply; another one that got to its
     /// breakpoint at the same time has not executed it, and would only hit it again.
     async fn hits(&mut self) -> Result<(), Error> {
-        for thread in self.running_threads() {
-            let registers = self.guest.gdb.registers(thread).await?;
+        let threads = self.running_threads();
+        let all = self.guest.gdb.all_registers(&threads).await?;
+        for (thread, registers) in threads.into_iter().zip(all) {
             if self.guest.gdb.breaks_at(registers.rip) {
                 self.hit(thread, registers).await?;
             }
@@ -173,22 +178,19 @@ impl Actor {
 
     async fn hit(&mut self, thread: u32, registers: Registers) -> Result<(), Error> {
         let address = registers.rip;
+        let back = |held: &Held| held.saved.rip == address && held.back == registers.sp();
+        if let Some((&tid, held)) = self.held.iter().find(|(_, held)| back(held)) {
+            return if held.released { self.restore(thread, tid).await } else { self.nap(thread, tid).await };
+        }
         let (task, preempt_count) = self.guest.current(thread).await?;
         let tid = task.pid;
-        if let Some(held) = self.held.get(&tid) {
-            let back = held.saved.rip == address && held.back == registers.sp();
-            let released = held.released;
-            return match (back, released) {
-                (true, true) => self.restore(thread, tid).await,
-                (true, false) => self.nap(thread, tid).await,
-                (false, _) => self.step_off(thread, address).await,
-            };
+        let standing = self.guest.standing(&registers, &task, preempt_count);
+        // An interrupt that the thread suffers is not the thread, and neither is anything on top of its nap.
+        let somebody_else = standing.serves_interrupt() || self.held.contains_key(&tid);
+        if !somebody_else && self.tracing.as_ref().is_some_and(|it| it.tid == tid && it.ahead.contains(&address)) {
+            return self.traced(thread, registers, standing.illegal()).await;
         }
-        if self.tracing.as_ref().is_some_and(|it| it.tid == tid && it.ahead.contains(&address)) {
-            let illegal = self.guest.standing(&registers, &task, preempt_count).illegal();
-            return self.traced(thread, registers, illegal).await;
-        }
-        let watch = self.watches.get(&tid).filter(|(addresses, _)| addresses.contains(&address));
+        let watch = self.watches.get(&tid).filter(|(addresses, _)| addresses.contains(&address) && !somebody_else);
         let Some((_, on_hit)) = watch else {
             return self.step_off(thread, address).await;
         };
@@ -200,18 +202,18 @@ impl Actor {
                 self.tell(Event::Reached(hit));
                 self.step_off(thread, address).await
             }
-            OnHit::Hold => match self.guest.standing(&registers, &task, preempt_count).illegal() {
-                Some(why) => self.refuse(thread, &hit, why).await,
-                None => {
-                    // A function begins with rsp 8 bytes off a multiple of 16, its return address there
-                    // (System V ABI for x86-64, 3.2.2).
-                    let back = (registers.sp() - BELOW) & !15;
-                    self.held.insert(tid, Held { saved: registers, back, released: false });
-                    self.nap(thread, tid).await?;
-                    self.tell(Event::Held(hit));
-                    Ok(())
+            OnHit::Hold => {
+                if let Some(why) = standing.illegal() {
+                    return self.refuse(thread, &hit, why).await;
                 }
-            },
+                // A function begins with rsp 8 bytes off a multiple of 16, its return address there
+                // (System V ABI for x86-64, 3.2.2).
+                let back = (registers.sp() - BELOW) & !15;
+                self.held.insert(tid, Held { saved: registers, back, released: false });
+                self.nap(thread, tid).await?;
+                self.tell(Event::Held(hit));
+                Ok(())
+            }
             OnHit::Freeze if self.running_threads().len() < 2 => {
                 let why = "no other virtual CPU would be left to run".to_owned();
                 self.refuse(thread, &hit, why).await
@@ -235,14 +237,13 @@ impl Actor {
         let Some(held) = self.held.get(&tid) else { return Ok(()) };
         let (saved, slot) = (held.saved, held.back - 8);
         let napping = saved.calling(self.guest.layout.msleep, self.options.nap_ms.into(), slot);
-        self.guest.gdb.write(thread, slot, &saved.rip.to_le_bytes()).await?;
-        self.guest.gdb.write_registers(thread, &napping).await
+        self.guest.gdb.write(thread, &napping, Some((slot, &saved.rip.to_le_bytes()))).await
     }
 
     /// Gives a thread whose last nap is over what it had, on whatever CPU it woke up.
     async fn restore(&mut self, thread: u32, tid: i32) -> Result<(), Error> {
         let Some(held) = self.held.remove(&tid) else { return Ok(()) };
-        self.guest.gdb.write_registers(thread, &held.saved).await?;
+        self.guest.gdb.write(thread, &held.saved, None).await?;
         self.step_off(thread, held.saved.rip).await
     }
 
@@ -358,7 +359,8 @@ impl Actor {
 
     /// Lets everybody go. The connection lasts until the last held thread has woken up.
     async fn leave(&mut self, done: Option<oneshot::Sender<Result<(), Error>>>) -> Result<(), Error> {
-        self.leaving = Some(done);
+        self.leaving = true;
+        self.detached = done;
         self.watches.clear();
         self.tracing = None;
         self.held.values_mut().for_each(|held| held.released = true);

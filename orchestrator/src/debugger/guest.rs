@@ -12,8 +12,8 @@ use super::registers::Registers;
 /// More tasks than a small guest has; a list that is longer goes in circles.
 const MOST_TASKS: usize = 1 << 16;
 
-/// Room on the stack of a task that does not run, from `thread.sp` up: r15 to r12, rbx, rbp and the return address of
-/// `__switch_to_asm` (`struct inactive_task_frame`, arch/x86/include/asm/switch_to.h).
+/// Room on the stack of a task that does not run, from `thread.sp` up: `r15` to `r12`, `rbx`, `rbp` and the return address of
+/// `__switch_to_asm` (`struct inactive_task_frame`, `arch/x86/include/asm/switch_to.h`).
 const SWITCH_FRAME: u64 = 7 * 8;
 
 /// A kernel stack as it was, to be unwound.

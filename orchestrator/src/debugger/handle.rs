@@ -127,7 +127,7 @@ impl Debugger {
     }
 
     /// Waits for a thread at some addresses instead of where it was waited for before. When this returns, the breakpoints
-    /// are set and the guest runs.
+    /// are set and the guest is about to run.
     pub async fn watch(&self, watch: Watch) -> Result<(), Error> {
         self.tell(|done| Command::Watch(watch, done)).await?
     }

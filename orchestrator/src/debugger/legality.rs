@@ -45,6 +45,12 @@ impl Standing {
         }
     }
 
+    /// Whether the CPU serves an interrupt: what runs then is not the thread that was interrupted.
+    pub fn serves_interrupt(&self) -> bool {
+        // NMI, hardirq, and the lowest softirq bit, which is not set where softirqs are only kept off.
+        self.preempt_count & 0x00ff_0100 != 0
+    }
+
     /// Everything that forbids sleep, in words; empty where it is legal.
     ///
     /// Fields of the count: include/linux/preempt.h, the same from 2.6.39 to 7.x as far as they are used here.
@@ -116,6 +122,8 @@ mod tests {
         ] {
             let why = standing.objections();
             assert!(why.len() == 1 && why[0].contains(word), "{why:?}");
+            let served = ["softirq is being", "interrupt is"].iter().any(|word| why[0].contains(word));
+            assert_eq!(standing.serves_interrupt(), served, "{why:?}");
         }
         let both = Standing { preempt_count: 2, interrupts: false, ..LEGAL };
         assert_eq!(both.illegal().expect("illegal").matches("; ").count(), 1);

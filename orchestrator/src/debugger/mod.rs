@@ -7,6 +7,8 @@
 
 mod actor;
 mod error;
+#[cfg(test)]
+mod fake;
 mod gdb;
 mod guest;
 mod handle;
@@ -14,6 +16,8 @@ mod legality;
 mod packet;
 mod registers;
 mod seen;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use error::Error;

@@ -49,8 +49,10 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend(bytes);
+    /// Where bytes are to be added at the end.
+    pub fn room(&mut self) -> &mut Vec<u8> {
+        self.bytes.reserve(4096);
+        &mut self.bytes
     }
 
     /// The next whole token; bytes between packets that mean nothing are dropped.
@@ -162,7 +164,7 @@ mod tests {
 
     fn decode(bytes: &[u8]) -> Vec<Token> {
         let mut decoder = Decoder::default();
-        decoder.push(bytes);
+        decoder.room().extend(bytes);
         std::iter::from_fn(|| decoder.next()).collect()
     }
 
@@ -218,7 +220,7 @@ mod tests {
             let bytes: Vec<u8> = payloads.iter().flat_map(|payload| frame(payload)).collect();
             let (mut decoder, mut seen) = (Decoder::default(), Vec::new());
             for chunk in bytes.chunks(cut) {
-                decoder.push(chunk);
+                decoder.room().extend(chunk);
                 seen.extend(std::iter::from_fn(|| decoder.next()));
             }
             prop_assert_eq!(seen, payloads.into_iter().map(Token::Packet).collect::<Vec<_>>());

@@ -71,7 +71,7 @@ impl Registers {
 
     /// Whether the CPU executes the kernel.
     pub fn in_kernel(&self) -> bool {
-        self.cs & 3 == 0
+        self.cs.trailing_zeros() >= 2
     }
 
     /// Whether interrupts are let in.

@@ -116,14 +116,12 @@ pub(super) async fn look(guest: &mut Guest, tid: i32, kept: Option<Kept>) -> Res
             on = Some(thread);
         }
     }
-    match on {
-        Some(thread) => running(guest, thread, &task, &mut seen).await?,
-        // Between two tasks: `on_cpu` is cleared when the switch is over, and `thread.sp` is set before.
-        None => {
-            seen.state = State::waiting(task.state);
-            if seen.state != State::Gone {
-                seen.stack = Some(guest.sleeping_stack(any, &task).await?);
-            }
+    if let Some(thread) = on {
+        running(guest, thread, &task, &mut seen).await?;
+    } else {
+        seen.state = State::waiting(task.state);
+        if seen.state != State::Gone {
+            seen.stack = Some(guest.sleeping_stack(any, &task).await?);
         }
     }
     if matches!(kept, Some(Kept::Frozen)) {

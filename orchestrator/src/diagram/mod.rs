@@ -157,6 +157,14 @@ impl Wrong {
         Self { at, length: length.max(1), message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
     }
 
+    /// The same as an error of the words `text`, which begin at `column` of `row`.
+    fn of(self, text: &str, row: usize, column: usize) -> DiagramError {
+        let last = text.chars().count().saturating_sub(1);
+        let at = self.at.min(last);
+        let length = self.length.min(last + 1 - at).max(1);
+        DiagramError { row, column: column + at, length, message: self.message, hint: self.hint }
+    }
+
     /// All of it in one text, for those who show no place.
     fn told(self) -> String {
         match self.hint {

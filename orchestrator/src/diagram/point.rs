@@ -24,7 +24,8 @@ pub fn parse_point(text: &str) -> Result<Point, String> {
 ///
 /// What is wrong with it and what to do, in one text.
 pub fn parse_names(text: &str) -> Result<Names, String> {
-    names(text).map_err(Wrong::told)
+    let hint = "one name, or several with `|` between them: `swap_readpage|swap_read_folio`";
+    names(text).map_err(|wrong| format!("{} ({hint})", wrong.message))
 }
 
 /// Reads a point, or says which of its characters are wrong.

@@ -41,9 +41,7 @@ pub fn parse_steps(list: &[StepLine]) -> Result<Diagram, Vec<DiagramError>> {
         if line.thread.is_empty() {
             read = Err(Wrong::new(0, 1, "the thread's name is empty", ""));
         }
-        let action = read.map_err(|Wrong { at, length, message, hint }| {
-            errors.push(DiagramError { row, column: at, length, message, hint });
-        });
+        let action = read.map_err(|wrong| errors.push(wrong.of(&text, row, 0)));
         steps.push(Placed { thread, action: action.ok(), text, row, column: 0 });
     }
     if steps.is_empty() {

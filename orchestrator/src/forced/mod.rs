@@ -26,4 +26,4 @@ pub use play::{Ended, Played, Script, play};
 pub use scene::{Catch, End, Happening, Posture, Scene, Sight};
 pub use stage::{Setting, Stage};
 pub use usual::Usual;
-pub use waiting::{is_primitive, tell, waits_in};
+pub use waiting::{Told, is_primitive, tell, waits_in};

@@ -11,7 +11,7 @@ use twinboot_protocol::orders::{Answer, Damage, Order};
 
 use super::scene::{Catch, End, Happening, Scene, Sight};
 use super::usual::Usual;
-use super::waiting::{self, BETWEEN, LOOKS};
+use super::waiting::{self, BETWEEN, Told};
 use crate::diagram::{Action, Diagram, Hold};
 use crate::outcome::forced::{Exclusion, ForcedOutcome, StepTaken, ThreadState};
 
@@ -324,14 +324,21 @@ impl<S: Scene> Round<'_, S> {
         format!("step {} (`{thread}`: `{text}`) was not done within {after} s{seen}", index + 1)
     }
 
-    /// Looks at a thread several times: the function it waits in, if it does and goes on doing so.
+    /// Looks at a thread again and again: the function it waits in, if it does and goes on doing so.
     async fn blocked(&mut self, column: usize, until: Until) -> Result<Option<String>, Stop> {
-        let mut looks: Vec<Vec<Sight>> = Vec::new();
+        let tids: Vec<i32> = self.threads.iter().map(|thread| thread.tid).collect();
+        let (mut all, mut own): (Vec<Vec<Sight>>, Vec<Sight>) = (Vec::new(), Vec::new());
         loop {
-            let tids: Vec<i32> = self.threads.iter().map(|thread| thread.tid).collect();
-            looks.push(self.scene.look(&tids).await?);
-            if looks.len() == LOOKS {
-                break;
+            let sights = self.scene.look(&tids).await?;
+            own.extend(sights.get(column).cloned());
+            all.push(sights);
+            match waiting::tell(&own) {
+                Told::Works => return Ok(None),
+                Told::Waits { function, look } => {
+                    self.states = self.states(&all[look]);
+                    return Ok(Some(function));
+                }
+                Told::Open => {}
             }
             let next_look = Instant::now() + BETWEEN;
             while let Ok(happening) = tokio::time::timeout_at(next_look, self.scene.next()).await {
@@ -341,10 +348,6 @@ impl<S: Scene> Round<'_, S> {
                 }
             }
         }
-        let own: Vec<Sight> = looks.iter().filter_map(|look| look.get(column).cloned()).collect();
-        let Some(best) = waiting::tell(&own) else { return Ok(None) };
-        self.states = self.states(&looks[best]);
-        Ok(waiting::waits_in(&own[best].stack).map(str::to_owned))
     }
 
     async fn see_all(&mut self) -> Result<Vec<ThreadState>, End> {

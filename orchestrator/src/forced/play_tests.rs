@@ -224,7 +224,7 @@ async fn a_step_whose_thread_is_seen_to_wait_and_then_goes_on_is_excluded() {
     assert_eq!(function, "do_swap_page");
     assert!((100..1000).contains(for_ms), "{for_ms}");
     assert!(played.orderly, "the next round can be played in this guest");
-    assert_eq!(log.iter().filter(|words| *words == "look").count(), 5);
+    assert_eq!(log.iter().filter(|words| *words == "look").count(), 4);
     assert_eq!(log[log.len() - 2..], ["release 71", "judge"]);
     assert_eq!(played.steps.iter().map(|step| step.taken).collect::<Vec<_>>(), [true, true, true, false]);
     assert_eq!(played.threads[1].state, "sleeping");
@@ -327,4 +327,22 @@ async fn an_operation_that_is_slow_by_nature_is_left_alone_for_longer() {
     usual.note("fork", None, Duration::from_millis(20));
     assert_eq!(usual.patience("fork", None), Duration::from_millis(300));
     assert_eq!(usual.patience("fork", Some("page")), Duration::from_millis(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thread_whose_answer_is_late_is_not_blocked() {
+    fn waits_for_orders(_: i32) -> Sight {
+        Sight { posture: Posture::Sleeping, stack: stack(&["schedule", "futex_wait_queue", "futex_wait", "do_futex"]) }
+    }
+    let mut looks = 0;
+    let react: Reaction = Box::new(move |words| match words {
+        "look" => {
+            looks += 1;
+            if looks == 20 { vec![done("interferer")] } else { Vec::new() }
+        }
+        "interferer write" => Vec::new(),
+        words => willing(Some(damage()))(words),
+    });
+    let (played, _) = played(&drawing(Hold::Sleep), true, waits_for_orders, react).await;
+    assert_eq!(played.ended, Ended::Outcome(ForcedOutcome::Corrupt { damage: damage() }));
 }

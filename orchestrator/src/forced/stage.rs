@@ -26,6 +26,10 @@ use crate::vm::{self, DeathKind, Vm, ssh};
 /// How long the console may take to say why a guest's session broke off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// What a held thread sleeps at a time. Each nap's end stops the machine for a moment, so short ones slow down everybody who
+/// is not held; half a nap is what a release takes.
+const NAP_MS: u32 = 20;
+
 /// Index of rbx in [`crate::debugger::Registers::general`].
 const BX: usize = 1;
 
@@ -142,7 +146,7 @@ impl Stage {
             let options = Options {
                 preempt_count: setting.machine.kernel.config.as_deref().is_none_or(counts_preemption),
                 longest_freeze: setting.longest_freeze,
-                ..Options::default()
+                nap_ms: NAP_MS,
             };
             let debugger = Debugger::attach_with(stream, setting.layout.clone(), options).await;
             let transcript = File::options().append(true).create(true).open(setting.folder.join("orders.jsonl"));

@@ -5,8 +5,11 @@ use std::time::Duration;
 use super::scene::{Posture, Sight};
 use crate::outcome::forced::Frame;
 
-/// Looks that must all find the thread waiting before a step counts as blocked.
-pub const LOOKS: usize = 5;
+/// Looks that must find the thread standing still in one and the same function before a step counts as blocked.
+const STANDING: usize = 4;
+
+/// Looks after which a thread that was not found so is left alone again: one that polls works between its sleeps.
+const MOST_LOOKS: usize = 16;
 
 /// Between two looks. Longer than a tick, so that a thread that polls is seen in another turn of its loop.
 pub const BETWEEN: Duration = Duration::from_millis(7);
@@ -103,6 +106,7 @@ const SPINNING: &[&str] = &[
     "__raw_spin_lock*",
     "do_raw_spin_lock*",
     "spin_lock*",
+    "virt_spin_lock",
     "arch_spin_lock*",
     "osq_lock*",
     "mutex_spin_on_owner*",
@@ -120,6 +124,10 @@ const SPINNING: &[&str] = &[
     "__udelay",
     "__const_udelay",
 ];
+
+/// A thread that waits for another of its process, such as for its next order: that is no wait for anything the kernel does.
+/// A fault on the way into a futex has functions of its own above these.
+const ORDERS: &[&str] = &["futex_*", "__futex_*", "do_futex", "__do_sys_futex"];
 
 /// What a tick or another interrupt puts on top of whatever a thread was doing, from the x86 entry and `kernel/softirq.c`.
 const INTERRUPTS: &[&str] = &[
@@ -168,19 +176,44 @@ fn stands(sight: &Sight) -> bool {
     }
 }
 
-/// Of several looks at one thread, the one that shows what it waits for. None unless every look found it in the kernel, and
-/// more than half of them standing still in one and the same function: a thread that polls is seen between two sleeps
-/// too, and one that merely takes long is not waiting.
-pub fn tell(looks: &[Sight]) -> Option<usize> {
+/// What several looks at a thread tell, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// Not enough: look again.
+    Open,
+    /// It waits, in the kernel and for something that the kernel does.
+    Waits {
+        /// Innermost function that is not the scheduler's or a wait primitive's.
+        function: String,
+        /// The look that shows it.
+        look: usize,
+    },
+    /// It cannot be said to wait.
+    Works,
+}
+
+/// What the looks so far tell. A thread waits that stood still in one and the same function four times and was in the kernel
+/// each time: one that polls is seen between two sleeps too, one that spins never is. One that merely takes long is not
+/// waiting, and one in a futex has done its operation, whose answer is under way.
+pub fn tell(looks: &[Sight]) -> Told {
     let in_kernel =
         |look: &Sight| matches!(look.posture, Posture::Sleeping | Posture::Kernel) && !look.stack.is_empty();
     if !looks.iter().all(in_kernel) {
-        return None;
+        return Told::Works;
     }
-    let standing = |look: &Sight| waits_in(&look.stack).filter(|_| stands(look)).map(str::to_owned);
+    let standing = |look: &Sight| {
+        let function = waits_in(&look.stack).filter(|function| stands(look) && !is_one_of(ORDERS, function));
+        function.map(str::to_owned)
+    };
     let found: Vec<Option<String>> = looks.iter().map(standing).collect();
-    let votes = |index: usize| found.iter().filter(|other| **other == found[index]).count();
-    (0..looks.len()).find(|&index| found[index].is_some() && 2 * votes(index) > looks.len())
+    let same = |function: &Option<String>| found.iter().filter(|other| *other == function).count();
+    let slept = looks.iter().any(|look| look.posture == Posture::Sleeping);
+    let told = found.iter().enumerate().find_map(|(look, function)| {
+        let often = same(function) >= STANDING && (slept || same(function) == looks.len());
+        function.clone().filter(|_| often).map(|function| Told::Waits { function, look })
+    });
+    let rest = if looks.len() < MOST_LOOKS { Told::Open } else { Told::Works };
+    told.unwrap_or(rest)
 }
 
 #[cfg(test)]
@@ -223,16 +256,25 @@ mod tests {
         let spins =
             sight(Posture::Kernel, &["asm_sysvec_apic_timer_interrupt", "native_queued_spin_lock_slowpath", "zap"]);
         let preempted = sight(Posture::Kernel, &["__schedule", "preempt_schedule_irq", "do_swap_page"]);
+        let idle = sight(Posture::Sleeping, &["schedule", "futex_wait_queue", "futex_wait", "do_futex"]);
+        let nobody = sight(Posture::Sleeping, &["schedule"]);
         let user = Sight { posture: Posture::User, stack: Vec::new() };
-        let many = |sights: [&Sight; 3]| tell(&sights.map(Clone::clone));
-        assert_eq!(many([&again, &asleep, &asleep]), Some(1), "it polls");
-        assert_eq!(many([&asleep, &user, &asleep]), None, "it was in user space");
-        assert_eq!(many([&again, &again, &again]), None, "it works");
-        assert_eq!(many([&again, &again, &asleep]), None, "it works, most of the time");
-        assert_eq!(many([&preempted, &preempted, &preempted]), None, "somebody else has its CPU");
-        assert_eq!(many([&spins, &spins, &spins]), Some(0));
-        assert_eq!(many([&spins, &asleep, &again]), None, "twice elsewhere");
-        assert_eq!(tell(&[sight(Posture::Sleeping, &["schedule"])]), None, "nobody to name");
-        assert_eq!(tell(&[]), None);
+        let many = |parts: &[(usize, &Sight)]| {
+            tell(&parts.iter().flat_map(|(count, sight)| vec![(*sight).clone(); *count]).collect::<Vec<_>>())
+        };
+        let waits = |function: &str, look| Told::Waits { function: function.to_owned(), look };
+        assert_eq!(many(&[(4, &asleep)]), waits("do_swap_page", 0));
+        assert_eq!(many(&[(3, &asleep)]), Told::Open);
+        assert_eq!(many(&[(5, &again), (3, &asleep)]), Told::Open);
+        assert_eq!(many(&[(5, &again), (4, &asleep)]), waits("do_swap_page", 5), "it polls");
+        assert_eq!(many(&[(3, &asleep), (1, &user)]), Told::Works, "it was in user space");
+        assert_eq!(many(&[(15, &again)]), Told::Open);
+        assert_eq!(many(&[(16, &again)]), Told::Works);
+        assert_eq!(many(&[(16, &preempted)]), Told::Works, "somebody else has its CPU");
+        assert_eq!(many(&[(4, &spins)]), waits("zap", 0));
+        assert_eq!(many(&[(12, &spins), (4, &again)]), Told::Works, "a lock that is often taken is no wait");
+        assert_eq!(many(&[(16, &idle)]), Told::Works, "it waits for orders");
+        assert_eq!(many(&[(16, &nobody)]), Told::Works, "nobody to name");
+        assert_eq!(tell(&[]), Told::Open);
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use twinboot_protocol::SwapEntry;
 use twinboot_protocol::orders::Damage;
 
-use super::entry::ConsoleProblem;
+use super::entry::{ConsoleProblem, PatchInfo};
 use crate::diagram::Step;
 
 mod diagram;
@@ -46,6 +46,9 @@ pub struct ForcedSpec {
     pub memory: u64,
     /// Swap device in words: `zram 64K lzo-rle`.
     pub swap: Option<String>,
+    /// Patches of the variant in order.
+    #[serde(default)]
+    pub patches: Vec<PatchInfo>,
     /// What is done.
     pub what: Forced,
 }

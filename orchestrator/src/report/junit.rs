@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::cases::{self, Status};
+use super::cases::{self, Case, Status};
 use super::words::one_line;
-use super::{Format, RenderError, story, table};
-use crate::outcome::{CellResult, Results};
+use super::{Format, RenderError, story};
+use crate::outcome::Results;
 
 /// The `JUnit` format.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +38,8 @@ impl Format for Junit {
                 ];
                 told.add_properties(stamp.map(|(name, value)| (name.to_owned(), one_line(&value))));
             }
-            told.set_time(seconds(suite.cells.iter().map(|cell| cell.seconds).sum()));
-            told.add_test_cases(suite.cells.iter().map(|cell| case(results, cell, &suite.name)));
+            told.set_time(seconds(suite.cases.iter().map(Case::seconds).sum()));
+            told.add_test_cases(suite.cases.iter().map(|it| case(results, *it, &suite.name)));
             report.add_test_suite(told);
         }
         let text =
@@ -48,26 +48,27 @@ impl Format for Junit {
     }
 }
 
-fn case(results: &Results, cell: &CellResult, suite: &str) -> TestCase {
-    let lines = cases::lines(results, cell).join("\n");
-    let headline = one_line(&cases::headline(cell));
+fn case(results: &Results, it: Case<'_>, suite: &str) -> TestCase {
+    let lines = cases::lines(results, it).join("\n");
+    let headline = one_line(&it.headline());
     let failed = |kind| {
         let mut status = TestCaseStatus::non_success(kind);
-        let verdicts = results.comparisons.iter().filter(|it| it.patched == cell.spec.id);
-        let word = verdicts.map(|it| it.verdict.word()).next().unwrap_or(table::outcome_word(cell.outcome));
-        let trouble = story::trouble_words(cell);
+        let trouble = match it {
+            Case::Races(cell) => story::trouble_words(cell),
+            Case::Forced(_) | Case::Sweep(_) => String::new(),
+        };
         let message = if trouble.is_empty() { headline.clone() } else { format!("{headline}; {trouble}") };
-        status.set_type(word).set_message(message).set_description(lines.clone());
+        status.set_type(it.word(results)).set_message(message).set_description(lines.clone());
         status
     };
-    let status = match cases::status(cell) {
+    let status = match it.status() {
         Status::Pass => TestCaseStatus::success(),
         Status::Fail => failed(NonSuccessKind::Failure),
         Status::Error => failed(NonSuccessKind::Error),
         Status::Skip => TestCaseStatus::skipped(),
     };
-    let mut told = TestCase::new(one_line(&cell.spec.variant), status);
-    told.set_classname(suite.replace(' ', ".")).set_time(seconds(cell.seconds)).set_system_out(lines);
+    let mut told = TestCase::new(one_line(it.variant()), status);
+    told.set_classname(suite.replace(' ', ".")).set_time(seconds(it.seconds())).set_system_out(lines);
     told
 }
 

@@ -6,11 +6,12 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::cases::{self, Status};
+use super::cases::{Case, Status};
 use super::words::one_line;
-use super::{Format, RenderError, story};
-use crate::outcome::entry::RunStarted;
-use crate::outcome::{BuildState, CellResult, Rate, Results};
+use super::{Format, RenderError, forced, story};
+use crate::outcome::entry::{PatchInfo, RunStarted};
+use crate::outcome::forced::ForcedSpec;
+use crate::outcome::{BuildState, CellResult, ForcedComparison, ForcedResult, Rate, Results, SweepResult};
 
 /// The KCIDB format.
 #[derive(Debug, Clone, Copy)]
@@ -34,14 +35,18 @@ impl Format for Kcidb {
         let (mut checkouts, mut builds, mut tests) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(run) = &results.run {
             let mut seen: Vec<(&str, &str)> = Vec::new();
-            for cell in &results.cells {
-                let variant = (cell.spec.kernel.as_str(), cell.spec.variant.as_str());
-                if !seen.contains(&variant) {
-                    seen.push(variant);
-                    checkouts.push(checkout(run, cell));
-                    builds.push(build(run, cell));
+            for case in Case::all(results) {
+                let made = Made::of(case);
+                if !seen.contains(&(made.kernel, made.variant)) {
+                    seen.push((made.kernel, made.variant));
+                    checkouts.push(checkout(run, &made));
+                    builds.push(build(run, &made));
                 }
-                tests.push(test(results, run, cell));
+                tests.push(match case {
+                    Case::Races(cell) => test(results, run, cell),
+                    Case::Forced(it) => forced_test(results, run, (case, &it.spec), diagram(it)),
+                    Case::Sweep(it) => forced_test(results, run, (case, &it.spec), sweep(it)),
+                });
             }
         }
         let document = json!({
@@ -66,16 +71,38 @@ fn id(run: &RunStarted, parts: &[&str]) -> String {
     format!("{ORIGIN}:{:x}", digest.finalize())
 }
 
-fn checkout_id(run: &RunStarted, cell: &CellResult) -> String {
-    id(run, &["checkout", &cell.spec.kernel, &cell.spec.variant])
+/// A kernel, its patches and its build.
+struct Made<'a> {
+    kernel: &'a str,
+    variant: &'a str,
+    patches: &'a [PatchInfo],
+    build: &'a BuildState,
 }
 
-fn build_id(run: &RunStarted, cell: &CellResult) -> String {
-    id(run, &["build", &cell.spec.kernel, &cell.spec.variant])
+impl<'a> Made<'a> {
+    fn of(case: Case<'a>) -> Self {
+        let forced = |spec: &'a ForcedSpec, build| Self {
+            kernel: &spec.kernel,
+            variant: &spec.variant,
+            patches: &spec.patches,
+            build,
+        };
+        match case {
+            Case::Races(CellResult { spec, build, .. }) => {
+                Self { kernel: &spec.kernel, variant: &spec.variant, patches: &spec.patches, build }
+            }
+            Case::Forced(it) => forced(&it.spec, &it.build),
+            Case::Sweep(it) => forced(&it.spec, &it.build),
+        }
+    }
 }
 
-fn checkout(run: &RunStarted, cell: &CellResult) -> Value {
-    let patches = &cell.spec.patches;
+fn build_id(run: &RunStarted, kernel: &str, variant: &str) -> String {
+    id(run, &["build", kernel, variant])
+}
+
+fn checkout(run: &RunStarted, made: &Made<'_>) -> Value {
+    let Made { kernel, variant, patches, .. } = *made;
     let mut digest = Sha256::new();
     for patch in patches {
         digest.update(patch.id.as_bytes());
@@ -83,15 +110,15 @@ fn checkout(run: &RunStarted, cell: &CellResult) -> Value {
     }
     let hash = if patches.is_empty() { String::new() } else { format!("{:x}", digest.finalize()) };
     json!({
-        "id": checkout_id(run, cell),
+        "id": id(run, &["checkout", kernel, variant]),
         "origin": ORIGIN,
-        "tree_name": one_line(&cell.spec.kernel),
+        "tree_name": one_line(kernel),
         "patchset_hash": hash,
         "start_time": run.started,
-        "comment": one_line(&format!("{} {}", cell.spec.kernel, cell.spec.variant)),
+        "comment": one_line(&format!("{kernel} {variant}")),
         "valid": true,
         "misc": {
-            "variant": one_line(&cell.spec.variant),
+            "variant": one_line(variant),
             "patches": patches.iter().map(|patch| json!({
                 "file": one_line(&patch.file),
                 "subject": patch.subject.as_deref().map(one_line),
@@ -102,12 +129,12 @@ fn checkout(run: &RunStarted, cell: &CellResult) -> Value {
     })
 }
 
-fn build(run: &RunStarted, cell: &CellResult) -> Value {
+fn build(run: &RunStarted, made: &Made<'_>) -> Value {
     let mut value = Map::new();
-    value.insert("id".into(), build_id(run, cell).into());
-    value.insert("checkout_id".into(), checkout_id(run, cell).into());
+    value.insert("id".into(), build_id(run, made.kernel, made.variant).into());
+    value.insert("checkout_id".into(), id(run, &["checkout", made.kernel, made.variant]).into());
     value.insert("origin".into(), ORIGIN.into());
-    match &cell.build {
+    match made.build {
         BuildState::Built(built) => {
             value.insert("status".into(), "PASS".into());
             value.insert("compiler".into(), one_line(&built.compiler).into());
@@ -132,46 +159,35 @@ fn build(run: &RunStarted, cell: &CellResult) -> Value {
 }
 
 fn test(results: &Results, run: &RunStarted, cell: &CellResult) -> Value {
-    let rate = Rate::of(cell);
-    let status = match cases::status(cell) {
-        Status::Pass => "PASS",
-        Status::Fail => "FAIL",
-        Status::Error => "ERROR",
-        Status::Skip => "SKIP",
-    };
+    let (rate, case) = (Rate::of(cell), Case::Races(cell));
     let comparisons: Vec<Value> = results
         .comparisons
         .iter()
         .filter(|it| it.patched == cell.spec.id)
         .map(|it| {
-            json!({
+            let mut told = json!({
                 "base": one_line(&it.base),
                 "verdict": it.verdict.word(),
                 "sentence": story::sentence(results, it, "->"),
                 "log10_p_value": it.p.map(crate::stats::LnProb::log10).filter(|log| log.is_finite()),
-            })
+            });
+            if !it.forced.is_empty() {
+                told["forced"] = it.forced.iter().map(|pair| pair_told(results, pair)).collect();
+                told["contradictions"] = it.contradictions.iter().map(|words| one_line(words)).collect();
+            }
+            told
         })
         .collect();
     let mut value = json!({
         "id": id(run, &["test", &cell.spec.id]),
-        "build_id": build_id(run, cell),
+        "build_id": build_id(run, &cell.spec.kernel, &cell.spec.variant),
         "origin": ORIGIN,
         "path": path(&[&cell.spec.program, &cell.spec.test, &cell.spec.guest]),
-        "status": status,
-        "comment": one_line(&cases::headline(cell)),
+        "status": status(case),
+        "comment": one_line(&case.headline()),
         "start_time": run.started,
         "duration": cell.seconds,
-        "environment": {
-            "comment": one_line(&format!("QEMU {}, {}", run.accelerator.qemu, run.accelerator.name)),
-            "misc": {
-                "host_kernel": one_line(&run.host.kernel),
-                "host_cpu": one_line(&run.host.cpu),
-                "host_cpus": run.host.cpus,
-                "guest_cpus": cell.spec.cpus,
-                "guest_memory": cell.spec.memory,
-                "swap": cell.spec.swap.as_deref().map(one_line),
-            },
-        },
+        "environment": environment(run, cell.spec.cpus, cell.spec.memory, cell.spec.swap.as_deref()),
         "misc": {
             "rounds": cell.counted_rounds(),
             "tries": cell.totals.tries,
@@ -192,6 +208,72 @@ fn test(results: &Results, run: &RunStarted, cell: &CellResult) -> Value {
         value["log_excerpt"] = excerpt(console).into();
     }
     value
+}
+
+fn status(case: Case<'_>) -> &'static str {
+    match case.status() {
+        Status::Pass => "PASS",
+        Status::Fail => "FAIL",
+        Status::Error => "ERROR",
+        Status::Skip => "SKIP",
+    }
+}
+
+fn environment(run: &RunStarted, cpus: u32, memory: u64, swap: Option<&str>) -> Value {
+    json!({
+        "comment": one_line(&format!("QEMU {}, {}", run.accelerator.qemu, run.accelerator.name)),
+        "misc": {
+            "host_kernel": one_line(&run.host.kernel),
+            "host_cpu": one_line(&run.host.cpu),
+            "host_cpus": run.host.cpus,
+            "guest_cpus": cpus,
+            "guest_memory": memory,
+            "swap": swap.map(one_line),
+        },
+    })
+}
+
+fn pair_told(results: &Results, pair: &ForcedComparison) -> Value {
+    json!({
+        "name": one_line(&pair.name),
+        "verdict": pair.verdict.word(),
+        "sentence": forced::sentence(results, pair, "->"),
+    })
+}
+
+/// A drawn interleaving or a sweep; `numbers` are what its kind counts.
+fn forced_test(results: &Results, run: &RunStarted, (case, spec): (Case<'_>, &ForcedSpec), numbers: Value) -> Value {
+    let pairs = results.forced_comparisons.iter().filter(|pair| pair.patched == spec.id);
+    let mut value = json!({
+        "id": id(run, &["test", &spec.id]),
+        "build_id": build_id(run, &spec.kernel, &spec.variant),
+        "origin": ORIGIN,
+        "path": path(&[&spec.program, &spec.name, &spec.guest]),
+        "status": status(case),
+        "comment": one_line(&case.headline()),
+        "start_time": run.started,
+        "duration": case.seconds(),
+        "environment": environment(run, spec.cpus, spec.memory, spec.swap.as_deref()),
+        "misc": {
+            "counts": numbers,
+            "seed": run.seed,
+            "rerun": one_line(&run.rerun),
+            "comparisons": pairs.map(|pair| pair_told(results, pair)).collect::<Vec<_>>(),
+        },
+    });
+    let console: Vec<&str> = case.trouble().iter().flat_map(|trouble| &trouble.excerpt).map(String::as_str).collect();
+    if !console.is_empty() {
+        value["log_excerpt"] = excerpt(console).into();
+    }
+    value
+}
+
+fn diagram(it: &ForcedResult) -> Value {
+    json!({"held": it.held, "without_hold": it.control})
+}
+
+fn sweep(it: &SweepResult) -> Value {
+    json!({"legal": it.counts.legal(), "points": it.counts, "complete": it.complete})
 }
 
 /// Lines made harmless and cut to what the schema allows.

@@ -26,15 +26,15 @@ impl Format for Ktap {
         let mut text = format!("KTAP version 1\n1..{}\n", suites.len());
         for (number, suite) in (1..).zip(&suites) {
             let name = named(&suite.name);
-            text += &format!("    KTAP version 1\n    # Subtest: {name}\n    1..{}\n", suite.cells.len());
-            for (number, cell) in (1..).zip(&suite.cells) {
-                for line in cases::lines(results, cell) {
+            text += &format!("    KTAP version 1\n    # Subtest: {name}\n    1..{}\n", suite.cases.len());
+            for (number, &case) in (1..).zip(&suite.cases) {
+                for line in cases::lines(results, case) {
                     text += &format!("    # {}\n", diagnostic(&line));
                 }
-                let (result, directive) = words(cases::status(cell));
-                text += &format!("    {result} {number} {}{directive}\n", named(&cell.spec.variant));
+                let (result, directive) = words(case.status());
+                text += &format!("    {result} {number} {}{directive}\n", named(case.variant()));
             }
-            let statuses: Vec<Status> = suite.cells.iter().map(|cell| cases::status(cell)).collect();
+            let statuses: Vec<Status> = suite.cases.iter().map(cases::Case::status).collect();
             let (result, directive) = words(whole(&statuses));
             text += &format!("{result} {number} {name}{directive}\n");
         }

@@ -1,7 +1,7 @@
 //! `mail.txt`: what one would paste under a patch, at most 72 columns wide.
 
-use super::words::{counted, duration, gist, number, one_line, short, wrapped_hard};
-use super::{Format, RenderError, markdown, story, table};
+use super::words::{clipped, counted, duration, gist, number, one_line, short, wrapped_hard};
+use super::{Format, RenderError, forced, markdown, story, table, window};
 use crate::outcome::entry::RunStarted;
 use crate::outcome::{CellResult, Comparison, Rate, Results, Verdict};
 
@@ -32,7 +32,9 @@ impl Format for Mail {
                 lines.extend(comparison(results, it, &one_line(&run.twinboot)));
                 lines.push(String::new());
             }
-            if results.comparisons.is_empty() {
+            lines.extend(drawings(results));
+            lines.extend(sweeps(results));
+            if results.comparisons.is_empty() && !results.cells.is_empty() {
                 let cells: Vec<&CellResult> = results.cells.iter().collect();
                 lines.extend(cells.iter().flat_map(|cell| rates(cell)));
                 lines.extend(made_from(&cells));
@@ -57,7 +59,10 @@ fn comparison(results: &Results, it: &Comparison, twinboot: &str) -> Vec<String>
     for cell in [base, patched] {
         lines.extend(rates(cell));
     }
-    for (name, value) in markdown::facts(it) {
+    for words in &it.contradictions {
+        lines.extend(told(&format!("CONTRADICTION: {words}"), "  "));
+    }
+    for (name, value) in markdown::facts(it).into_iter().chain(markdown::forced_facts(results, it)) {
         lines.extend(told(&format!("{name}: {value}"), "  "));
     }
     for caveat in &it.caveats {
@@ -97,6 +102,76 @@ fn rates(cell: &CellResult) -> Vec<String> {
         pace.extend(cell.first_corruption_s.map(|first| format!("first after {}", duration(first))));
     }
     lines.extend(told(&pace.join(", "), "    "));
+    lines
+}
+
+/// Each drawing with what became of it: the page to put under a patch.
+fn drawings(results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    for drawing in forced::drawings(results) {
+        lines.extend(told(&drawing.title(), ""));
+        lines.push(String::new());
+        for (line, note) in drawing.lines(WIDTH - 4) {
+            let whole = markdown::marked(&line, note.as_deref());
+            if whole.chars().count() <= WIDTH - 4 {
+                lines.push(format!("    {whole}"));
+            } else {
+                lines.push(format!("    {line}"));
+                lines.extend(note.map(|note| clipped(&format!("    ^^ {note}"), WIDTH)));
+            }
+        }
+        lines.push(String::new());
+        for result in &drawing.variants {
+            lines.extend(told(&format!("{}: {}", result.spec.variant, forced::told(result, "->")), "  "));
+            for it in &result.exclusions {
+                lines.extend(told(&format!("{}:", forced::exclusion(it)), "    "));
+                let stack = it.waiting().map_or_else(Vec::new, |state| forced::stack(&state.stack));
+                lines.extend(stack.iter().flat_map(|frame| told(frame, "      ")));
+            }
+        }
+        for it in drawing.variants.iter().filter_map(|result| results.forced_comparison(&result.spec.id)) {
+            lines.push(String::new());
+            lines.extend(told(&format!("{}.", forced::sentence(results, it, "->")), "  "));
+            lines.extend(told(&format!("{}.", markdown::capital(&forced::reason(results, it))), "  "));
+        }
+        lines.push(String::new());
+    }
+    lines
+}
+
+fn sweeps(results: &Results) -> Vec<String> {
+    let mut lines = Vec::new();
+    for sweep in &results.sweeps {
+        lines.extend(told(&format!("{}, {}", forced::sweep_title(sweep), sweep.spec.variant), ""));
+        lines.push(String::new());
+        lines.extend(told(&format!("{}.", markdown::capital(&forced::what(sweep))), "  "));
+        let rest = forced::rest(&sweep.counts);
+        let rest = if rest.is_empty() { rest } else { format!(" ({rest})") };
+        lines.extend(told(&format!("{}{rest}.", forced::swept(sweep)), "  "));
+        if let Some(it) = results.forced_comparison(&sweep.spec.id) {
+            let reason = forced::reason(results, it);
+            lines.extend(told(&format!("Against {}: {}: {reason}.", it.base_variant, it.verdict.word()), "  "));
+        }
+        let map = window::text(sweep, WIDTH - 2, 0, &window::HARM);
+        if !map.is_empty() {
+            lines.push(String::new());
+            lines.extend(told(&window::legend(), "  "));
+            lines.extend(map.iter().map(|line| format!("  {line}")));
+        }
+        lines.push(String::new());
+    }
+    if !results.sweeps.is_empty() || !results.forced.is_empty() {
+        for (id, parts) in markdown::forced_made_from(results) {
+            lines.extend(told(&format!("{id}: {}", parts.join("; ")), ""));
+        }
+        for (what, reason) in forced::failures(results) {
+            lines.extend(told(&format!("{what}: {reason}"), ""));
+        }
+        for (id, trouble) in forced::trouble(results).flat_map(|(id, all)| all.iter().map(move |it| (id, it))) {
+            let rounds = counted(trouble.rounds.len() as u64, "round", "rounds");
+            lines.extend(told(&format!("{id}: {} ({rounds}): {}", trouble.kind.label(), trouble.headline), ""));
+        }
+    }
     lines
 }
 

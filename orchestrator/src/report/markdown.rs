@@ -3,10 +3,10 @@
 #![expect(clippy::format_push_string, reason = "writing to a string cannot fail; `write!` only adds a result to drop")]
 
 use super::table::Table;
-use super::words::{counted, memory, number, one_line, short};
-use super::{Format, RenderError, story};
-use crate::outcome::entry::{Built, CellSpec};
-use crate::outcome::{BuildState, CellResult, Comparison, Results};
+use super::words::{counted, drawn, memory, number, one_line, short};
+use super::{Format, RenderError, forced, story, window};
+use crate::outcome::entry::{Built, CellSpec, PatchInfo};
+use crate::outcome::{BuildState, CellResult, Comparison, Results, SweepResult, Trouble};
 
 /// The Markdown format (GitHub's and GitLab's dialect).
 #[derive(Debug, Clone, Copy)]
@@ -34,14 +34,21 @@ fn document(results: &Results) -> String {
     for it in &results.comparisons {
         text += &format!("- {} \u{2192} **{}**\n", escaped(&story::comparison(results, it)), it.verdict.word());
     }
+    for it in &results.forced_comparisons {
+        let sentence = escaped(&forced::sentence(results, it, "\u{2192}"));
+        let word = it.verdict.word();
+        text += &format!("- {}**{word}**\n", sentence.strip_suffix(word).unwrap_or(&sentence));
+    }
     if let Some(incomplete) = story::incomplete(results) {
         text += &format!("\n{incomplete}\n");
     }
     for notice in &results.notices {
         text += &format!("\n> {}\n", escaped(notice));
     }
-    text += "\n## What was seen\n\n";
-    text += &cells(results);
+    if !results.cells.is_empty() || results.forced.is_empty() && results.sweeps.is_empty() {
+        text += "\n## What was seen\n\n";
+        text += &cells(results);
+    }
     let said = |words: fn(&CellResult) -> Option<String>| results.cells.iter().filter_map(words);
     let below: Vec<String> = said(story::stopped_words).chain(said(story::proof_words)).collect();
     if !below.is_empty() {
@@ -51,6 +58,8 @@ fn document(results: &Results) -> String {
     for it in &results.comparisons {
         text += &comparison(results, it);
     }
+    text += &drawings(results);
+    text += &sweeps(results);
     text += &trouble(results);
     text += &environment(results);
     text += &format!("\n## Run it again\n\n{}", block([run.rerun.as_str()]));
@@ -79,7 +88,10 @@ fn comparison(results: &Results, it: &Comparison) -> String {
         it.verdict.word(),
         escaped(&capital(&story::reason(it)))
     );
-    for (name, value) in facts(it) {
+    for words in &it.contradictions {
+        text += &format!("- **contradiction**: {}\n", escaped(words));
+    }
+    for (name, value) in facts(it).into_iter().chain(forced_facts(results, it)) {
         text += &format!("- {name}: {}\n", escaped(&value));
     }
     for caveat in &it.caveats {
@@ -128,6 +140,92 @@ pub(super) fn facts(it: &Comparison) -> Vec<(&'static str, String)> {
     facts
 }
 
+/// What was forced on the two kernels of a comparison, and what the races alone would have said where that overruled
+/// them, as (name, value).
+pub(super) fn forced_facts(results: &Results, it: &Comparison) -> Vec<(&'static str, String)> {
+    let mut facts: Vec<(&'static str, String)> =
+        it.forced.iter().map(|pair| ("forced", forced::sentence(results, pair, "->"))).collect();
+    facts.extend(it.by_races.map(|(verdict, _)| ("the races alone", verdict.word().to_owned())));
+    facts
+}
+
+/// Drawn interleavings: the drawing, what each variant did with it, and where it was that it could not go on.
+fn drawings(results: &Results) -> String {
+    let mut text = String::new();
+    for drawing in forced::drawings(results) {
+        text += &format!("\n## {}\n\n", escaped(&capital(&drawing.title())));
+        let lines = drawing.lines(100);
+        text += &drawn_block(lines.iter().map(|(line, note)| marked(line, note.as_deref())));
+        text += "\n| variant | forced | | without the hold | swap entry |\n|---|---|---|---|---|\n";
+        for result in &drawing.variants {
+            let judged = results.forced_comparison(&result.spec.id).map_or("", |it| it.verdict.word());
+            text += &format!(
+                "| {} | {} | {judged} | {} | {} |\n",
+                escaped(&result.spec.variant),
+                escaped(&forced::tally(result)),
+                escaped(&forced::without(result)),
+                escaped(&forced::entries(result, "\u{2192}")),
+            );
+        }
+        for result in &drawing.variants {
+            for it in &result.exclusions {
+                text += &format!("\n{}: {}\n", escaped(&result.spec.variant), escaped(&forced::exclusion(it)));
+                if let Some(state) = it.waiting().filter(|state| !state.stack.is_empty()) {
+                    text += &format!("\n{}", block(forced::stack(&state.stack)));
+                }
+            }
+            if let Some(it) = results.forced_comparison(&result.spec.id) {
+                text += &format!(
+                    "\n{} is {}: {}.\n",
+                    escaped(&result.spec.variant),
+                    it.verdict.word(),
+                    escaped(&forced::reason(results, it))
+                );
+            }
+        }
+    }
+    text
+}
+
+/// A line of a drawing with what cannot be taken there.
+pub(super) fn marked(line: &str, note: Option<&str>) -> String {
+    note.map_or_else(|| line.to_owned(), |note| format!("{line}   <- {note}"))
+}
+
+/// Sweeps: the count, the bound, and the map of the lines that do not come out clean.
+fn sweeps(results: &Results) -> String {
+    let mut text = String::new();
+    for sweep in &results.sweeps {
+        let spec = &sweep.spec;
+        text += &format!("\n## {}: {}\n\n", escaped(&capital(&forced::sweep_title(sweep))), escaped(&spec.variant));
+        text += &format!("{}.\n\n", escaped(&capital(&forced::what(sweep))));
+        text += &format!("**{}**", escaped(&forced::swept(sweep)));
+        let rest = forced::rest(&sweep.counts);
+        text += &if rest.is_empty() { ".\n".to_owned() } else { format!(" ({rest}).\n") };
+        if let Some(it) = results.forced_comparison(&spec.id) {
+            text += &format!(
+                "\nAgainst {}: {}: {}.\n",
+                escaped(&it.base_variant),
+                it.verdict.word(),
+                escaped(&forced::reason(results, it))
+            );
+        }
+        text += &map(sweep);
+    }
+    text
+}
+
+/// Lines around a window that the map shows, too.
+const AROUND: usize = 2;
+
+fn map(sweep: &SweepResult) -> String {
+    let lines = window::text(sweep, 100, AROUND, &window::TELLING);
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("\n{}\n\n{}", escaped(&window::legend()), drawn_block(lines))
+}
+
 pub(super) fn evidence_words(kind: crate::outcome::EvidenceKind) -> &'static str {
     match kind {
         crate::outcome::EvidenceKind::Exposures => "exposures (conditional exact test)",
@@ -142,20 +240,32 @@ fn trouble(results: &Results) -> String {
         if let BuildState::Failed(reason) = &cell.build {
             text += &format!("\n{} was not built:\n\n{}", escaped(&cell.spec.id), block(reason.lines()));
         }
-        for trouble in &cell.trouble {
-            text += &format!(
-                "\n{}: {} ({}): {}\n",
-                escaped(&cell.spec.id),
-                trouble.kind.label(),
-                counted(trouble.rounds.len() as u64, "round", "rounds"),
-                escaped(&trouble.headline)
-            );
-            if !trouble.excerpt.is_empty() {
-                text += &format!("\n{}", block(trouble.excerpt.iter().map(String::as_str)));
-            }
-        }
+        text += &troubles(&cell.spec.id, &cell.trouble);
+    }
+    for (what, reason) in forced::failures(results) {
+        text += &format!("\n{}\n\n{}", escaped(&what), block([reason]));
+    }
+    for (id, trouble) in forced::trouble(results) {
+        text += &troubles(id, trouble);
     }
     if text.is_empty() { text } else { format!("\n## Trouble\n{text}") }
+}
+
+fn troubles(id: &str, all: &[Trouble]) -> String {
+    let mut text = String::new();
+    for trouble in all {
+        text += &format!(
+            "\n{}: {} ({}): {}\n",
+            escaped(id),
+            trouble.kind.label(),
+            counted(trouble.rounds.len() as u64, "round", "rounds"),
+            escaped(&trouble.headline)
+        );
+        if !trouble.excerpt.is_empty() {
+            text += &format!("\n{}", block(&trouble.excerpt));
+        }
+    }
+    text
 }
 
 fn environment(results: &Results) -> String {
@@ -171,19 +281,47 @@ fn environment(results: &Results) -> String {
     for cell in &results.cells {
         line(&escaped(&cell.spec.id), made_from(cell).join("; "));
     }
+    for (id, parts) in forced_made_from(results) {
+        line(&escaped(id), parts.join("; "));
+    }
     text
 }
 
 /// What a cell's kernel and guest were made from: the kernel, its patches, the guest.
 pub(super) fn made_from(cell: &CellResult) -> Vec<String> {
     let spec = &cell.spec;
-    let mut parts: Vec<String> = cell.built().map(kernel).into_iter().collect();
-    for patch in &spec.patches {
+    let mut parts = built_from(&cell.build, &spec.patches);
+    parts.push(guest(spec));
+    parts
+}
+
+/// The same for forced cells whose kernel no other cell has told of.
+pub(super) fn forced_made_from(results: &Results) -> Vec<(&str, Vec<String>)> {
+    let mut told: Vec<(&str, &str)> =
+        results.cells.iter().map(|cell| (cell.spec.kernel.as_str(), cell.spec.variant.as_str())).collect();
+    let forced = results.forced.iter().map(|it| (&it.spec, &it.build));
+    let mut made = Vec::new();
+    for (spec, build) in forced.chain(results.sweeps.iter().map(|it| (&it.spec, &it.build))) {
+        if !told.contains(&(&spec.kernel, &spec.variant)) {
+            told.push((&spec.kernel, &spec.variant));
+            let mut parts = built_from(build, &spec.patches);
+            parts.push(forced::guest(spec));
+            made.push((spec.id.as_str(), parts));
+        }
+    }
+    made
+}
+
+fn built_from(build: &BuildState, patches: &[PatchInfo]) -> Vec<String> {
+    let mut parts = match build {
+        BuildState::Built(built) => vec![kernel(built)],
+        BuildState::Failed(_) | BuildState::Unknown => Vec::new(),
+    };
+    for patch in patches {
         let subject = patch.subject.as_ref().map_or_else(String::new, |subject| format!(" \"{subject}\""));
         let reverse = if patch.reverse { ", reversed" } else { "" };
         parts.push(format!("{}{subject} (id {}{reverse})", patch.file, short(&patch.id)));
     }
-    parts.push(guest(spec));
     parts
 }
 
@@ -209,12 +347,13 @@ pub(super) fn guest(spec: &CellSpec) -> String {
 }
 
 /// An indented code block: nothing inside can end it, unlike a fence.
-fn block<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
-    let mut text = String::new();
-    for line in lines {
-        text += &format!("    {}\n", one_line(line));
-    }
-    text
+fn block(lines: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    drawn_block(lines.into_iter().map(|line| one_line(line.as_ref())))
+}
+
+/// The same with the lines' own columns kept.
+fn drawn_block(lines: impl IntoIterator<Item = String>) -> String {
+    lines.into_iter().map(|line| format!("    {}\n", drawn(&line))).collect()
 }
 
 /// Foreign text that Markdown takes as text and people can read raw: a letter is escaped only where it would act.

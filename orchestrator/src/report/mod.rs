@@ -1,6 +1,7 @@
 //! Results told to people and to machines: one format a file, all from [`Results`] alone, the same bytes every time.
 
 mod cases;
+mod forced;
 mod html;
 mod junit;
 mod kcidb;
@@ -13,6 +14,7 @@ mod summary;
 mod table;
 mod tally;
 pub mod terminal;
+mod window;
 mod words;
 mod write;
 

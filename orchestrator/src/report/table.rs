@@ -1,6 +1,7 @@
 //! The rows that the terminal, the Markdown and the HTML table share.
 
 use super::words::{count, duration, number, one_line};
+use crate::outcome::forced::ForcedState;
 use crate::outcome::{CellOutcome, CellResult, Rate, Results};
 
 /// Titles of all columns.
@@ -114,5 +115,17 @@ pub(super) fn outcome_word(outcome: CellOutcome) -> &'static str {
         CellOutcome::Broken => "broken",
         CellOutcome::Failed => "failed",
         CellOutcome::Nothing => "nothing",
+    }
+}
+
+/// What a forced cell showed, as every report writes it.
+pub(super) fn forced_word(state: ForcedState) -> &'static str {
+    match state {
+        ForcedState::Corrupt => "corrupt",
+        ForcedState::Crashed => "crashed",
+        ForcedState::Excluded => "excluded",
+        ForcedState::Clean => "clean",
+        ForcedState::Unknown => "unknown",
+        ForcedState::Nothing => "nothing",
     }
 }

@@ -1,9 +1,11 @@
 //! The verdict table on standard output: text that the caller prints.
 
+mod evidence;
+
 use super::table::Table;
 use super::words::{counted, one_line, wrapped};
-use super::{story, words};
-use crate::outcome::{BuildState, Results, Verdict};
+use super::{forced, story, words};
+use crate::outcome::{BuildState, Results, Trouble, Verdict};
 
 /// How the terminal wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +44,10 @@ pub fn render(results: &Results, look: Look) -> String {
     for notice in &results.notices {
         lines.extend(wrapped(&format!("note: {}", words::gist(&one_line(notice))), look.width, "  "));
     }
-    lines.push(String::new());
-    lines.extend(cells(results, look));
+    if !results.cells.is_empty() || results.forced.is_empty() && results.sweeps.is_empty() {
+        lines.push(String::new());
+        lines.extend(cells(results, look));
+    }
     let stopped: Vec<String> = results.cells.iter().filter_map(story::stopped_words).collect();
     if !stopped.is_empty() {
         lines.push(String::new());
@@ -54,12 +58,15 @@ pub fn render(results: &Results, look: Look) -> String {
         lines.push(String::new());
         lines.extend(proofs.iter().flat_map(|proof| wrapped(&one_line(proof), look.width, "  ")));
     }
+    lines.extend(evidence::drawings(results, look));
+    lines.extend(evidence::sweeps(results, look));
     lines.extend(trouble(results, look));
     if let Some(incomplete) = story::incomplete(results) {
         lines.push(String::new());
         lines.extend(wrapped(incomplete, look.width, "  "));
     }
     lines.extend(verdicts(results, look));
+    lines.extend(evidence::verdicts(results, look));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -116,26 +123,33 @@ fn trouble(results: &Results, look: Look) -> Vec<String> {
             let text = format!("{} was not built: {}", one_line(&cell.spec.id), one_line(reason));
             lines.extend(wrapped(&text, look.width, "  "));
         }
-        for trouble in &cell.trouble {
-            let text = format!(
-                "{}: {} ({}): {}",
-                one_line(&cell.spec.id),
-                trouble.kind.label(),
-                counted(trouble.rounds.len() as u64, "round", "rounds"),
-                one_line(&trouble.headline)
-            );
-            lines.extend(wrapped(&text, look.width, "  "));
-            lines.extend(
-                trouble
-                    .excerpt
-                    .iter()
-                    .take(5)
-                    .map(|line| words::clipped(&format!("    {}", one_line(line)), look.width)),
-            );
-        }
+        lines.extend(troubles(&cell.spec.id, &cell.trouble, look));
+    }
+    for (what, reason) in forced::failures(results) {
+        lines.extend(wrapped(&format!("{what}: {reason}"), look.width, "  "));
+    }
+    for (id, trouble) in forced::trouble(results) {
+        lines.extend(troubles(id, trouble, look));
     }
     if !lines.is_empty() {
         lines.insert(0, String::new());
+    }
+    lines
+}
+
+fn troubles(id: &str, all: &[Trouble], look: Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    for trouble in all {
+        let text = format!(
+            "{}: {} ({}): {}",
+            one_line(id),
+            trouble.kind.label(),
+            counted(trouble.rounds.len() as u64, "round", "rounds"),
+            one_line(&trouble.headline)
+        );
+        lines.extend(wrapped(&text, look.width, "  "));
+        let excerpt = trouble.excerpt.iter().take(5);
+        lines.extend(excerpt.map(|line| words::clipped(&format!("    {}", one_line(line)), look.width)));
     }
     lines
 }
@@ -160,6 +174,12 @@ fn verdicts(results: &Results, look: Look) -> Vec<String> {
                     .into_iter()
                     .map(|line| if line.starts_with("  ") { line } else { format!("  {line}") }),
             );
+        }
+        for words in &it.contradictions {
+            lines.extend(evidence::item(&format!("! contradiction: {}", one_line(words)), look));
+        }
+        if let Some((alone, _)) = it.by_races {
+            lines.extend(evidence::item(&format!("* the races alone: {}", alone.word()), look));
         }
         for caveat in &it.caveats {
             lines.extend(

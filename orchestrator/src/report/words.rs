@@ -89,6 +89,13 @@ pub(super) fn one_line(text: &str) -> String {
     line
 }
 
+/// A drawn line: as [`one_line`], with its columns left where they are.
+pub(super) fn drawn(text: &str) -> String {
+    let text = text.trim_end();
+    let indent = text.len() - text.trim_start_matches(' ').len();
+    format!("{}{}", &text[..indent], one_line(text))
+}
+
 /// JSON whose strings hold nothing that a terminal would act on: such characters become `\uXXXX`, which reads back the
 /// same. Outside strings JSON has none of them but the line breaks that `serde_json` puts between values.
 pub(super) fn ascii_controls(json: &str) -> String {

@@ -81,6 +81,7 @@ fn forced_spec(plan: &Plan, cell: &ForcedCell) -> ForcedSpec {
         cpus: guest.cpus,
         memory: guest.memory,
         swap: guest.swap.as_ref().map(swap_text),
+        patches: patches(plan, &cell.kernel, &cell.variant),
         what: Forced::Diagram {
             drawing: drawn.diagram.drawing.clone(),
             threads: drawn.diagram.threads.clone(),
@@ -141,6 +142,11 @@ fn patch_info(patch: &crate::plan::model::Patch) -> PatchInfo {
         id: String::new(),
     };
     patch::load(patch).map_or_else(named, |loaded| loaded.info)
+}
+
+fn patches(plan: &Plan, kernel: &str, variant: &str) -> Vec<PatchInfo> {
+    let kernel = named(&plan.kernels, |kernel| &kernel.name, kernel);
+    named(&kernel.variants, |variant| &variant.name, variant).patches.iter().map(patch_info).collect()
 }
 
 /// The cell's test. Cells are made from the plan's own tests, so it is always there.

@@ -135,16 +135,16 @@ pub enum PointError {
     },
     /// The callee is inlined, and its end is mixed with what surrounds it.
     #[error(
-        "`{callee}` is inlined into `{function}` and its end is mixed with the code around it; name the line behind it \
-         instead, `{}:123`", file.as_deref().unwrap_or("file.c")
+        "`{callee}` is inlined into `{function}` and its end is mixed with the code around it; name a line behind its call \
+         instead{}", called_at(at.as_ref())
     )]
     Mixed {
         /// Function that it is inlined into.
         function: String,
         /// Inlined function.
         callee: String,
-        /// Source file of `function`.
-        file: Option<String>,
+        /// File and line of the call.
+        at: Option<(String, u32)>,
     },
     /// It never returns.
     #[error("`{function}` has no return: it never comes back to its caller")]
@@ -220,6 +220,10 @@ fn calls_instead(calls: &[String], inlined: &[String]) -> String {
         ([], inlined) => format!("; inlined into it are {}", listed(inlined)),
         (calls, inlined) => format!("; it calls {}; inlined into it are {}", listed(calls), listed(inlined)),
     }
+}
+
+fn called_at(at: Option<&(String, u32)>) -> String {
+    at.map(|(file, line)| format!(", which is at {file}:{line}")).unwrap_or_default()
 }
 
 fn place(file: Option<&str>, line: Option<u32>) -> String {

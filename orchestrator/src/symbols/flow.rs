@@ -47,29 +47,47 @@ impl Symbols {
         self.table.at(callee).iter().any(|symbol| symbol.base() == name)
     }
 
-    /// Where control leaves an inlined copy for the code around it; none where the two are mixed, so that code behind the
-    /// copy is reached without going through it, or where it does not come back at all.
+    /// Where control leaves an inlined copy for the code around it, for good: the compiler mixes neighbouring statements,
+    /// so that a few instructions between two parts of the copy count as the copy's.
+    ///
+    /// None where that is not well defined: where the code behind the copy is also reached without going through it, or
+    /// where control does not come back from it.
     pub(super) fn exits(&self, copy: &Piece) -> Option<Vec<u64>> {
-        let around = self.around(copy);
-        let code = self.decode(&around);
-        let index: HashMap<u64, usize> = code.iter().enumerate().map(|(index, code)| (code.address, index)).collect();
-        let mut exits = BTreeSet::new();
-        for instruction in code.iter().filter(|instruction| copy.contains(instruction.address)) {
-            for next in successors(instruction).into_iter().filter(|next| !copy.contains(*next)) {
-                if index.contains_key(&next) && !comes_back(copy, &code, &index, next) {
-                    exits.insert(next);
-                }
-            }
+        const FOREIGN: usize = 16;
+        let graph = Graph::new(self, &self.around(copy));
+        let inside: BTreeSet<usize> =
+            (0..graph.code.len()).filter(|at| copy.contains(graph.code[*at].address)).collect();
+        let entry = *graph.index.get(&copy.entry)?;
+        let behind = graph.reach(inside.iter().flat_map(|at| graph.next[*at].iter().copied()), &inside);
+        // Of what comes behind, that from which control gets back into the copy's middle.
+        let between: BTreeSet<usize> = behind
+            .iter()
+            .copied()
+            .filter(|at| {
+                let from_there = graph.reach([*at], &inside);
+                let ahead = from_there.iter().flat_map(|at| graph.next[*at].iter());
+                ahead.into_iter().any(|next| inside.contains(next) && *next != entry)
+            })
+            .take(FOREIGN + 1)
+            .collect();
+        if between.len() > FOREIGN {
+            return None;
         }
-        let outside = code.iter().filter(|instruction| !copy.contains(instruction.address));
-        let interleaved = |address| {
-            code.iter().any(|instruction| copy.contains(instruction.address) && instruction.end() == address)
-                && comes_back(copy, &code, &index, address)
+        let whole: BTreeSet<usize> = inside.union(&between).copied().collect();
+        let exits: BTreeSet<usize> =
+            whole.iter().flat_map(|at| graph.next[*at].iter().copied()).filter(|next| !whole.contains(next)).collect();
+        let past_it = graph.reach(graph.starts(self), &inside);
+        let mixed = exits.iter().any(|exit| past_it.contains(exit));
+        (!mixed && !exits.is_empty()).then(|| exits.into_iter().map(|at| graph.code[at].address).collect())
+    }
+
+    /// The targets of a `switch`: addresses in a table, up to the first that is not in the function.
+    fn switch(&self, table: u64, index: &HashMap<u64, usize>) -> Vec<u64> {
+        let entry = |number: u64| {
+            let bytes = self.memory(table.checked_add(8 * number)?, 8)?;
+            Some(u64::from_le_bytes(bytes.try_into().ok()?)).filter(|target| index.contains_key(target))
         };
-        let mixed = outside
-            .filter(|instruction| !interleaved(instruction.address))
-            .any(|instruction| successors(instruction).iter().any(|next| exits.contains(next)));
-        (!mixed && !exits.is_empty()).then(|| exits.into_iter().collect())
+        (0..).map_while(entry).collect()
     }
 
     /// The code of the function that an inlined copy is in, all of its pieces.
@@ -80,32 +98,51 @@ impl Symbols {
     }
 }
 
-/// Where control can go from an instruction inside its function.
-fn successors(instruction: &Instruction) -> Vec<u64> {
-    match instruction.kind {
-        Kind::Return | Kind::Stop => Vec::new(),
-        Kind::Jump { to, conditional, .. } => {
-            let mut all: Vec<u64> = to.into_iter().collect();
-            all.extend(conditional.then(|| instruction.end()));
-            all
-        }
-        Kind::Call(_) | Kind::Other => vec![instruction.end()],
-    }
+/// A function's code as a graph. What a call does is not followed.
+struct Graph {
+    code: Vec<Instruction>,
+    index: HashMap<u64, usize>,
+    /// Where control can go from each instruction, inside the function.
+    next: Vec<Vec<usize>>,
 }
 
-/// Whether control only touches a few foreign instructions and is then in the copy again: the compiler mixes neighbouring
-/// statements where nothing depends on their order.
-fn comes_back(copy: &Piece, code: &[Instruction], index: &HashMap<u64, usize>, mut at: u64) -> bool {
-    const FOREIGN: usize = 16;
-    for _ in 0..FOREIGN {
-        let Some(instruction) = index.get(&at).map(|index| &code[*index]) else { return false };
-        if instruction.kind != Kind::Other {
-            return false;
-        }
-        at = instruction.end();
-        if copy.contains(at) {
-            return true;
-        }
+impl Graph {
+    fn new(symbols: &Symbols, ranges: &[Range<u64>]) -> Graph {
+        let code = symbols.decode(ranges);
+        let index: HashMap<u64, usize> = code.iter().enumerate().map(|(at, code)| (code.address, at)).collect();
+        let next = |instruction: &Instruction| -> Vec<usize> {
+            let targets = match instruction.kind {
+                Kind::Return | Kind::Stop => Vec::new(),
+                Kind::Jump { table: Some(table), .. } => symbols.switch(table, &index),
+                Kind::Jump { to, conditional, .. } => {
+                    let behind = conditional.then(|| instruction.end());
+                    to.into_iter().chain(behind).collect()
+                }
+                Kind::Call(_) | Kind::Other => vec![instruction.end()],
+            };
+            targets.iter().filter_map(|target| index.get(target).copied()).collect()
+        };
+        Graph { next: code.iter().map(next).collect(), index, code }
     }
-    false
+
+    /// Where control comes in: the beginnings of the function's pieces that are no split-off parts.
+    fn starts(&self, symbols: &Symbols) -> Vec<usize> {
+        let is_start = |at: &usize| {
+            let symbols = symbols.table.at(self.code[*at].address);
+            symbols.iter().any(|symbol| symbol.function && !symbol.name.contains(".cold"))
+        };
+        (0..self.code.len()).filter(is_start).collect()
+    }
+
+    /// Everything that control can get to from `from` without going into `closed`, `from` included.
+    fn reach(&self, from: impl IntoIterator<Item = usize>, closed: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut open: Vec<usize> = from.into_iter().filter(|at| !closed.contains(at)).collect();
+        let mut reached = BTreeSet::new();
+        while let Some(at) = open.pop() {
+            if reached.insert(at) {
+                open.extend(self.next[at].iter().filter(|next| !closed.contains(next)));
+            }
+        }
+        reached
+    }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::names::{Symbol, base};
-use super::tree::Declared;
+use super::tree::{Declared, Scope};
 use super::{PointError, Symbols, near};
 
 /// A function with all its code: its own, the parts split off from it, clones, and the copies inlined elsewhere.
@@ -34,6 +34,8 @@ pub struct Piece {
     pub entry: u64,
     /// Function that it is inlined into.
     pub into: Option<String>,
+    /// File and line of the call that was inlined.
+    pub called_at: Option<(String, u32)>,
 }
 
 /// The function that an address is in.
@@ -130,26 +132,20 @@ impl Symbols {
                 ranges: Vec::from([symbol.address..symbol.address + symbol.size]),
                 entry: symbol.address,
                 into: None,
+                called_at: None,
             })
             .collect();
         let mut defined = None;
         for unit in self.units_with_copies(name, &own, &places)? {
             let tree = self.tree(unit)?;
             defined = defined.or_else(|| tree.defined.iter().find(|declared| *declared.name == *name).cloned());
-            for (index, scope) in tree.scopes.iter().enumerate() {
-                if scope.inlined.is_none() || *scope.declared.name != *name {
-                    continue;
-                }
+            let is_copy = |scope: &Scope| scope.inlined.is_some() && *scope.declared.name == *name;
+            for scope in tree.scopes.iter().filter(|scope| is_copy(scope)) {
                 if !places.contains(&scope.declared) {
                     places.push(scope.declared.clone());
                 }
-                pieces.push(Piece {
-                    name: name.to_owned(),
-                    ranges: scope.ranges.clone(),
-                    entry: scope.entry,
-                    into: Some(tree.scopes[tree.outermost(index)].declared.name.to_string()),
-                });
             }
+            pieces.extend(tree.copies(is_copy));
         }
         if places.len() > 1 {
             let mut places: Vec<String> = places.iter().map(place).collect();

@@ -32,8 +32,8 @@ pub enum Kind {
         to: Option<u64>,
         /// May also go on behind it.
         conditional: bool,
-        /// Through a table of addresses, as a `switch` does; stays in its function.
-        table: bool,
+        /// Address of the table of addresses that it jumps through, as a `switch` does; it stays in its function.
+        table: Option<u64>,
     },
     /// Goes nowhere: `ud2`, `hlt`.
     Stop,
@@ -98,12 +98,13 @@ impl Symbols {
             FlowControl::IndirectCall => Kind::Call(None),
             FlowControl::Return => Kind::Return,
             FlowControl::UnconditionalBranch if direct.is_some_and(|to| self.is_return_thunk(to)) => Kind::Return,
-            FlowControl::UnconditionalBranch => Kind::Jump { to: direct, conditional: false, table: false },
+            FlowControl::UnconditionalBranch => Kind::Jump { to: direct, conditional: false, table: None },
             FlowControl::ConditionalBranch | FlowControl::XbeginXabortXend => {
-                Kind::Jump { to: direct, conditional: true, table: false }
+                Kind::Jump { to: direct, conditional: true, table: None }
             }
             FlowControl::IndirectBranch => {
                 let table = instruction.op0_kind() == OpKind::Memory && instruction.memory_index() != Register::None;
+                let table = table.then(|| instruction.memory_displacement64());
                 Kind::Jump { to: None, conditional: false, table }
             }
             FlowControl::Exception => Kind::Stop,

@@ -60,12 +60,12 @@ impl Symbols {
             called.calls.iter().filter(|call| !call.tail).map(|call| call.end),
             format!("{}: after {callee}", function.name),
         );
-        let mut mixed = false;
+        let mut mixed = None;
         for copy in &called.copies {
             match self.exits(copy) {
                 Some(exits) => resolved.addresses.extend(exits),
                 None => {
-                    mixed = true;
+                    mixed = Some(copy);
                     let into = copy.into.as_deref().unwrap_or(&function.name);
                     resolved.left_out.push(format!("the end of {callee} as inlined into {into} at {:#x}", copy.entry));
                 }
@@ -79,9 +79,9 @@ impl Symbols {
         if !resolved.addresses.is_empty() {
             return Ok(resolved);
         }
-        let (function, file) = (function.name.clone(), function.file.clone());
-        Err(if mixed {
-            PointError::Mixed { function, callee, file }
+        let function = function.name.clone();
+        Err(if let Some(copy) = mixed {
+            PointError::Mixed { function, callee, at: copy.called_at.clone() }
         } else {
             PointError::TailCall { function, callee }
         })
@@ -129,16 +129,8 @@ impl Symbols {
         let mut copies = Vec::new();
         for unit in touched {
             let tree = self.tree(unit)?;
-            for (index, scope) in tree.scopes.iter().enumerate() {
-                if scope.inlined.is_some() && function.contains(scope.entry) && *scope.declared.name != *function.name {
-                    copies.push(Piece {
-                        name: scope.declared.name.to_string(),
-                        ranges: scope.ranges.clone(),
-                        entry: scope.entry,
-                        into: Some(tree.scopes[tree.outermost(index)].declared.name.to_string()),
-                    });
-                }
-            }
+            copies
+                .extend(tree.copies(|scope| function.contains(scope.entry) && *scope.declared.name != *function.name));
         }
         Ok(copies)
     }
@@ -153,7 +145,7 @@ impl Symbols {
                 let ends = |instruction: &&Instruction| match instruction.kind {
                     Kind::Return => true,
                     // A jump through a register that is no switch can only leave the function.
-                    Kind::Jump { to: None, table, .. } => !table,
+                    Kind::Jump { to: None, table, .. } => table.is_none(),
                     _ => tails.contains(&instruction.address),
                 };
                 resolved.addresses.extend(code.iter().filter(ends).map(|instruction| instruction.address));
@@ -174,11 +166,9 @@ impl Symbols {
             return Ok(resolved);
         }
         let own = function.pieces.iter().any(|piece| piece.into.is_none());
-        let into = function.pieces.iter().find_map(|piece| piece.into.clone());
-        Err(match into {
-            Some(into) if !own => {
-                PointError::Mixed { function: into, callee: function.name.clone(), file: function.file.clone() }
-            }
+        let copy = function.pieces.iter().find_map(|piece| Some((piece.into.clone()?, piece.called_at.clone())));
+        Err(match copy {
+            Some((into, at)) if !own => PointError::Mixed { function: into, callee: function.name.clone(), at },
             _ => PointError::NeverReturns { function: function.name.clone() },
         })
     }

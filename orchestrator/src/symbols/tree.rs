@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gimli::{Attribute, AttributeValue, DebugInfoOffset, DwAt, EntriesRaw, UnitOffset};
 
 use super::dwarf::{Dwarf, Slice, Unit};
-use super::{Symbols, lines};
+use super::{Piece, Symbols, lines};
 
 /// What is known of one unit's code.
 #[derive(Debug)]
@@ -64,12 +64,23 @@ impl Tree {
         chain
     }
 
-    /// The function, not inlined, that a scope's code is in.
-    pub fn outermost(&self, mut scope: usize) -> usize {
-        while let Some(inlined) = &self.scopes[scope].inlined {
-            scope = inlined.into;
-        }
-        scope
+    /// The inlined copies for which `wanted` holds.
+    pub fn copies(&self, wanted: impl Fn(&Scope) -> bool) -> impl Iterator<Item = Piece> {
+        let inlined = move |scope: &&Scope| wanted(scope);
+        self.scopes.iter().filter(inlined).filter_map(|scope| {
+            let inlined = scope.inlined.as_ref()?;
+            let mut outermost = inlined.into;
+            while let Some(further) = &self.scopes[outermost].inlined {
+                outermost = further.into;
+            }
+            Some(Piece {
+                name: scope.declared.name.to_string(),
+                ranges: scope.ranges.clone(),
+                entry: scope.entry,
+                into: Some(self.scopes[outermost].declared.name.to_string()),
+                called_at: inlined.file.as_ref().zip(inlined.line).map(|(file, line)| (file.to_string(), line)),
+            })
+        })
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::input::Input;
-use self::input::Stdin;
+use self::input::{Sink, Stdin};
 use self::lines::Lines;
 use self::relay::{Link, Relay};
 pub use self::types::{Error, Event, Exit, Login, Output};
@@ -402,6 +402,16 @@ impl Running {
     fn lose(&mut self, reason: &str) {
         self.flush();
         let _ = self.events.blocking_send(Event::Lost(reason.to_owned()));
+    }
+}
+
+impl Sink for ssh2::Channel {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(self, bytes)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.send_eof().map_err(io::Error::from)
     }
 }
 

@@ -105,13 +105,19 @@ impl Node {
     /// scanned; `row` and `column` from 0. None where this is no literal block, or has no such line.
     pub(super) fn within_block(&self, file: &str, row: usize, column: usize, length: usize) -> Option<Mark> {
         let Kind::Scalar { text, block: true } = &self.kind else { return None };
-        let (_, line) = lines(text).nth(row)?;
-        // The first line of the block is the one below the `|`.
-        let number = self.mark.line + 1 + row;
-        let (_, written) = lines(file).nth(number - 1)?;
-        let indent = written.strip_suffix(line)?.chars().count();
+        let block: Vec<&str> = lines(text).map(|(_, line)| line).collect();
+        let written: Vec<&str> = lines(file).map(|(_, line)| line).collect();
+        // The parser's mark is where the block's first line that is not empty begins, or near it.
+        let empty = block.iter().take_while(|line| line.is_empty()).count();
+        let near = self.mark.line.saturating_sub(empty + 2)..=self.mark.line;
+        let first = near.rev().find(|first| {
+            let there = written.get(*first..).unwrap_or_default();
+            there.len() >= block.len() && there.iter().zip(&block).all(|(written, line)| written.ends_with(line))
+        })?;
+        let line = block.get(row)?;
+        let indent = written[first + row].strip_suffix(line)?.chars().count();
         let bytes = line.chars().skip(column).take(length).map(char::len_utf8).sum();
-        Some(Mark::at(file, number, indent + column + 1).long(file, bytes))
+        Some(Mark::at(file, first + row + 1, indent + column + 1).long(file, bytes))
     }
 
     fn child(&self, step: &Step) -> Option<&Node> {

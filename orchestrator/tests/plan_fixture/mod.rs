@@ -21,6 +21,20 @@ tests:
 - {name: anon, run: swap-race, args: {memory: anon}, rounds: 10, stop: {alpha: 1e-6, at_most: 60s}}
 ";
 
+/// What makes the good plan force the race that it tests for.
+pub const FORCED: &str = "\
+interleaving:
+  diagram: |
+    victim           interferer
+    ------           ----------
+    read page        .
+      f: after g|h   .
+    hold             .
+    .                write page
+    release          .
+  expect: {unpatched: corrupt, patched: excluded}
+";
+
 /// A data folder with a few fragments, patches, recipes and things to build from; plans are in its `plans/`.
 pub struct Data(tempfile::TempDir);
 
@@ -32,6 +46,7 @@ impl Data {
             "kernels/config/base.config",
             "kernels/config/preempt.config",
             "kernels/config/swap.config",
+            "kernels/config/symbols.config",
             "kernels/patches/6.1/0001-mm-swap-take-out-the-pin.patch",
             "images/default.yaml",
             "plans/unpin.patch",
@@ -63,6 +78,11 @@ impl Data {
     /// Reads a plan that is right.
     pub fn plan(&self, text: &str) -> Plan {
         self.parse(text).unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+    }
+
+    /// The good plan with debug information and more at its end.
+    pub fn forcing(more: &str) -> String {
+        GOOD.replace("[base, swap]", "[base, swap, symbols]") + more
     }
 
     /// The errors of a plan that is wrong.

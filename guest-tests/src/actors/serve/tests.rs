@@ -82,7 +82,8 @@ impl Host {
         let test = thread::spawn(move || {
             let cpu = sched::allowed_cpus().expect("the set")[0];
             let cast = Cast::start(&["a".to_owned(), "b".to_owned()], &[cpu, cpu]).expect("two threads");
-            serve(BufReader::new(orders_out), answers_in, cast, Arc::new(Doors::default()))
+            let scene: Arc<dyn Scene> = Arc::new(Doors::default());
+            serve(BufReader::new(orders_out), answers_in, cast, &scene)
         });
         let mut host = Self { orders: Some(orders), answers: BufReader::new(answers), test };
         let Answer::Offer { threads, operations } = host.answer() else { panic!("an offer comes first") };

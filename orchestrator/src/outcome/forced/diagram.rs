@@ -93,8 +93,10 @@ pub enum ForcedState {
     Excluded,
     /// Every step could be taken, and nothing was corrupted.
     Clean,
-    /// No round says anything: lost, or not tried.
+    /// It was tried, or could not be, and nothing is known.
     Unknown,
+    /// It was not tried.
+    Nothing,
 }
 
 /// A diagram cell with its rounds and their sums.
@@ -134,12 +136,13 @@ impl ForcedResult {
         failures: Vec<ForcedFailed>,
     ) -> Self {
         let (held, control) = (ForcedCounts::of(&rounds), ForcedCounts::of(&controls));
+        let untried = rounds.is_empty() && failures.is_empty() && !matches!(build, BuildState::Failed(_));
         let problems =
             rounds.iter().chain(&controls).flat_map(|it| it.problems.iter().map(|problem| (it.round, problem)));
         let mut result = Self {
             exclusions: exclusions(&spec, &rounds),
             trouble: trouble::of_problems(problems),
-            state: state(&held),
+            state: state(&held, untried),
             met: Met::Undecided,
             spec,
             build,
@@ -231,8 +234,10 @@ pub(super) fn damage(outcome: &ForcedOutcome) -> Option<&Damage> {
     }
 }
 
-fn state(held: &ForcedCounts) -> ForcedState {
-    if held.damaged() > 0 {
+fn state(held: &ForcedCounts, untried: bool) -> ForcedState {
+    if untried {
+        ForcedState::Nothing
+    } else if held.damaged() > 0 {
         ForcedState::Corrupt
     } else if held.crashed > 0 {
         ForcedState::Crashed

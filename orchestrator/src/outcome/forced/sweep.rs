@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use twinboot_protocol::orders::Damage;
 
-use super::diagram::damage;
+use super::diagram::{ForcedState, damage};
 use super::{
     Exclusion, Forced, ForcedFailed, ForcedOutcome, ForcedSpec, SweepPoint, SweepTraced, SweepTried, ThreadState,
 };
@@ -185,6 +185,24 @@ impl SweepResult {
     /// Call returns only.
     pub fn coarse(&self) -> bool {
         matches!(self.spec.what, Forced::Sweep { coarse: true, .. })
+    }
+
+    /// What it showed, in a word.
+    pub fn state(&self) -> ForcedState {
+        let counts = &self.counts;
+        if counts.corrupt > 0 {
+            ForcedState::Corrupt
+        } else if counts.crashed > 0 {
+            ForcedState::Crashed
+        } else if counts.clean > 0 {
+            ForcedState::Clean
+        } else if counts.excluded > 0 {
+            ForcedState::Excluded
+        } else if self.way.is_empty() && self.failures.is_empty() && !matches!(self.build, BuildState::Failed(_)) {
+            ForcedState::Nothing
+        } else {
+            ForcedState::Unknown
+        }
     }
 
     /// Threads that took part: the victim and the interferers.

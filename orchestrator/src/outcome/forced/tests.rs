@@ -28,6 +28,7 @@ fn spec(variant: &str, name: &str, what: Forced) -> ForcedSpec {
         cpus: 2,
         memory: 512 << 20,
         swap: None,
+        patches: Vec::new(),
         what,
     }
 }

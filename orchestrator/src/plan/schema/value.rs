@@ -308,7 +308,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
             type Value = OneOrMany<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("one, or a list of them")
+                f.write_str("text, a map or a list")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany<T>, E> {

@@ -1,5 +1,6 @@
 //! `report.html`: one page that needs nothing but itself.
 
+mod forced;
 mod page;
 mod plots;
 
@@ -13,6 +14,9 @@ use crate::outcome::Results;
 pub struct Html;
 
 const TEMPLATE: &str = include_str!("page.html");
+/// What only runs with forced interleavings or sweeps have: their part of the page, and its style.
+const FORCED: [(&str, &str); 2] =
+    [("forced.html", include_str!("forced.html")), ("forced.css.html", include_str!("forced.css.html"))];
 
 impl Format for Html {
     fn name(&self) -> &'static str {
@@ -31,6 +35,9 @@ impl Format for Html {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
+        for (name, part) in FORCED {
+            environment.add_template(name, part).map_err(|error| failed(format!("{error:#}")))?;
+        }
         let mut text = environment.render_str(TEMPLATE, &page).map_err(|error| failed(format!("{error:#}")))?;
         text.push('\n');
         Ok(text)

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::forced::{self, Forced};
 use super::plots::{self, Plot};
 use crate::outcome::{BuildState, CellResult, Comparison, Results};
 use crate::report::words::{counted, memory, one_line, short};
@@ -17,6 +18,8 @@ pub(super) struct Page {
     columns: Vec<table::Column>,
     rows: Vec<Vec<String>>,
     plots: Vec<Plot>,
+    /// Forced interleavings and sweeps; none where the run had none.
+    forced: Option<Forced>,
     stopped: Vec<String>,
     proofs: Vec<Proof>,
     trouble: Vec<Trouble>,
@@ -34,6 +37,7 @@ struct Verdict {
     sentence: String,
     reason: String,
     facts: Vec<(&'static str, String)>,
+    contradictions: Vec<String>,
     caveats: Vec<String>,
 }
 
@@ -54,9 +58,9 @@ struct Step {
 }
 
 #[derive(Debug, Serialize)]
-struct Trouble {
-    title: String,
-    excerpt: Vec<String>,
+pub(super) struct Trouble {
+    pub title: String,
+    pub excerpt: Vec<String>,
 }
 
 impl Page {
@@ -71,9 +75,10 @@ impl Page {
             columns: table.columns,
             rows: table.rows,
             plots: plots::all(results)?,
+            forced: Forced::of(results),
             stopped: results.cells.iter().filter_map(story::stopped_words).map(|line| one_line(&line)).collect(),
             proofs: results.cells.iter().filter_map(proof).collect(),
-            trouble: results.cells.iter().flat_map(trouble).collect(),
+            trouble: results.cells.iter().flat_map(trouble).chain(forced::trouble(results)).collect(),
             stamp: stamp(results),
             kernels: results
                 .cells
@@ -82,6 +87,7 @@ impl Page {
                     let parts = markdown::made_from(cell).iter().map(|part| one_line(part)).collect();
                     (one_line(&cell.spec.id), parts)
                 })
+                .chain(forced::made_from(results))
                 .collect(),
             rerun: results.run.as_ref().map_or_else(String::new, |run| one_line(&run.rerun)),
         })
@@ -99,7 +105,8 @@ fn verdict(results: &Results, it: &Comparison) -> Verdict {
         },
         sentence: story::sentence(results, it, "\u{2192}"),
         reason: markdown::capital(&story::reason(it)),
-        facts: markdown::facts(it),
+        facts: markdown::facts(it).into_iter().chain(markdown::forced_facts(results, it)).collect(),
+        contradictions: it.contradictions.iter().map(|words| markdown::capital(&one_line(words))).collect(),
         caveats: it.caveats.iter().map(|caveat| markdown::capital(&one_line(caveat))).collect(),
     }
 }
@@ -153,17 +160,21 @@ fn trouble(cell: &CellResult) -> Vec<Trouble> {
         let title = one_line(&format!("{} was not built", cell.spec.id));
         all.push(Trouble { title, excerpt: reason.lines().map(one_line).collect() });
     }
-    all.extend(cell.trouble.iter().map(|trouble| Trouble {
+    all.extend(troubles(&cell.spec.id, &cell.trouble));
+    all
+}
+
+pub(super) fn troubles(id: &str, all: &[crate::outcome::Trouble]) -> Vec<Trouble> {
+    let told = all.iter().map(|trouble| Trouble {
         title: one_line(&format!(
-            "{}: {} ({}): {}",
-            cell.spec.id,
+            "{id}: {} ({}): {}",
             trouble.kind.label(),
             counted(trouble.rounds.len() as u64, "round", "rounds"),
             trouble.headline
         )),
         excerpt: trouble.excerpt.iter().map(|line| one_line(line)).collect(),
-    }));
-    all
+    });
+    told.collect()
 }
 
 fn stamp(results: &Results) -> Vec<(String, String)> {

@@ -1,5 +1,6 @@
 //! `summary.json`: the contract with scripts. Its schema is `docs/summary.schema.json`.
 
+mod forced;
 mod model;
 
 use super::{Format, RenderError, story, words};
@@ -7,6 +8,7 @@ use crate::outcome::entry::{RoundOutcome, SCHEMA};
 use crate::outcome::{BuildState, CellResult, Comparison, Rate, Results, Round, exit_code};
 use crate::stats::LnProb;
 
+pub use forced::*;
 pub use model::*;
 
 /// The `summary.json` format.
@@ -64,6 +66,9 @@ impl Summary {
             notices: results.notices.clone(),
             cells: results.cells.iter().map(cell).collect(),
             comparisons: results.comparisons.iter().filter_map(|it| comparison(results, it)).collect(),
+            forced: results.forced.iter().map(ForcedSummary::of).collect(),
+            sweeps: results.sweeps.iter().map(SweepSummary::of).collect(),
+            forced_comparisons: forced::comparisons(results, &results.forced_comparisons),
             exit_code: exit_code(results),
         }
     }
@@ -219,5 +224,8 @@ fn comparison(results: &Results, it: &Comparison) -> Option<ComparisonSummary> {
         overdispersed: numbers.is_some_and(|numbers| numbers.overdispersed),
         exposures_needed: it.exposures_needed,
         caveats: it.caveats.clone(),
+        forced: forced::comparisons(results, &it.forced),
+        verdict_by_races: it.by_races.map(|(verdict, _)| verdict),
+        contradictions: it.contradictions.clone(),
     })
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forced::{ForcedComparisonSummary, ForcedSummary, SweepSummary};
 use crate::outcome::stop::Why;
 use crate::outcome::{CellOutcome, EvidenceKind, Met, Reason, Verdict};
 use crate::plan::model::Expectation;
@@ -40,7 +41,16 @@ pub struct Summary {
     pub cells: Vec<CellSummary>,
     /// One for each pair held against each other, in plan order.
     pub comparisons: Vec<ComparisonSummary>,
-    /// Exit code of `twinboot run`: 0, 1, 3, 75 or 130.
+    /// Drawn interleavings, one for each kernel × variant × guest; absent where the run had none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<ForcedSummary>,
+    /// Sweeps, one for each kernel × variant × guest; absent where the run had none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweeps: Vec<SweepSummary>,
+    /// Forced cells held against those of their base; absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced_comparisons: Vec<ForcedComparisonSummary>,
+    /// Exit code of `twinboot run`: 0, 1, 2, 3, 75 or 130.
     pub exit_code: u8,
 }
 
@@ -288,6 +298,15 @@ pub struct ComparisonSummary {
     pub exposures_needed: Option<u64>,
     /// What else a reader must know.
     pub caveats: Vec<String>,
+    /// Forced evidence on the same kernel and variants; absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<ForcedComparisonSummary>,
+    /// What the races alone would have said; absent where forced evidence did not overrule them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict_by_races: Option<Verdict>,
+    /// Where races and forced evidence do not fit together; absent where they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contradictions: Vec<String>,
 }
 
 /// One evidence.

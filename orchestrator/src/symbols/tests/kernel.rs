@@ -1,10 +1,11 @@
-//! Over a real vmlinux, named by `TWINBOOT_VMLINUX`: `cargo test --release -p twinboot --lib symbols:: -- --ignored`.
+//! Over a real vmlinux, named by `TWINBOOT_VMLINUX`: `cargo test -p twinboot --lib symbols:: -- --ignored`.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::process::Command;
 
+use super::names;
 use crate::diagram::Point;
-use crate::symbols::Symbols;
+use crate::symbols::{Kind, PointError, Symbols};
 
 fn image() -> PathBuf {
     PathBuf::from(
@@ -16,69 +17,145 @@ fn load() -> Symbols {
     Symbols::load(&image()).expect("the image has debug information")
 }
 
-fn names(name: &str) -> Vec<String> {
-    name.split('|').map(str::to_owned).collect()
+fn lines_of(program: &str, arguments: &[String]) -> Vec<String> {
+    let output = Command::new(program).args(arguments).arg(image()).output().expect("the program runs");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
 #[test]
 #[ignore = "needs a kernel image"]
-fn what_a_diagram_needs() {
-    let mut before = Instant::now();
-    let mut lap = |what: &str| {
-        let spent = before.elapsed();
-        before = Instant::now();
-        eprintln!("{what}: {spent:?}");
-    };
+fn the_points_of_the_swap_in_path() {
     let symbols = load();
-    lap("load");
-    eprintln!("{:?} {:?}", symbols.kernel_release(), symbols.banner());
-    symbols.units().unwrap();
-    lap("units");
-    for point in [
-        Point::After(names("do_swap_page"), names("swap_readpage|swap_read_folio")),
-        Point::After(names("do_swap_page"), names("swap_readpge")),
-        Point::Before(names("do_swap_page"), names("swap_readpage|swap_read_folio")),
-        Point::Entry(names("do_swap_page")),
-        Point::Entry(names("swap_readpge")),
-        Point::Entry(names("mm_init")),
-        Point::Entry(names("folio_lock")),
-        Point::Entry(names("swap_duplicate")),
-        Point::Return(names("do_swap_page")),
-        Point::Return(names("swap_readpage")),
-        Point::After(names("do_swap_page"), names("folio_lock")),
-        Point::After(names("do_swap_page"), names("pte_offset_map")),
-        Point::After(names("do_swap_page"), names("ksm_might_need_to_copy")),
-        Point::Offset(names("do_swap_page"), 0x1f),
-        Point::Offset(names("do_swap_page"), 0x20),
-        Point::Line("mm/memory.c".to_owned(), 3811),
-        Point::Line("memory.c".to_owned(), 3812),
-        Point::Line("memroy.c".to_owned(), 3812),
-        Point::Line("include/linux/mm.h".to_owned(), 1200),
-    ] {
-        match symbols.resolve(&point) {
-            Ok(resolved) => eprintln!("{} {:x?} {:?}", resolved.taken, resolved.addresses, resolved.left_out),
-            Err(error) => eprintln!("{point:?}: {error}"),
-        }
-        lap("  that");
+    assert!(symbols.kernel_release().is_some_and(|release| release.contains('.')));
+    let read = names("swap_readpage|swap_read_folio");
+    let after = symbols.resolve(&Point::After(names("do_swap_page"), read.clone())).expect("do_swap_page reads");
+    let before = symbols.resolve(&Point::Before(names("do_swap_page"), read)).expect("do_swap_page reads");
+    assert!(!after.addresses.is_empty() && after.left_out.is_empty(), "{after:x?}");
+    let ends: Vec<u64> = before.addresses.iter().map(|address| address + 5).collect();
+    assert_eq!(after.addresses, ends);
+    if symbols.kernel_release().is_some_and(|release| release.starts_with("6.1.")) {
+        assert_eq!(after.addresses.len(), 1);
+        let misspelt = symbols.resolve(&Point::After(names("do_swap_page"), names("swap_readpge")));
+        let Err(PointError::NotCalled { near, calls, .. }) = misspelt else { panic!("{misspelt:?}") };
+        assert_eq!(near, ["swap_readpage"]);
+        assert!(calls.contains(&"get_swap_device".to_owned()), "{calls:?}");
+        let misspelt = symbols.resolve(&Point::Entry(names("swap_readpge")));
+        let Err(PointError::NoFunction { near, .. }) = misspelt else { panic!("{misspelt:?}") };
+        assert_eq!(near[0], "swap_readpage");
     }
-    let function = symbols.function(&names("do_swap_page")).unwrap();
+}
+
+#[test]
+#[ignore = "needs a kernel image"]
+fn boundaries_and_places_agree_with_binutils() {
+    let symbols = load();
+    let function = symbols.function(&names("do_swap_page")).expect("every kernel with swap has it");
+    assert_eq!(function.file.as_deref(), Some("mm/memory.c"));
     let code = symbols.instructions(&function);
-    lap("instructions");
-    eprintln!("{} {:x?} {:?} {:?} {}", function.name, function.ranges, function.file, function.line, code.len());
-    for instruction in code.iter().take(60) {
-        let frames = symbols.locate(instruction.address);
-        let last = &frames[0];
-        eprintln!(
-            "{:x} {} {:?} {} {}:{}",
-            instruction.address,
-            instruction.text,
-            instruction.kind,
-            last.function,
-            last.file.as_deref().unwrap_or(""),
-            last.line.unwrap_or(0)
-        );
+    eprintln!("do_swap_page has {} instruction boundaries in {:x?}", code.len(), function.ranges);
+    let mut disassembled = Vec::new();
+    for range in &function.ranges {
+        let bounds = [format!("--start-address={:#x}", range.start), format!("--stop-address={:#x}", range.end)];
+        let lines = lines_of("objdump", &[&["-d".to_owned(), "--no-show-raw-insn".to_owned()], &bounds[..]].concat());
+        let addresses = lines.iter().filter_map(|line| u64::from_str_radix(line.trim().split_once(":\t")?.0, 16).ok());
+        disassembled.extend(addresses);
     }
-    lap("locate");
-    eprintln!("{:x?}", symbols.layout());
-    lap("layout");
+    assert_eq!(code.iter().map(|one| one.address).collect::<Vec<_>>(), disassembled);
+    let calls = code.iter().filter(|one| matches!(one.kind, Kind::Call(Some(_))));
+    assert!(calls.clone().count() > 10 && calls.clone().all(|call| !call.text.contains('+')));
+
+    // `addr2line -i` tells an inlined call's chain as we do, a line for the function and one for the place.
+    let addresses: Vec<String> = code.iter().map(|one| format!("{:#x}", one.address)).collect();
+    let output = Command::new("addr2line").args(["-a", "-f", "-i", "-e"]).arg(image()).args(&addresses).output();
+    let output = output.expect("addr2line runs").stdout;
+    let text = String::from_utf8_lossy(&output);
+    let mut told: Vec<Vec<(String, String)>> = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("0x") {
+            told.push(Vec::new());
+        } else if let (Some(chain), Some(place)) = (told.last_mut(), lines.next()) {
+            let place = place.split(" (").next().unwrap_or(place);
+            chain.push((line.to_owned(), place.to_owned()));
+        }
+    }
+    assert_eq!(told.len(), code.len());
+    for (instruction, told) in code.iter().zip(&told) {
+        let frames = symbols.locate(instruction.address);
+        let names = |at: usize| (frames[at].function.as_str(), told[at].0.as_str());
+        assert_eq!(frames.len(), told.len(), "{instruction:x?} {frames:?} {told:?}");
+        for at in 0..frames.len() {
+            assert!(names(at).0.starts_with(names(at).1), "{frames:?} {told:?}");
+            let place = format!("{}:{}", frames[at].file.as_deref().unwrap_or("??"), frames[at].line.unwrap_or(0));
+            assert!(told[at].1.ends_with(&place), "{:x} {at}: {place} is not in {:?}", instruction.address, told[at]);
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a kernel image"]
+fn lines_agree_with_gdb() {
+    let symbols = load();
+    let function = symbols.function(&names("do_swap_page")).expect("every kernel with swap has it");
+    let first = function.line.expect("its line is known");
+    let lines = first..first + 250;
+    let mut arguments = vec!["-batch".to_owned()];
+    for line in lines.clone() {
+        arguments.extend(["-ex".to_owned(), format!("info line mm/memory.c:{line}")]);
+    }
+    // `Line 3832 of "…/mm/memory.c" starts at address 0x… <…> and ends at …`, or `… but contains no code`.
+    let text = lines_of("gdb", &arguments).join(" ").replace("Line ", "\nLine ");
+    let mut with_code = 0;
+    for line in lines {
+        let told = text.lines().find(|told| told.starts_with(&format!("Line {line} of"))).unwrap_or_default();
+        let ours = symbols.resolve(&Point::Line("mm/memory.c".to_owned(), line));
+        match told.split_once("starts at address 0x").filter(|_| !told.contains("contains no code")) {
+            Some((_, rest)) => {
+                let digits = rest.split_whitespace().next().unwrap_or_default();
+                let start = u64::from_str_radix(digits, 16).expect("an address");
+                let ours = ours.expect("gdb finds code there");
+                assert!(ours.addresses.contains(&start), "line {line}: {ours:x?}, gdb says {start:x}");
+                with_code += 1;
+            }
+            // gdb counts a line without an instruction of its own as none.
+            None => assert!(matches!(ours, Err(PointError::NoLine { .. }) | Ok(_)), "{ours:?}"),
+        }
+    }
+    assert!(with_code > 50, "{with_code} lines with code");
+}
+
+#[test]
+#[ignore = "needs a kernel image"]
+fn the_layout_agrees_with_gdb() {
+    let symbols = load();
+    let layout = symbols.layout().expect("a kernel that can be held");
+    let task = layout.task;
+    let state =
+        if symbols.kernel_release().is_some_and(|release| release.starts_with("5.10.")) { "state" } else { "__state" };
+    let mut asked = vec![
+        ("task_struct", "pid", task.pid),
+        ("task_struct", "comm", task.comm),
+        ("task_struct", state, task.state.0),
+        ("task_struct", "thread.sp", task.sp),
+        ("task_struct", "stack", task.stack),
+        ("task_struct", "tasks", task.tasks),
+        ("task_struct", "thread_node", task.thread_node),
+        ("task_struct", "signal", task.signal),
+        ("signal_struct", "thread_head", task.thread_head),
+    ];
+    asked.extend(task.on_cpu.map(|offset| ("task_struct", "on_cpu", offset)));
+    asked.extend(task.rcu_nesting.map(|offset| ("task_struct", "rcu_read_lock_nesting", offset)));
+    let mut arguments = vec!["-batch".to_owned()];
+    for (structure, member, _) in &asked {
+        arguments.push("-ex".to_owned());
+        arguments.push(format!("print (unsigned long)&((struct {structure} *)0)->{member}"));
+    }
+    let told: Vec<u64> =
+        lines_of("gdb", &arguments).iter().filter_map(|line| line.split_once(" = ")?.1.parse().ok()).collect();
+    assert_eq!(told, asked.iter().map(|asked| asked.2).collect::<Vec<_>>(), "{asked:?}");
+    assert_eq!(task.state.1, if state == "state" { 8 } else { 4 });
+    assert_eq!(layout.stack_size % 4096, 0);
+    for symbol in [layout.init_task, layout.msleep, layout.per_cpu_offset] {
+        assert!(symbol > 0xffff_ffff_8000_0000);
+    }
 }

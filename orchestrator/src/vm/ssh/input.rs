@@ -56,16 +56,6 @@ pub(super) trait Sink {
     fn end(&mut self) -> io::Result<()>;
 }
 
-impl Sink for ssh2::Channel {
-    fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::Write::write(self, bytes)
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.send_eof().map_err(io::Error::from)
-    }
-}
-
 impl Stdin {
     /// `bytes` and then the end.
     pub(super) fn fixed(bytes: Vec<u8>) -> Self {

@@ -1,0 +1,399 @@
+//! Forced interleavings and sweeps in the words that every format tells alike.
+
+use super::story::entry_words;
+use super::words::{clipped, count, counted, drawn, one_line};
+use crate::outcome::forced::{
+    ExclusionSeen, Forced, ForcedCounts, ForcedSpec, ForcedVerdict, Frame, SweepCounts, SweepPoint, Window,
+};
+use crate::outcome::{BuildState, ForcedComparison, ForcedResult, Results, SweepResult, Trouble};
+
+/// One drawing, and the variants of one kernel that it was forced on.
+pub(super) struct Drawing<'a> {
+    /// In plan order; at least one.
+    pub variants: Vec<&'a ForcedResult>,
+}
+
+impl<'a> Drawing<'a> {
+    fn spec(&self) -> &'a ForcedSpec {
+        &self.variants[0].spec
+    }
+
+    /// `interleaving swap-skip on linux-6.1 (2 vCPUs, 512 MiB, zram 64K lzo-rle)`.
+    pub fn title(&self) -> String {
+        titled("interleaving", self.spec())
+    }
+
+    /// The drawing as drawn where it is at most `width` wide, and otherwise its steps, one a line. With each line, what
+    /// cannot be taken there: `patched cannot take this step`.
+    pub fn lines(&self, width: usize) -> Vec<(String, Option<String>)> {
+        let whole: Vec<String> = self.variants[0].drawing().iter().map(|line| drawn(line)).collect();
+        let Forced::Diagram { threads, steps, .. } = &self.spec().what else { return Vec::new() };
+        if steps.is_empty() || whole.iter().all(|line| line.chars().count() <= width) {
+            let note = |row: usize| self.note(|it| it.row == Some(row));
+            return whole.into_iter().enumerate().map(|(row, line)| (clipped(&line, width), note(row))).collect();
+        }
+        let told = steps.iter().enumerate().map(|(index, step)| {
+            let thread = threads.get(step.thread).map_or("?", String::as_str);
+            let line = one_line(&format!("{}. {thread}: {}", index + 1, step.text.trim()));
+            (clipped(&line, width), self.note(|it| it.step == index))
+        });
+        told.collect()
+    }
+
+    fn note(&self, here: impl Fn(&ExclusionSeen) -> bool) -> Option<String> {
+        let barred: Vec<String> = self
+            .variants
+            .iter()
+            .filter(|result| result.exclusions.iter().any(&here))
+            .map(|result| one_line(&result.spec.variant))
+            .collect();
+        (!barred.is_empty()).then(|| format!("not in {}", barred.join(", ")))
+    }
+}
+
+/// The drawings of a run, each once, by first appearance.
+pub(super) fn drawings(results: &Results) -> Vec<Drawing<'_>> {
+    let mut all: Vec<Drawing<'_>> = Vec::new();
+    for result in &results.forced {
+        let spec = &result.spec;
+        let ours = |known: &&mut Drawing<'_>| {
+            let other = known.spec();
+            (&other.kernel, &other.guest, &other.name) == (&spec.kernel, &spec.guest, &spec.name)
+                && known.variants[0].drawing() == result.drawing()
+        };
+        match all.iter_mut().find(ours) {
+            Some(known) => known.variants.push(result),
+            None => all.push(Drawing { variants: vec![result] }),
+        }
+    }
+    all
+}
+
+/// `sweep swap-skip on linux-6.1 patched (…)`.
+pub(super) fn sweep_title(sweep: &SweepResult) -> String {
+    titled("sweep", &sweep.spec)
+}
+
+fn titled(what: &str, spec: &ForcedSpec) -> String {
+    one_line(&format!("{what} {} on {} ({})", spec.name, spec.kernel, guest(spec)))
+}
+
+/// CPUs, memory and swap.
+pub(super) fn guest(spec: &ForcedSpec) -> String {
+    let swap = spec.swap.as_ref().map_or_else(String::new, |swap| format!(", {swap}"));
+    format!("{} vCPUs, {}{swap}", spec.cpus, super::words::memory(spec.memory))
+}
+
+/// `20 of 20 corrupt (without the hold 0 of 20), entry 0:15 -> 0:15`.
+pub(super) fn told(result: &ForcedResult, arrow: &str) -> String {
+    let mut text = tally(result);
+    if result.control.judged() > 0 {
+        let control = &result.control;
+        text += &format!(" (without the hold {} of {}", count(control.corrupt), count(control.judged()));
+        text += if result.held.corrupt > 0 { ")" } else { " corrupt)" };
+    }
+    if let Some((round, _)) = result.proof() {
+        text += &format!(", entry {} {arrow} {}", entry_words(round.entry_before), entry_words(round.entry_after));
+    }
+    text
+}
+
+/// The rounds without a hold: `0 of 20 corrupt`.
+pub(super) fn without(result: &ForcedResult) -> String {
+    match result.control.judged() {
+        0 => "-".to_owned(),
+        judged => format!("{} of {} corrupt", count(result.control.corrupt), count(judged)),
+    }
+}
+
+/// The swap entry before and after the first corrupt round: `0:15 -> 0:15, the same`.
+pub(super) fn entries(result: &ForcedResult, arrow: &str) -> String {
+    result.proof().map_or_else(
+        || "-".to_owned(),
+        |(round, _)| {
+            let same = round.entry_before.is_some() && round.entry_before == round.entry_after;
+            format!(
+                "{} {arrow} {}{}",
+                entry_words(round.entry_before),
+                entry_words(round.entry_after),
+                if same { ", the same" } else { "" }
+            )
+        },
+    )
+}
+
+/// The held rounds alone: `18 of 20 excluded, 2 clean`.
+pub(super) fn tally(result: &ForcedResult) -> String {
+    match (&result.build, result.failures.first()) {
+        _ if result.held.judged() + result.held.lost > 0 => counts(&result.held),
+        (BuildState::Failed(_), _) => "not built".to_owned(),
+        (_, Some(failed)) => format!("not tried: {}", clipped(&one_line(&failed.reason), 200)),
+        _ => "no round was run".to_owned(),
+    }
+}
+
+fn counts(held: &ForcedCounts) -> String {
+    let mut parts = Vec::new();
+    for (number, word) in
+        [(held.corrupt, "corrupt"), (held.excluded, "excluded"), (held.clean, "clean"), (held.crashed, "crashed")]
+    {
+        if number > 0 && parts.is_empty() {
+            parts.push(format!("{} of {} {word}", count(number), count(held.judged())));
+        } else if number > 0 {
+            parts.push(format!("{} {word}", count(number)));
+        }
+    }
+    if held.excluded_corrupt > 0 {
+        parts.push(format!("{} of those excluded corrupt all the same", count(held.excluded_corrupt)));
+    }
+    if held.lost > 0 {
+        parts.push(format!("{} lost", count(held.lost)));
+    }
+    parts.join(", ")
+}
+
+/// Why a step could not be taken: `interferer cannot do "pageout page": it waits in do_swap_page (20 rounds, watched
+/// for 210 ms or more)`.
+pub(super) fn exclusion(it: &ExclusionSeen) -> String {
+    let thread = it.thread.as_deref().unwrap_or("the thread");
+    let text = it.text.as_ref().map_or_else(|| format!("step {}", it.step + 1), |text| format!("\"{text}\""));
+    let rounds = counted(it.rounds.len() as u64, "round", "rounds");
+    let why = match &it.function {
+        Some(function) => {
+            let watched = it.for_ms.map_or_else(String::new, |ms| format!(", watched for {} ms or more", count(ms)));
+            format!(
+                "it waits in {function} for as long as the others are held, and goes on once they are let go ({rounds}{watched})"
+            )
+        }
+        None => format!("the operation comes back another way ({rounds})"),
+    };
+    one_line(&format!("{thread} cannot do {text}: {why}"))
+}
+
+/// A kernel stack as an oops has it, innermost frame first: `do_swap_page+0x1f3 mm/memory.c:3811`.
+pub(super) fn stack(frames: &[Frame]) -> Vec<String> {
+    frames.iter().map(|frame| one_line(&self::frame(frame))).collect()
+}
+
+fn frame(frame: &Frame) -> String {
+    let offset = frame.offset.map_or_else(String::new, |offset| format!("+{offset:#x}"));
+    let place = frame.file.as_ref().map_or_else(String::new, |file| format!(" {}", at(file, frame.line)));
+    let inlined = if frame.offset.is_none() { " (inlined)" } else { "" };
+    format!("{}{offset}{place}{inlined}", frame.function)
+}
+
+fn at(file: &str, line: Option<u32>) -> String {
+    line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"))
+}
+
+/// Where a point is: `mm/memory.c:3882`, or `do_swap_page+0x1f3` where no line is known.
+pub(super) fn place(point: &SweepPoint) -> String {
+    match &point.file {
+        Some(file) => at(file, point.line),
+        None => format!("{}+{:#x}", point.function, point.offset),
+    }
+}
+
+/// `mm/memory.c:3883 to :3965`, or one place.
+fn span(first: &SweepPoint, last: &SweepPoint) -> String {
+    let (from, to) = (place(first), place(last));
+    match (&first.file, &last.file, last.line) {
+        _ if from == to => from,
+        (Some(a), Some(b), Some(line)) if a == b => format!("{from} to :{line}"),
+        _ => format!("{from} to {to}"),
+    }
+}
+
+/// Windows told by their lines; the rest are only counted.
+const WINDOWS: usize = 4;
+
+/// `43 of 133 legal points corrupt, from mm/memory.c:3883 to :3965`.
+pub(super) fn swept(sweep: &SweepResult) -> String {
+    let counts = &sweep.counts;
+    if counts.legal() == 0 {
+        return match (&sweep.build, sweep.failures.first()) {
+            (BuildState::Failed(_), _) => "not built".to_owned(),
+            (_, Some(failed)) => format!("not tried: {}", clipped(&one_line(&failed.reason), 200)),
+            _ if sweep.way.is_empty() && sweep.beside.is_empty() => "not tried".to_owned(),
+            _ => "no legal point is on the victim's way".to_owned(),
+        };
+    }
+    let mut text = format!("{} of {} legal points corrupt", count(counts.corrupt), count(counts.legal()));
+    let between = |window: &Window| {
+        let (first, last) = (sweep.way.get(window.first), sweep.way.get(window.last));
+        first.zip(last).map_or_else(String::new, |(first, last)| span(&first.point, &last.point))
+    };
+    match sweep.windows.as_slice() {
+        [] => {}
+        [only] => text += &format!(", from {}", between(only)),
+        several => {
+            let told: Vec<String> = several
+                .iter()
+                .take(WINDOWS)
+                .map(|window| format!("{} ({})", between(window), count(window.corrupt)))
+                .collect();
+            text += &format!(", in {} windows: {}", several.len(), told.join(", "));
+            if several.len() > WINDOWS {
+                text += &format!(" and {} more", several.len() - WINDOWS);
+            }
+        }
+    }
+    one_line(&text)
+}
+
+/// The other counts: `90 clean, 82 not legal, 233 not on the victim's way`.
+pub(super) fn rest(counts: &SweepCounts) -> String {
+    let parts = [
+        (counts.clean, "clean"),
+        (counts.excluded, "excluded"),
+        (counts.crashed, "crashed"),
+        (counts.lost, "lost"),
+        (counts.untried, "not tried yet"),
+        (counts.illegal, "not legal"),
+        (counts.unreached, "not on the victim's way"),
+    ];
+    let told =
+        parts.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{} {word}", count(*number)));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// What is swept, and what the others do meanwhile.
+pub(super) fn what(sweep: &SweepResult) -> String {
+    let Forced::Sweep { victim, interferers, functions, callees, coarse } = &sweep.spec.what else {
+        return String::new();
+    };
+    let every = if *coarse { "every call's return" } else { "every instruction" };
+    let mut places = functions.join(", ");
+    if !callees.is_empty() {
+        places += &format!(" and of what it calls in {}", callees.join(", "));
+    }
+    one_line(&format!(
+        "the victim's \"{victim}\" held at {every} of {places}; meanwhile {}",
+        interferers.join(", then ")
+    ))
+}
+
+/// Exactly what a sweep that found nothing shows, and no more.
+pub(super) fn bound(sweep: &SweepResult) -> String {
+    let counts = &sweep.counts;
+    let threads = match sweep.threads() {
+        2 => "two threads".to_owned(),
+        several => counted(several as u64, "thread", "threads"),
+    };
+    let each = if sweep.coarse() { "return of a call" } else { "instruction" };
+    let missing = match (counts.lost, counts.untried) {
+        (0, 0) => String::new(),
+        (lost, untried) => format!(
+            " {} of these points {} missing ({} lost, {} not tried): of them nothing is known.",
+            count(lost + untried),
+            if lost + untried == 1 { "is" } else { "are" },
+            count(lost),
+            count(untried)
+        ),
+    };
+    format!(
+        "0 of {} legal preemption points corrupt.{missing} This holds for {threads}, one preemption of the victim, at the \
+         first time it comes through each {each}, on the way the undisturbed operation took, in this configuration; and \
+         for no more.",
+        count(counts.legal())
+    )
+}
+
+/// Points that are named one by one.
+const NAMED: usize = 8;
+
+/// One sentence that tells a forced comparison and ends in its verdict:
+/// `swap-skip on linux-6.1: unpatched 20 of 20 corrupt; patched 20 of 20 excluded in do_swap_page -> closed`.
+pub(super) fn sentence(results: &Results, it: &ForcedComparison, arrow: &str) -> String {
+    let what = if it.sweep { "sweep " } else { "" };
+    format!(
+        "{what}{} on {}: {} {}; {} {} {arrow} {}",
+        one_line(&it.name),
+        one_line(&it.kernel),
+        one_line(&it.base_variant),
+        side(results, &it.base),
+        one_line(&it.patched_variant),
+        side(results, &it.patched),
+        it.verdict.word()
+    )
+}
+
+fn side(results: &Results, id: &str) -> String {
+    if let Some(result) = results.forced.iter().find(|it| it.spec.id == id) {
+        let waits = result.exclusions.first().and_then(|it| it.function.as_ref());
+        let waits = waits.map_or_else(String::new, |function| format!(" in {}", one_line(function)));
+        return format!("{}{waits}", tally(result));
+    }
+    results.sweeps.iter().find(|it| it.spec.id == id).map_or_else(String::new, swept)
+}
+
+/// Why the word is what it is, in a sentence without a full stop.
+pub(super) fn reason(results: &Results, it: &ForcedComparison) -> String {
+    let sweep = || results.sweeps.iter().find(|sweep| sweep.spec.id == it.patched);
+    match it.verdict {
+        ForcedVerdict::Closed | ForcedVerdict::ClosedSoFar if it.sweep => {
+            sweep().map_or_else(String::new, |sweep| bound(sweep).trim_end_matches('.').to_owned())
+        }
+        ForcedVerdict::Closed | ForcedVerdict::ClosedSoFar => {
+            "the base corrupts in every round in which the interleaving is forced, and the patched kernel does not let it \
+             happen"
+                .to_owned()
+        }
+        ForcedVerdict::Harmless => {
+            "the patched kernel lets the interleaving happen, and nothing is corrupted by it".to_owned()
+        }
+        ForcedVerdict::Narrowed => format!("fewer points corrupt, but these still do: {}", left(&it.left)),
+        ForcedVerdict::NotClosed if it.sweep && !it.left.is_empty() => {
+            format!("the patched kernel corrupts at {}", left(&it.left))
+        }
+        ForcedVerdict::NotClosed => "the patched kernel corrupts when the interleaving is forced".to_owned(),
+        ForcedVerdict::Broken => "the patched kernel dies of it, and the base does not".to_owned(),
+        ForcedVerdict::NotReproduced if it.sweep => {
+            "no point of the base corrupts, so nothing can be said of the patch".to_owned()
+        }
+        ForcedVerdict::NotReproduced => {
+            "the base does not corrupt when the interleaving is forced: it does not draw this race".to_owned()
+        }
+        ForcedVerdict::Inconclusive => {
+            "both kernels run the same code, or a side has no round that counts, or the base corrupts only now and then"
+                .to_owned()
+        }
+    }
+}
+
+fn left(points: &[SweepPoint]) -> String {
+    let mut lines: Vec<(String, u64)> = Vec::new();
+    for point in points {
+        let here = one_line(&place(point));
+        match lines.iter_mut().find(|(known, _)| *known == here) {
+            Some((_, times)) => *times += 1,
+            None => lines.push((here, 1)),
+        }
+    }
+    let told: Vec<String> = lines
+        .iter()
+        .take(NAMED)
+        .map(|(line, times)| format!("{line} ({})", counted(*times, "instruction", "instructions")))
+        .collect();
+    let more = lines.len().saturating_sub(NAMED);
+    let more =
+        if more > 0 { format!(" and {}", counted(more as u64, "more line", "more lines")) } else { String::new() };
+    format!("{}{more}", told.join(", "))
+}
+
+/// Cells that could not be tried (to their end), with the reason.
+pub(super) fn failures(results: &Results) -> Vec<(String, String)> {
+    let forced = results.forced.iter().flat_map(|it| &it.failures);
+    let all = forced.chain(results.sweeps.iter().flat_map(|it| &it.failures));
+    all.map(|failed| {
+        let whose = if failed.plan { "the plan is wrong" } else { "could not be tried" };
+        (one_line(&format!("{}: {whose}", failed.cell)), one_line(&failed.reason))
+    })
+    .collect()
+}
+
+/// Trouble of forced cells, by cell.
+pub(super) fn trouble(results: &Results) -> impl Iterator<Item = (&str, &[Trouble])> {
+    let forced = results.forced.iter().map(|it| (it.spec.id.as_str(), it.trouble.as_slice()));
+    forced.chain(results.sweeps.iter().map(|it| (it.spec.id.as_str(), it.trouble.as_slice())))
+}
