@@ -35,7 +35,7 @@ class Failures(list):
 
 
 def expected(cell):
-    """How a cell of summary.json counts as a test."""
+    """How a cell, a drawn interleaving or a sweep of summary.json counts as a test."""
     if cell["outcome"] == "nothing":
         return "SKIP"
     return {"yes": "PASS", "no": "FAIL", "undecided": "FAIL", "unmeasured": "ERROR"}[cell["met"]]
@@ -140,7 +140,9 @@ def main():
     with Browser() as browser:
         for folder in args.folders:
             print(f"{folder}: summary, junit, ktap, kcidb, mail, page")
-            statuses = [expected(cell) for cell in json.loads((folder / "summary.json").read_text())["cells"]]
+            summary = json.loads((folder / "summary.json").read_text())
+            cases = summary["cells"] + summary.get("forced", []) + summary.get("sweeps", [])
+            statuses = [expected(case) for case in cases]
             junit(folder, rules, statuses, wrong)
             ktap(folder, args.kunit, statuses, wrong)
             kcidb(folder, statuses, wrong)

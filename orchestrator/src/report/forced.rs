@@ -69,6 +69,17 @@ pub(super) fn drawings(results: &Results) -> Vec<Drawing<'_>> {
     all
 }
 
+/// A line of a drawing with what cannot be taken there, beside it or, where that is too wide, below it.
+pub(super) fn marked(line: &str, note: Option<&str>, width: usize) -> Vec<String> {
+    let Some(note) = note else { return vec![clipped(line, width)] };
+    let whole = format!("{line}   <- {note}");
+    if whole.chars().count() <= width {
+        vec![whole]
+    } else {
+        vec![clipped(line, width), clipped(&format!("^^ {note}"), width)]
+    }
+}
+
 /// `sweep swap-skip on linux-6.1 patched (…)`.
 pub(super) fn sweep_title(sweep: &SweepResult) -> String {
     titled("sweep", &sweep.spec)
@@ -225,6 +236,7 @@ pub(super) fn swept(sweep: &SweepResult) -> String {
     };
     match sweep.windows.as_slice() {
         [] => {}
+        [only] if only.corrupt == 1 => text += &format!(", at {}", between(only)),
         [only] => text += &format!(", from {}", between(only)),
         several => {
             let told: Vec<String> = several
@@ -303,7 +315,7 @@ pub(super) fn bound(sweep: &SweepResult) -> String {
 const NAMED: usize = 8;
 
 /// One sentence that tells a forced comparison and ends in its verdict:
-/// `swap-skip on linux-6.1: unpatched 20 of 20 corrupt; patched 20 of 20 excluded in do_swap_page -> closed`.
+/// `swap-skip on linux-6.1: unpatched 20 of 20 corrupt; patched 20 of 20 excluded, waiting in do_swap_page -> closed`.
 pub(super) fn sentence(results: &Results, it: &ForcedComparison, arrow: &str) -> String {
     let what = if it.sweep { "sweep " } else { "" };
     format!(
@@ -321,7 +333,7 @@ pub(super) fn sentence(results: &Results, it: &ForcedComparison, arrow: &str) ->
 fn side(results: &Results, id: &str) -> String {
     if let Some(result) = results.forced.iter().find(|it| it.spec.id == id) {
         let waits = result.exclusions.first().and_then(|it| it.function.as_ref());
-        let waits = waits.map_or_else(String::new, |function| format!(" in {}", one_line(function)));
+        let waits = waits.map_or_else(String::new, |function| format!(", waiting in {}", one_line(function)));
         return format!("{}{waits}", tally(result));
     }
     results.sweeps.iter().find(|it| it.spec.id == id).map_or_else(String::new, swept)

@@ -1,6 +1,6 @@
 //! `mail.txt`: what one would paste under a patch, at most 72 columns wide.
 
-use super::words::{clipped, counted, duration, gist, number, one_line, short, wrapped_hard};
+use super::words::{counted, duration, gist, number, one_line, short, wrapped_hard};
 use super::{Format, RenderError, forced, markdown, story, table, window};
 use crate::outcome::entry::RunStarted;
 use crate::outcome::{CellResult, Comparison, Rate, Results, Verdict};
@@ -112,13 +112,8 @@ fn drawings(results: &Results) -> Vec<String> {
         lines.extend(told(&drawing.title(), ""));
         lines.push(String::new());
         for (line, note) in drawing.lines(WIDTH - 4) {
-            let whole = markdown::marked(&line, note.as_deref());
-            if whole.chars().count() <= WIDTH - 4 {
-                lines.push(format!("    {whole}"));
-            } else {
-                lines.push(format!("    {line}"));
-                lines.extend(note.map(|note| clipped(&format!("    ^^ {note}"), WIDTH)));
-            }
+            let marked = forced::marked(&line, note.as_deref(), WIDTH - 4);
+            lines.extend(marked.iter().map(|line| format!("    {line}")));
         }
         lines.push(String::new());
         for result in &drawing.variants {

@@ -155,7 +155,8 @@ fn drawings(results: &Results) -> String {
     for drawing in forced::drawings(results) {
         text += &format!("\n## {}\n\n", escaped(&capital(&drawing.title())));
         let lines = drawing.lines(100);
-        text += &drawn_block(lines.iter().map(|(line, note)| marked(line, note.as_deref())));
+        let marked = |(line, note): &(String, Option<String>)| forced::marked(line, note.as_deref(), 140);
+        text += &drawn_block(lines.iter().flat_map(marked));
         text += "\n| variant | forced | | without the hold | swap entry |\n|---|---|---|---|---|\n";
         for result in &drawing.variants {
             let judged = results.forced_comparison(&result.spec.id).map_or("", |it| it.verdict.word());
@@ -185,11 +186,6 @@ fn drawings(results: &Results) -> String {
         }
     }
     text
-}
-
-/// A line of a drawing with what cannot be taken there.
-pub(super) fn marked(line: &str, note: Option<&str>) -> String {
-    note.map_or_else(|| line.to_owned(), |note| format!("{line}   <- {note}"))
 }
 
 /// Sweeps: the count, the bound, and the map of the lines that do not come out clean.

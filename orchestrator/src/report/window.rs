@@ -215,7 +215,7 @@ pub(super) fn text(sweep: &SweepResult, width: usize, around: usize, telling: &[
         }
         lines.extend(skipped(&mut left_out));
         if function != Some(&row.function) {
-            lines.push(format!("{}()", one_line(&row.function)));
+            lines.push(clipped(&format!("{}()", one_line(&row.function)), width));
             function = Some(&row.function);
         }
         let place = clipped(&one_line(row.short_place()), place_width);

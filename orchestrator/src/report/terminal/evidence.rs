@@ -4,7 +4,7 @@ use super::Look;
 use crate::outcome::forced::ForcedVerdict;
 use crate::outcome::{ForcedComparison, Results};
 use crate::report::words::{clipped, one_line, wrapped};
-use crate::report::{forced, markdown, window};
+use crate::report::{forced, window};
 
 /// Frames of a stack that a screen has room for; the other formats have all of them.
 const FRAMES: usize = 8;
@@ -19,9 +19,10 @@ pub(super) fn drawings(results: &Results, look: Look) -> Vec<String> {
         lines.push(String::new());
         lines.extend(wrapped(&drawing.title(), look.width, "  "));
         lines.push(String::new());
-        for (line, note) in drawing.lines(look.width.saturating_sub(4)) {
-            let whole = markdown::marked(&line, note.as_deref());
-            lines.push(clipped(&format!("    {whole}"), look.width));
+        let room = look.width.saturating_sub(4);
+        for (line, note) in drawing.lines(room) {
+            let marked = forced::marked(&line, note.as_deref(), room);
+            lines.extend(marked.iter().map(|line| format!("    {line}")));
         }
         lines.push(String::new());
         let variants = drawing.variants.iter().map(|result| one_line(&result.spec.variant));
