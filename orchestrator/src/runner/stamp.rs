@@ -106,6 +106,7 @@ pub fn sweep_spec(plan: &Plan, cell: &ForcedCell, coarse: bool) -> ForcedSpec {
         cpus: guest.cpus,
         memory: guest.memory,
         swap: guest.swap.as_ref().map(swap_text),
+        patches: patches(plan, &cell.kernel, &cell.variant),
         what: Forced::Sweep {
             victim: words(&swept.victim),
             interferers: swept.interferers.iter().map(|it| format!("{}: {}", it.thread, words(it))).collect(),

@@ -107,7 +107,7 @@ impl Follower {
     fn note_leading(&mut self, unit: &Unit) -> Vec<u64> {
         let own: BTreeSet<u64> = unit.instructions.iter().map(|it| it.address).collect();
         let outward = |kind: Kind| match kind {
-            Kind::Call(_) | Kind::Jump { to: None, table: false, .. } => true,
+            Kind::Call(_) | Kind::Jump { to: None, table: None, .. } => true,
             Kind::Jump { to: Some(to), .. } => !own.contains(&to),
             _ => false,
         };
@@ -184,8 +184,8 @@ mod tests {
             ("root", "mm/memory.c", vec![
                 (2, Kind::Call(Some(0x200))),
                 (4, Kind::Call(None)),
-                (6, Kind::Jump { to: Some(0x108), conditional: true, table: false }),
-                (8, Kind::Jump { to: Some(0x600), conditional: true, table: false }),
+                (6, Kind::Jump { to: Some(0x108), conditional: true, table: None }),
+                (8, Kind::Jump { to: Some(0x600), conditional: true, table: None }),
             ]),
             ("submit", "block/bdev.c", vec![(3, Kind::Call(Some(0x300)))]),
             ("zram_rw", "drivers/block/zram/zram_drv.c", vec![]),
