@@ -1,6 +1,6 @@
 //! Several guests that share the points of a sweep. Knows nothing of guests: what tries a point is a [`Prober`].
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -77,7 +77,7 @@ pub async fn work<P: Probers>(
     tell: &mpsc::Sender<Tried>,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let points = addresses.iter().map(|&address| Job { address, tries: 0, lost: None, problems: Vec::new(), seconds: 0.0 });
+    let points = addresses.iter().map(|&address| Job { address, waited: None, tries: 0, lost: None, problems: Vec::new(), seconds: 0.0 });
     let shared = Arc::new(Shared {
         desk: Mutex::new(Desk { waiting: points.collect(), ..Desk::default() }),
         changed: Notify::new(),
@@ -107,6 +107,8 @@ pub async fn work<P: Probers>(
 
 struct Job {
     address: u64,
+    /// The function in which somebody was seen to wait, at the try before.
+    waited: Option<String>,
     tries: u32,
     /// The last reason why a try was lost, if one was.
     lost: Option<String>,
@@ -119,6 +121,8 @@ struct Desk {
     waiting: VecDeque<Job>,
     /// Points being tried: they may come back.
     out: usize,
+    /// Functions of which it is known that others wait in them for the victim: seen twice at one point.
+    waits: HashSet<String>,
     lost_in_a_row: u32,
     failed_in_a_row: u32,
     failure: Option<Error>,
@@ -219,6 +223,9 @@ impl<P: Probers> Worker<P> {
         };
         let Some(reason) = lost else {
             self.shared.desk().lost_in_a_row = 0;
+            if self.is_doubtful(&mut job, &outcome) {
+                return Some(job);
+            }
             self.report(job, outcome, probed.threads).await;
             return None;
         };
@@ -239,6 +246,23 @@ impl<P: Probers> Worker<P> {
         let outcome = job.lost.clone().map_or(outcome, |reason| ForcedOutcome::Lost { reason });
         self.report(job, outcome, probed.threads).await;
         None
+    }
+
+    /// Whether an exclusion is to be seen again before it counts. On a busy host a thread that would come through by itself
+    /// (one that waits for another CPU's answer, say) can look as if it waited for the victim. The same function twice at one
+    /// point is no accident, and stands for the rest of the sweep.
+    fn is_doubtful(&self, job: &mut Job, outcome: &ForcedOutcome) -> bool {
+        let ForcedOutcome::Excluded { why: Exclusion::Blocked { function, .. }, .. } = outcome else { return false };
+        let mut desk = self.shared.desk();
+        if desk.waits.contains(function) {
+            return false;
+        }
+        if job.waited.as_ref() == Some(function) {
+            desk.waits.insert(function.clone());
+            return false;
+        }
+        job.waited = Some(function.clone());
+        job.tries < TRIES
     }
 
     async fn report(&mut self, job: Job, outcome: ForcedOutcome, threads: Vec<ThreadState>) {

@@ -130,6 +130,28 @@ async fn a_lost_point_is_tried_three_times_and_a_crash_costs_the_guest() {
 }
 
 #[tokio::test]
+async fn an_exclusion_counts_when_it_was_seen_twice() {
+    let blocked = |function: &str| ForcedOutcome::Excluded {
+        step: 3,
+        why: Exclusion::Blocked { function: function.to_owned(), for_ms: 130 },
+        damage: None,
+    };
+    let script = Script::from([
+        (2, vec![blocked("flush_tlb"), ForcedOutcome::Clean]),
+        (4, vec![blocked("do_swap_page")]),
+        (18, vec![blocked("do_swap_page"), ForcedOutcome::Clean]),
+    ]);
+    let toys = Toys { script: Mutex::new(script), ..Toys::default() };
+    let (done, tried, toys) = sweep(toys, 1, &CancellationToken::new()).await;
+    done.expect("ends well");
+    let outcome = |address: u64| tried.iter().find(|it| it.address == address).expect("told of").outcome.clone();
+    let tries = |address: u64| toys.tries.lock().expect("no panic").iter().filter(|(_, it)| *it == address).count();
+    assert_eq!((outcome(2), tries(2)), (ForcedOutcome::Clean, 2));
+    assert_eq!((outcome(4), tries(4)), (blocked("do_swap_page"), 2));
+    assert_eq!((outcome(18), tries(18)), (ForcedOutcome::Clean, 2), "it came before the second look at another");
+}
+
+#[tokio::test]
 async fn a_guest_that_comes_up_in_the_end_is_enough() {
     let toys = Toys { failing: AtomicU32::new(2), ..Toys::default() };
     let (done, tried, _) = sweep(toys, 1, &CancellationToken::new()).await;
