@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// (folder or file, what it may not name, except in these files)
 const RULES: &[(&str, &[&str], &[&str])] = &[
     ("orchestrator/src/plan", &["tokio", "qapi", "ssh2", "crate::runner", "crate::vm", "crate::report"], &[]),
+    ("orchestrator/src/diagram", &["tokio", "qapi", "ssh2", "crate::plan", "crate::runner", "crate::vm"], &[]),
     ("orchestrator/src/stats", &["tokio", "qapi", "ssh2", "crate::"], &[]),
     ("orchestrator/src/outcome", &["tokio", "qapi", "ssh2", "crate::runner", "crate::vm", "crate::report"], &[]),
     ("orchestrator/src/report", &["tokio", "qapi", "ssh2", "crate::vm"], &[]),

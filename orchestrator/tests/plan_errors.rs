@@ -234,10 +234,9 @@ fn forced_after(cases: &[(&str, &str)]) -> String {
 
 #[test]
 fn interleavings() {
-    let diagram = FORCED.lines().skip(1).take(8).map(|line| format!("{line}\n")).collect::<String>();
-    let with = |replacement: &str| replacement.to_owned();
-    let quoted = with("  diagram: \"victim\\nread page\\nhodl\"\n");
-    let folded = with("  diagram: >\n    victim\n    read page\n");
+    let diagram = FORCED.split_inclusive('\n').skip(1).take(8).collect::<String>();
+    let quoted = "  diagram: \"victim\\nread page\\nhodl\"\n";
+    let folded = "  diagram: >\n    victim\n    read page\n";
     let indented = diagram.replace("diagram: |", "diagram: |2-").replace("hold", "hodl");
     let nested = "interleaving:\n- diagram: |\n    a     b\n\n    réad page   # é\n- {diagram: '', name: other}\n";
     insta::assert_snapshot!(forced_after(&[
@@ -260,8 +259,8 @@ fn interleavings() {
         (&diagram, ""),
         (&diagram, "  diagram:\n"),
         (&diagram, "  diagram: 7\n"),
-        (&diagram, &quoted),
-        (&diagram, &folded),
+        (&diagram, quoted),
+        (&diagram, folded),
         (&diagram, &indented),
         (&diagram, "  steps: []\n"),
         (&diagram, "  steps: [{a: read page, b: write page}]\n"),

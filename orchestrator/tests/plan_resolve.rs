@@ -259,7 +259,7 @@ fn a_plan_forces_its_interleaving_on_every_variant() {
 
 #[test]
 fn steps_say_the_same_as_a_drawing() {
-    let drawing = FORCED.lines().skip(1).take(8).map(|line| format!("{line}\n")).collect::<String>();
+    let drawing = FORCED.split_inclusive('\n').skip(1).take(8).collect::<String>();
     let steps = "  steps:\n  - victim: read page\n  - victim: {at: 'f: after g|h'}\n  - victim: hold\n\
                  \x20 - interferer: write page\n  - {victim: release}\n";
     let drawn = Data::new().plan(&Data::forcing(FORCED));
@@ -311,6 +311,8 @@ fn what_is_said_of_tests_is_not_said_of_interleavings() {
     let plan = Data::new().plan(&Data::forcing(&format!("{FORCED}{matrix}")));
     assert_eq!(plan.cells.len(), 2);
     assert_eq!(forced_ids(&plan)[1], "linux-6.1.unpatched.interleaving.cpus3");
+    let twice = "matrix: {guest.cpus: [2, 3], exclude: [{guest.cpus: 3}, {guest.cpus: 3, kernel: '*'}]}\n";
+    assert_eq!(Data::new().plan(&Data::forcing(&format!("{FORCED}{twice}"))).forced.len(), 2);
     let more = "matrix: {include: [{guest.cpus: 4, test: anon}]}\n";
     let plan = Data::new().plan(&Data::forcing(&format!("{FORCED}{more}")));
     assert_eq!((plan.cells.len(), plan.forced.len()), (4, 2));
@@ -477,7 +479,7 @@ proptest! {
     fn a_mutated_plan_never_panics_and_every_error_has_a_place(
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..8_usize, prop::sample::select(PIECES)), 1..6)
     ) {
-        let mut text = Data::forcing(FORCED) + &format!("matrix:\n  guest.cpus: [1, 2]\n  exclude: [{{guest.cpus: 1}}]\n");
+        let mut text = Data::forcing(FORCED) + "matrix:\n  guest.cpus: [1, 2]\n  exclude: [{guest.cpus: 1}]\n";
         for (at, cut, piece) in edits {
             let bounds: Vec<usize> = text.char_indices().map(|(index, _)| index).chain([text.len()]).collect();
             let from = at.index(bounds.len());

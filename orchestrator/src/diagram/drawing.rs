@@ -71,32 +71,31 @@ fn is_ruler(line: &str) -> bool {
 
 /// The step of a row, if there is one.
 fn read_row(row: usize, found: &[Text], columns: &[Column], steps: &mut Vec<Placed>, errors: &mut Vec<DiagramError>) {
-    let mut said = found.iter().filter(|text| text.text != ".");
+    let mut said = found.iter().filter(|text| text.words != ".");
     let Some(text) = said.next() else { return };
-    let column = grid::column_of(columns, text).and_then(|column| match dotted(found, text, columns, column) {
-        false => Ok(column),
-        true => {
-            let name = &columns[column].name;
-            let message = format!("this begins under `{name}`, which has a `.` in this row, and under no other name");
-            Err((message, "let it begin under the first character of its thread's name".to_owned()))
-        }
-    });
+    let mut column = grid::column_of(columns, text);
+    if let Ok(index) = column
+        && dotted(found, text, columns, index)
+    {
+        let name = &columns[index].name;
+        let message = format!("this begins under `{name}`, which has a `.` in this row, and under no other name");
+        column = Err((message, "let it begin under the first character of its thread's name".to_owned()));
+    }
     let action = match (&column, said.next()) {
         (_, Some(more)) => Err(second(row, text, more, columns)),
         (Err((message, hint)), None) => Err(text.error(row, message, hint)),
-        (Ok(column), None) => words::read(&text.text, text.start > columns[*column].start)
-            .map_err(|wrong| wrong.of(&text.text, row, text.start)),
+        (Ok(column), None) => words::read(&text.words, text.start > columns[*column].start)
+            .map_err(|wrong| wrong.of(&text.words, row, text.start)),
     };
     // Whose step it was may not be known.
     let thread = column.unwrap_or(usize::MAX);
     let action = action.map_err(|error| errors.push(error)).ok();
-    steps.push(Placed { thread, action, text: text.text.clone(), row, column: text.start });
+    steps.push(Placed { thread, action, text: text.words.clone(), row, column: text.start });
 }
 
 /// Whether the column has a `.` left of the text, and so nothing to say in this row.
 fn dotted(found: &[Text], text: &Text, columns: &[Column], column: usize) -> bool {
-    let dots = found.iter().take_while(|other| other.start < text.start);
-    dots.into_iter().any(|dot| grid::column_of(columns, dot) == Ok(column))
+    found.iter().take_while(|other| other.start < text.start).any(|dot| grid::column_of(columns, dot) == Ok(column))
 }
 
 /// The error of a row that says more than one thing.

@@ -20,14 +20,14 @@ pub(super) struct Column {
 pub(super) struct Text {
     /// Character at which it begins.
     pub start: usize,
-    pub text: String,
+    pub words: String,
     /// Only one blank is between it and the text before it.
     pub close: bool,
 }
 
 impl Text {
     fn len(&self) -> usize {
-        self.text.chars().count()
+        self.words.chars().count()
     }
 
     pub(super) fn error(&self, row: usize, message: impl Into<String>, hint: &str) -> DiagramError {
@@ -62,13 +62,13 @@ pub(super) fn texts(row: &str, columns: &[Column]) -> Vec<Text> {
         let next_word = last_end.is_some_and(|end| at == end + 1) && begins_word;
         let cut = columns.iter().any(|column| column.start == at)
             || lone_dot(at)
-            || texts.last().is_some_and(|text| text.text == ".");
+            || texts.last().is_some_and(|text| text.words == ".");
         if joined {
-            texts.last_mut().into_iter().for_each(|text| text.text.push(characters[at]));
+            texts.last_mut().into_iter().for_each(|text| text.words.push(characters[at]));
         } else if next_word && !cut {
-            texts.last_mut().into_iter().for_each(|text| text.text.extend([' ', characters[at]]));
+            texts.last_mut().into_iter().for_each(|text| text.words.extend([' ', characters[at]]));
         } else {
-            texts.push(Text { start: at, text: characters[at].to_string(), close: next_word });
+            texts.push(Text { start: at, words: characters[at].to_string(), close: next_word });
         }
         last_end = Some(at + 1);
     }
@@ -79,19 +79,19 @@ pub(super) fn texts(row: &str, columns: &[Column]) -> Vec<Text> {
 pub(super) fn columns(row: usize, header: &str, errors: &mut Vec<DiagramError>) -> Vec<Column> {
     let mut columns: Vec<Column> = Vec::new();
     for text in texts(header, &[]) {
-        if text.text.contains(' ') {
+        if text.words.contains(' ') {
             let hint = "names of threads are single words, two or more blanks apart";
-            errors.push(text.error(row, format!("'{}' is more than one word", text.text), hint));
-        } else if let Err(c) = thread_name(&text.text) {
+            errors.push(text.error(row, format!("'{}' is more than one word", text.words), hint));
+        } else if let Err(c) = thread_name(&text.words) {
             let hint = "letters, digits, `_`, `-` and `.` are allowed; the first row names the threads";
-            let mut error = text.error(row, format!("the thread's name '{}' has {c:?} in it", text.text), hint);
-            error.column += text.text.chars().position(|other| other == c).unwrap_or_default();
+            let mut error = text.error(row, format!("the thread's name '{}' has {c:?} in it", text.words), hint);
+            error.column += text.words.chars().position(|other| other == c).unwrap_or_default();
             error.length = 1;
             errors.push(error);
-        } else if columns.iter().any(|column| column.name == text.text) {
-            errors.push(text.error(row, format!("another thread is called '{}' already", text.text), ""));
+        } else if columns.iter().any(|column| column.name == text.words) {
+            errors.push(text.error(row, format!("another thread is called '{}' already", text.words), ""));
         }
-        columns.push(Column { name: text.text, start: text.start });
+        columns.push(Column { name: text.words, start: text.start });
     }
     columns
 }

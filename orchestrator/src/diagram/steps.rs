@@ -2,7 +2,7 @@
 
 use super::{Action, Diagram, DiagramError, Placed, Wrong, grid, order, point, words};
 
-/// A column is at least so wide, so that what is set in cannot be taken for the next one's.
+/// A column is at least so wide: short names would stand too close to each other to be read as columns.
 const COLUMN_MIN: usize = 12;
 /// Blanks between columns, and before a point.
 const GAP: usize = 2;

@@ -1,5 +1,7 @@
 //! Every rule of the language.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -39,7 +41,7 @@ fn told(text: &str, errors: &[DiagramError]) -> String {
     for DiagramError { row, column, length, message, hint } in errors {
         let line = text.lines().nth(*row).unwrap_or_default().replace('\t', "→");
         let hint = hint.as_ref().map_or_else(String::new, |hint| format!(" ({hint})"));
-        out += &format!("{line}\n{}{} {message}{hint}\n", " ".repeat(*column), "^".repeat(*length));
+        let _ = writeln!(out, "{line}\n{}{} {message}{hint}", " ".repeat(*column), "^".repeat(*length));
     }
     out
 }
@@ -86,7 +88,7 @@ fn what_does_not_matter_does_not_matter() {
     let bare = RACE.replace(" .\n", "\n").replace("------                               ----------\n", "");
     let comments = RACE.replace('\n', " # said of it\n").replace("hold ", "# in between\nhold ");
     let ruler = RACE.replace('-', "=");
-    let shifted: String = RACE.lines().map(|line| format!("     {line}\n")).collect();
+    let shifted = format!("     {}", RACE.trim_end().replace('\n', "\n     "));
     let slipped =
         RACE.replace(".                                    write", ".                                  write");
     let deeper = RACE.replace("  do_swap_page: after swap_readpage", "      do_swap_page:after swap_readpage");
@@ -229,6 +231,10 @@ fn steps_that_cannot_follow_each_other() {
         ("hold without a point", "read page\nhold\nrelease\n"),
         ("hold in the middle of an operation", "start read page\nhold\nrelease\n"),
         ("hold after another's step", "read page\n  f\n                write page\nhold\nrelease\n"),
+        (
+            "hold after another's point",
+            "start read page\n                read page\n                  g\nhold\nrelease\n                finish\n",
+        ),
         ("hold twice", "read page\n  f\nhold\nfreeze\nrelease\n"),
         ("release of one that runs", "read page\n  f\nrelease\n                write page\n"),
         ("release of one that is idle", "read page\n                release\n"),
@@ -250,7 +256,7 @@ fn steps_that_cannot_follow_each_other() {
         let name =
             if what == "a thread misspelt" { "victim          x               victm" } else { "a               b" };
         let rows = if what == "a thread misspelt" { rows.replace("   victm", "   release") } else { rows.to_owned() };
-        all += &format!("--- {what}\n{}", wrong(&[&format!("{name}\n{rows}")]));
+        let _ = write!(all, "--- {what}\n{}", wrong(&[&format!("{name}\n{rows}")]));
     }
     insta::assert_snapshot!(all);
 }
@@ -328,9 +334,9 @@ fn a_sweep_does_what_the_diagram_holds() {
     let others: Vec<(usize, &str)> = held.meanwhile.iter().map(|it| (it.thread, it.operation.as_str())).collect();
     assert_eq!(others, [(1, "write"), (1, "pageout")]);
 
-    let head = "a           b           c\n";
+    let three = "a           b           c\n";
     let nested = format!(
-        "{head}            unmap\nstart read page\n  f|g: before h\nhold\n            write x\n              k\n            freeze\n\
+        "{three}            unmap\nstart read page\n  f|g: before h\nhold\n            write x\n              k\n            freeze\n\
          \x20                       fork\n            release\nrelease\n                        pageout page\n"
     );
     let held = held_point(&good(&nested)).expect("there is a hold");

@@ -116,7 +116,11 @@ impl Rounds<'_> {
     /// that QEMU's life may hang on.
     async fn resolve(&self, symbols: &Arc<Symbols>) -> Result<(Vec<Vec<u64>>, Layout), Error> {
         let (symbols, diagram) = (symbols.clone(), self.task.interleaving.diagram.clone());
-        let read = tokio::task::spawn_blocking(move || (points(&diagram, &symbols), symbols.layout())).await;
+        let read = tokio::task::spawn_blocking(move || (points(&diagram, &symbols), symbols.layout()));
+        let read = tokio::select! {
+            read = read => read,
+            () = self.cancel.cancelled() => return Err(Error::Interrupted),
+        };
         match read {
             Ok((points, layout)) => Ok((points?, layout.map_err(Error::Symbols)?)),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),

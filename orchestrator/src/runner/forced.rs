@@ -30,7 +30,10 @@ impl Dispatcher<'_> {
                 let Some(play) = self.play(cell)? else { continue };
                 let (library, tell, cancel) = (library.clone(), tell.clone(), cancel.clone());
                 running.spawn(async move {
-                    let symbols = library.symbols(&play.machine.kernel).await;
+                    let symbols = tokio::select! {
+                        symbols = library.symbols(&play.machine.kernel) => symbols,
+                        () = cancel.cancelled() => return,
+                    };
                     forced::run(&play.task(symbols), &tell, &cancel).await;
                 });
             }

@@ -132,18 +132,18 @@ impl Symbols {
 
 /// Every place where `wanted` stands in `bytes`.
 fn positions(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
+    // Comparing two neighbours at a time, without a branch, is what the compiler turns into vector instructions.
+    const BLOCK: usize = 256;
     let [first, second, ..] = *wanted else { return Vec::new() };
     let mut found = Vec::new();
-    // Comparing two neighbours at a time is what the compiler turns into vector instructions.
-    const BLOCK: usize = 256;
     let mut at = 0;
     while at + wanted.len() <= bytes.len() {
         let end = (at + BLOCK).min(bytes.len() - 1);
         let likely = bytes[at..end]
             .iter()
             .zip(&bytes[at + 1..=end])
-            .fold(false, |any, (a, b)| any | ((*a == first) & (*b == second)));
-        if likely {
+            .fold(0, |any, (a, b)| any | (u8::from(*a == first) & u8::from(*b == second)));
+        if likely != 0 {
             found.extend((at..end).filter(|start| bytes[*start..].starts_with(wanted)));
         }
         at = end;

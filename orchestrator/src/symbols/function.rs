@@ -129,7 +129,7 @@ impl Symbols {
             .iter()
             .map(|symbol| Piece {
                 name: symbol.name.clone(),
-                ranges: Vec::from([symbol.address..symbol.address + symbol.size]),
+                ranges: std::iter::once(symbol.address..symbol.address + symbol.size).collect(),
                 entry: symbol.address,
                 into: None,
                 called_at: None,

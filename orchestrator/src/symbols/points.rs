@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagram::Point;
 
 use super::flow::Call;
+use super::lines::Lines;
 use super::names::base;
 use super::{Function, Instruction, Kind, Piece, PointError, Symbols, near, paths};
 
@@ -35,6 +36,50 @@ struct Called {
     copies: Vec<Piece>,
 }
 
+/// What the line tables say of one line of one file.
+#[derive(Default)]
+struct LineFound {
+    /// Where a statement of the line begins.
+    statements: BTreeSet<u64>,
+    /// Where code of the line begins that the compiler has mixed into other statements.
+    mixed: BTreeSet<u64>,
+    /// Nearest lines with code.
+    before: Option<u32>,
+    after: Option<u32>,
+}
+
+impl LineFound {
+    fn look(&mut self, lines: &Lines, file: u32, line: u32) {
+        let mut last = None;
+        for row in &lines.rows {
+            let here = (row.file, row.line);
+            // Only where the line begins: what follows in the same line belongs to the same visit.
+            let begins = row.first || last != Some((here, row.statement));
+            if here == (file, line) && begins {
+                let kind = if row.statement { &mut self.statements } else { &mut self.mixed };
+                kind.insert(row.address);
+            }
+            last = Some((here, row.statement));
+            if row.file == file && row.line != 0 {
+                if row.line < line {
+                    self.before = self.before.max(Some(row.line));
+                } else if row.line > line {
+                    self.after = Some(self.after.map_or(row.line, |after| after.min(row.line)));
+                }
+            }
+        }
+    }
+
+    fn has_code(&self) -> bool {
+        !self.addresses().is_empty() || self.before.is_some() || self.after.is_some()
+    }
+
+    /// Statements, where the line has any.
+    fn addresses(&self) -> &BTreeSet<u64> {
+        if self.statements.is_empty() { &self.mixed } else { &self.statements }
+    }
+}
+
 impl Symbols {
     /// The addresses of a point.
     ///
@@ -55,23 +100,22 @@ impl Symbols {
     }
 
     fn after(&self, function: &Function, callees: &[String]) -> Result<Resolved, PointError> {
-        let (callee, called) = self.called(function, callees)?;
+        let (callee, ways) = self.called(function, callees)?;
         let mut resolved = Resolved::new(
-            called.calls.iter().filter(|call| !call.tail).map(|call| call.end),
+            ways.calls.iter().filter(|call| !call.tail).map(|call| call.end),
             format!("{}: after {callee}", function.name),
         );
         let mut mixed = None;
-        for copy in &called.copies {
-            match self.exits(copy) {
-                Some(exits) => resolved.addresses.extend(exits),
-                None => {
-                    mixed = Some(copy);
-                    let into = copy.into.as_deref().unwrap_or(&function.name);
-                    resolved.left_out.push(format!("the end of {callee} as inlined into {into} at {:#x}", copy.entry));
-                }
+        for copy in &ways.copies {
+            if let Some(exits) = self.exits(copy) {
+                resolved.addresses.extend(exits);
+            } else {
+                mixed = Some(copy);
+                let into = copy.into.as_deref().unwrap_or(&function.name);
+                resolved.left_out.push(format!("the end of {callee} as inlined into {into} at {:#x}", copy.entry));
             }
         }
-        for tail in called.calls.iter().filter(|call| call.tail) {
+        for tail in ways.calls.iter().filter(|call| call.tail) {
             resolved.left_out.push(format!("the tail call of {callee} at {:#x}", tail.address));
         }
         resolved.addresses.sort_unstable();
@@ -88,9 +132,9 @@ impl Symbols {
     }
 
     fn before(&self, function: &Function, callees: &[String]) -> Result<Resolved, PointError> {
-        let (callee, called) = self.called(function, callees)?;
-        let calls = called.calls.iter().map(|call| call.address);
-        let addresses = calls.chain(called.copies.iter().map(|copy| copy.entry));
+        let (callee, ways) = self.called(function, callees)?;
+        let calls = ways.calls.iter().map(|call| call.address);
+        let addresses = calls.chain(ways.copies.iter().map(|copy| copy.entry));
         Ok(Resolved::new(addresses, format!("{}: before {callee}", function.name)))
     }
 
@@ -101,12 +145,12 @@ impl Symbols {
         let inlined = self.inlined_into(function)?;
         for callee in callees {
             let callee = base(callee);
-            let called = Called {
+            let ways = Called {
                 calls: calls.iter().filter(|call| self.is_called(call.callee, callee)).cloned().collect(),
                 copies: inlined.iter().filter(|copy| copy.name == callee).cloned().collect(),
             };
-            if !called.calls.is_empty() || !called.copies.is_empty() {
-                return Ok((callee.to_owned(), called));
+            if !ways.calls.is_empty() || !ways.copies.is_empty() {
+                return Ok((callee.to_owned(), ways));
             }
         }
         let callee = |call: &Call| Some((call.address, self.table.around(call.callee)?.base().to_owned()));
@@ -151,13 +195,12 @@ impl Symbols {
                 resolved.addresses.extend(code.iter().filter(ends).map(|instruction| instruction.address));
                 continue;
             }
-            match self.exits(piece) {
-                Some(exits) => resolved.addresses.extend(exits),
-                None => {
-                    let into = piece.into.as_deref().unwrap_or_default();
-                    let copy = format!("the end of {} as inlined into {into} at {:#x}", function.name, piece.entry);
-                    resolved.left_out.push(copy);
-                }
+            if let Some(exits) = self.exits(piece) {
+                resolved.addresses.extend(exits);
+            } else {
+                let into = piece.into.as_deref().unwrap_or_default();
+                let copy = format!("the end of {} as inlined into {into} at {:#x}", function.name, piece.entry);
+                resolved.left_out.push(copy);
             }
         }
         resolved.addresses.sort_unstable();
@@ -192,47 +235,32 @@ impl Symbols {
     }
 
     fn line(&self, asked: &str, line: u32) -> Result<Resolved, PointError> {
-        // By file: addresses of the line, and the nearest lines with code.
-        let mut files: BTreeMap<String, (BTreeSet<u64>, Option<u32>, Option<u32>)> = BTreeMap::new();
+        let mut files: BTreeMap<String, LineFound> = BTreeMap::new();
         for unit in self.units_with_file(asked)? {
             let lines = self.lines(unit)?;
             for (number, path) in (0u32..).zip(&lines.files) {
-                if !paths::names(asked, path) {
-                    continue;
-                }
-                let (addresses, before, after) = files.entry(path.to_string()).or_default();
-                let mut last = None;
-                for row in &lines.rows {
-                    let here = (row.file, row.line) == (number, line);
-                    // Only where the line begins: what follows in the same line belongs to the same visit.
-                    if here && row.statement && (row.first || last != Some((number, line))) {
-                        addresses.insert(row.address);
-                    }
-                    last = Some((row.file, row.line));
-                    if row.file == number && row.statement && row.line != 0 {
-                        if row.line < line {
-                            *before = (*before).max(Some(row.line));
-                        } else if row.line > line {
-                            *after = Some(after.map_or(row.line, |after| after.min(row.line)));
-                        }
-                    }
+                if paths::names(asked, path) {
+                    files.entry(path.to_string()).or_default().look(&lines, number, line);
                 }
             }
         }
-        // A file whose header is named and that left no code is no candidate.
-        files.retain(|_, (addresses, before, after)| !addresses.is_empty() || before.is_some() || after.is_some());
+        // A header that left no code is no candidate.
+        files.retain(|_, found| found.has_code());
         if files.len() > 1 && files.contains_key(asked) {
             files.retain(|path, _| path == asked);
         }
-        let with_code: Vec<String> =
-            files.iter().filter(|(_, (addresses, ..))| !addresses.is_empty()).map(|(path, _)| path.clone()).collect();
+        let with_code: Vec<(&String, &LineFound)> =
+            files.iter().filter(|(_, found)| !found.addresses().is_empty()).collect();
         match with_code.as_slice() {
-            [path] => Ok(Resolved::new(files[path].0.iter().copied(), format!("{path}:{line}"))),
+            [(path, found)] => Ok(Resolved::new(found.addresses().iter().copied(), format!("{path}:{line}"))),
             [] => Err(match files.into_iter().next() {
-                Some((file, (_, before, after))) => PointError::NoLine { file, line, before, after },
+                Some((file, LineFound { before, after, .. })) => PointError::NoLine { file, line, before, after },
                 None => PointError::NoFile { file: asked.to_owned(), near: self.files_near(asked)? },
             }),
-            _ => Err(PointError::AmbiguousFile { file: asked.to_owned(), line, files: with_code }),
+            _ => {
+                let files = with_code.iter().map(|(path, _)| (*path).clone()).collect();
+                Err(PointError::AmbiguousFile { file: asked.to_owned(), line, files })
+            }
         }
     }
 

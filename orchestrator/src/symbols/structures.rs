@@ -65,7 +65,7 @@ impl Symbols {
                 let attribute = raw.read_attribute(*spec)?;
                 match attribute.name() {
                     gimli::DW_AT_name => {
-                        named = dwarf.attr_string(&unit, attribute.value())?.slice() == name.as_bytes()
+                        named = dwarf.attr_string(&unit, attribute.value())?.slice() == name.as_bytes();
                     }
                     gimli::DW_AT_declaration => declaration = true,
                     _ => {}

@@ -176,7 +176,7 @@ impl<'a> Reader<'a, '_> {
         match name {
             gimli::DW_AT_name => entry.name = Some(attribute.value()),
             gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => {
-                entry.origin = self.reference(&attribute.value())
+                entry.origin = self.reference(&attribute.value());
             }
             gimli::DW_AT_decl_file => entry.file = file(),
             gimli::DW_AT_decl_line => entry.line = number(),
@@ -232,7 +232,7 @@ impl<'a> Reader<'a, '_> {
             let entry_pc = match &entry.entry {
                 // DWARF 5 allows an offset from the lowest address.
                 Some(AttributeValue::Udata(offset)) => Some(first + offset),
-                Some(value) => self.dwarf.attr_address(self.unit, value.clone())?,
+                Some(value) => self.dwarf.attr_address(self.unit, *value)?,
                 None => None,
             };
             let inlined = around.filter(|_| inlined).map(|into| Inlined {
@@ -282,7 +282,7 @@ impl<'a> Reader<'a, '_> {
 
     fn declared(&self, entry: &Found<'a>) -> Result<Option<Declared>, gimli::Error> {
         let Some(name) = &entry.name else { return Ok(None) };
-        let name = self.dwarf.attr_string(self.unit, name.clone())?;
+        let name = self.dwarf.attr_string(self.unit, *name)?;
         Ok(Some(Declared { name: name.to_string_lossy().into(), file: self.file(entry.file), line: entry.line }))
     }
 
@@ -294,11 +294,11 @@ impl<'a> Reader<'a, '_> {
     fn ranges(&self, entry: &Found<'a>) -> Result<Vec<Range<u64>>, gimli::Error> {
         let mut ranges = Vec::new();
         let low = match &entry.low {
-            Some(low) => self.dwarf.attr_address(self.unit, low.clone())?,
+            Some(low) => self.dwarf.attr_address(self.unit, *low)?,
             None => None,
         };
         if let Some(listed) = &entry.ranges {
-            if let Some(mut list) = self.dwarf.attr_ranges(self.unit, listed.clone())? {
+            if let Some(mut list) = self.dwarf.attr_ranges(self.unit, *listed)? {
                 while let Some(range) = list.next()? {
                     ranges.push(range.begin..range.end);
                 }
@@ -306,7 +306,7 @@ impl<'a> Reader<'a, '_> {
         } else if let (Some(low), Some(high)) = (low, &entry.high) {
             let end = match high {
                 AttributeValue::Udata(size) => Some(low + size),
-                high => self.dwarf.attr_address(self.unit, high.clone())?,
+                high => self.dwarf.attr_address(self.unit, *high)?,
             };
             ranges.extend(end.map(|end| low..end));
         }

@@ -50,7 +50,7 @@ impl Start {
     }
 
     /// A task that does not run, from its `thread.sp` and its stack: `__switch_to_asm` left a `struct inactive_task_frame`
-    /// there, from the lowest word r15, r14, r13, r12, bx, bp, return address (arch/x86/include/asm/switch_to.h, the same
+    /// there, from the lowest word r15, r14, r13, r12, bx, bp, return address (`arch/x86/include/asm/switch_to.h`, the same
     /// from 5.10 on). None where the stack cannot be read.
     pub fn asleep(thread_sp: u64, read: &mut dyn FnMut(u64) -> Option<u64>) -> Option<Start> {
         let mut word = |index: u64| read(thread_sp.checked_add(8 * index)?);
@@ -83,8 +83,8 @@ impl Symbols {
         while frames.len() < FRAMES && !self.is_entry_code(registers.ip) {
             // A return address may be behind its function's last instruction.
             let within = if frames.len() == 1 { registers.ip } else { registers.ip.wrapping_sub(1) };
-            let by_table = self.step(&mut context, within, registers, read).filter(|caller| self.is_return(caller.ip));
-            let Some(caller) = by_table.or_else(|| self.search(registers, read)) else { break };
+            let by_table = self.step(&mut context, within, &registers, read).filter(|caller| self.is_return(caller.ip));
+            let Some(caller) = by_table.or_else(|| self.search(&registers, read)) else { break };
             if caller.sp <= registers.sp {
                 break;
             }
@@ -106,14 +106,13 @@ impl Symbols {
         &'a self,
         context: &mut UnwindContext<usize>,
         within: u64,
-        registers: Registers,
+        registers: &Registers,
         read: Read<'_>,
     ) -> Option<Registers> {
         let section = self.frame_section();
         let offset = self.frame_table().at(within)?;
         let bases = BaseAddresses::default();
-        let partial =
-            section.fde_from_offset(&bases, offset.into(), |section, bases, at| section.cie_from_offset(bases, at));
+        let partial = section.fde_from_offset(&bases, offset.into(), DebugFrame::cie_from_offset);
         let description = partial.ok()?;
         let row = description.unwind_info_for_address(&section, &bases, context, within).ok()?;
         let evaluate = |expression: gimli::UnwindExpression<usize>, read: Read<'_>, on: Option<u64>| {
@@ -145,7 +144,7 @@ impl Symbols {
     }
 
     /// The caller of assembly: the first word on the stack that is a return address.
-    fn search(&self, registers: Registers, read: Read<'_>) -> Option<Registers> {
+    fn search(&self, registers: &Registers, read: Read<'_>) -> Option<Registers> {
         if self.frame_table().at(registers.ip).is_some() {
             return None;
         }
@@ -153,7 +152,7 @@ impl Symbols {
             let at = registers.sp.checked_add(8 * index)?;
             let word = read(at)?;
             if self.is_return(word) {
-                let mut caller = Registers { ip: word, sp: at + 8, ..registers };
+                let mut caller = Registers { ip: word, sp: at + 8, ..*registers };
                 // With a frame pointer the word below is the caller's, if assembly made a frame at all.
                 if index > 0 && registers.get(X86_64::RBP) == Some(at - 8) {
                     caller.set(X86_64::RBP, read(at - 8));
@@ -196,7 +195,7 @@ impl FrameTable {
         let mut entries = section.entries(&bases);
         while let Ok(Some(entry)) = entries.next() {
             let gimli::CieOrFde::Fde(partial) = entry else { continue };
-            let Ok(entry) = partial.parse(|section, bases, at| section.cie_from_offset(bases, at)) else { continue };
+            let Ok(entry) = partial.parse(DebugFrame::cie_from_offset) else { continue };
             if entry.initial_address() != 0 && entry.len() > 0 {
                 table.push((entry.initial_address(), entry.end_address(), entry.offset()));
             }
@@ -227,10 +226,10 @@ impl Registers {
 }
 
 /// The value of an expression, with which functions that align their stack describe their frame.
-fn evaluate<'a>(
-    expression: gimli::Expression<Slice<'a>>,
+fn evaluate(
+    expression: gimli::Expression<Slice<'_>>,
     encoding: gimli::Encoding,
-    registers: Registers,
+    registers: &Registers,
     on: Option<u64>,
     read: Read<'_>,
 ) -> Option<u64> {

@@ -93,19 +93,16 @@ fn program(
             String::new()
         }
     };
-    let args = match args {
-        Some(args) => {
-            let at = path.key("args");
-            for key in args.keys() {
-                context.check(&at.key(key), validate::word(key, "argument"));
-            }
-            context.scalars(&at, args)
+    let args = if let Some(args) = args {
+        let at = path.key("args");
+        for key in args.keys() {
+            context.check(&at.key(key), validate::word(key, "argument"));
         }
-        None => {
-            let test = tests.iter().find(|test| test.run == run);
-            let args = test.into_iter().flat_map(|test| &test.args).filter(|(key, _)| *key != STRATEGY);
-            args.map(|(key, value)| (key.clone(), value.clone())).collect()
-        }
+        context.scalars(&at, args)
+    } else {
+        let test = tests.iter().find(|test| test.run == run);
+        let args = test.into_iter().flat_map(|test| &test.args).filter(|(key, _)| *key != STRATEGY);
+        args.map(|(key, value)| (key.clone(), value.clone())).collect()
     };
     (run, args)
 }
@@ -215,19 +212,11 @@ fn sweep(context: Context, path: &KeyPath, raw: &schema::Sweep, tests: &[Test]) 
     let (run, args) = program(context, path, (raw.run.as_ref(), raw.args.as_ref()), tests);
     context.check(&path.key("deadline"), validate::interval(raw.deadline.0));
     let at = path.key("victim");
-    let victim = match &raw.victim {
-        Some(victim) => operation(context, &at, victim, "victim"),
-        None => {
-            if !context.document.has(&at) {
-                context.document.missing(
-                    path,
-                    "victim",
-                    Some("the operation that is held: `victim: read page`".to_owned()),
-                );
-            }
-            Operation { thread: String::new(), operation: String::new(), object: None }
-        }
-    };
+    if raw.victim.is_none() && !context.document.has(&at) {
+        context.document.missing(path, "victim", Some("the operation that is held: `victim: read page`".to_owned()));
+    }
+    let nobody = || Operation { thread: String::new(), operation: String::new(), object: None };
+    let victim = raw.victim.as_ref().map_or_else(nobody, |victim| operation(context, &at, victim, "victim"));
     let at = path.key("interferer");
     let doings = raw.interferer.items();
     if doings.is_empty() {

@@ -88,10 +88,15 @@ pub(super) fn expand(
     for (kernel, variant) in built_variants(kernels) {
         for (guest_index, shape) in guests.iter().enumerate() {
             let names = (&*kernels[kernel].name, &*kernels[kernel].variants[variant].name);
-            let excluded = excludes.iter().position(|it| it.is_of_places() && it.matches_place(names, shape));
-            match excluded {
-                Some(exclude) => hits[exclude] |= forced,
-                None => places.push(Place { kernel, variant, guest: guest_index }),
+            let mut free = true;
+            for (exclude, hit) in excludes.iter().zip(&mut hits).filter(|(it, _)| it.is_of_places()) {
+                if exclude.matches_place(names, shape) {
+                    *hit |= forced;
+                    free = false;
+                }
+            }
+            if free {
+                places.push(Place { kernel, variant, guest: guest_index });
             }
             for (test_index, (origin, test)) in points.iter().enumerate() {
                 let mut keep = true;

@@ -52,7 +52,8 @@ fn boundaries_and_places_agree_with_binutils() {
     let function = symbols.function(&names("do_swap_page")).expect("every kernel with swap has it");
     assert_eq!(function.file.as_deref(), Some("mm/memory.c"));
     let code = symbols.instructions(&function);
-    eprintln!("do_swap_page has {} instruction boundaries in {:x?}", code.len(), function.ranges);
+    // 448 in 6.1 without the fix, 484 with it.
+    assert!((300..900).contains(&code.len()), "{} boundaries in {:x?}", code.len(), function.ranges);
     let mut disassembled = Vec::new();
     for range in &function.ranges {
         let bounds = [format!("--start-address={:#x}", range.start), format!("--stop-address={:#x}", range.end)];
@@ -121,7 +122,7 @@ fn lines_agree_with_gdb() {
             None => assert!(matches!(ours, Err(PointError::NoLine { .. }) | Ok(_)), "{ours:?}"),
         }
     }
-    assert!(with_code > 50, "{with_code} lines with code");
+    assert!(with_code > 20, "{with_code} lines with code");
 }
 
 #[test]
