@@ -49,9 +49,8 @@ async fn without_a_work_tree_every_kind_of_source_is_asked() {
     let bench = Bench::new();
     let dir = bench.path("linux");
     sh(bench.dir.path(), "tar -cJf linux.tar.xz linux && cd linux && tar -cf ../bare.tar .");
-    let sha256 = |name: &str| {
-        sh(bench.dir.path(), &format!("sha256sum {name}")).split(' ').next().expect("has one").to_owned()
-    };
+    let sha256 =
+        |name: &str| sh(bench.dir.path(), &format!("sha256sum {name}")).split(' ').next().expect("has one").to_owned();
     let archive = |name: &str| Source::Tarball { location: Location::Path(bench.path(name)), sha256: sha256(name) };
     let sources = [archive("linux.tar.xz"), archive("bare.tar"), Source::Dir(dir.clone())];
     sh(&dir, "git init -q -b main . && git config user.name t && git config user.email t@example.org");

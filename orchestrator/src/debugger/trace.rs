@@ -32,7 +32,10 @@ pub trait Guide: Send {
 
 impl fmt::Debug for Trace {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Trace").field("tid", &self.tid).field("addresses", &self.addresses.len()).finish_non_exhaustive()
+        out.debug_struct("Trace")
+            .field("tid", &self.tid)
+            .field("addresses", &self.addresses.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,7 +70,12 @@ impl Tracing {
 
 impl super::actor::Actor {
     /// The traced thread stands at an instruction that was asked for.
-    pub(super) async fn traced(&mut self, thread: u32, registers: Registers, illegal: Option<String>) -> Result<(), Error> {
+    pub(super) async fn traced(
+        &mut self,
+        thread: u32,
+        registers: Registers,
+        illegal: Option<String>,
+    ) -> Result<(), Error> {
         let address = registers.rip;
         let Some(tracing) = &mut self.tracing else { return Ok(()) };
         if !tracing.comes(address, illegal) {

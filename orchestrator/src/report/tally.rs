@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use crate::outcome::entry::RunStarted;
-use crate::outcome::forced::{
-    Exclusion, Forced, ForcedOutcome, ForcedRound, SweepPoint, SweepTraced, SweepTried,
-};
+use crate::outcome::forced::{Exclusion, Forced, ForcedOutcome, ForcedRound, SweepPoint, SweepTraced, SweepTried};
 
 /// Counts of every drawing of a run.
 #[derive(Debug, Default)]

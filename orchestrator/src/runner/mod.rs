@@ -23,8 +23,8 @@ mod sweep;
 
 pub use dispatcher::{Options, Run, run};
 pub use prepare::{Ground, Tools, build_kernels, chain, prepare, variants};
-pub use signals::interrupts;
 pub use resume::{Earlier, Refused, read as earlier};
+pub use signals::interrupts;
 pub use single::Single;
 pub use sweep::{SweepOptions, sweeps};
 

@@ -51,7 +51,8 @@ pub fn check(results: &Path, earlier: &Earlier, now: &RunStarted, built: &[Built
 fn difference(earlier: &Earlier, now: &RunStarted, built: &[Built]) -> Option<String> {
     let then = &earlier.started;
     if then.plan_sha256 != now.plan_sha256 {
-        let (then, now) = (&then.plan_sha256[..12.min(then.plan_sha256.len())], &now.plan_sha256[..12.min(now.plan_sha256.len())]);
+        let (then, now) =
+            (&then.plan_sha256[..12.min(then.plan_sha256.len())], &now.plan_sha256[..12.min(now.plan_sha256.len())]);
         return Some(format!("the plan has changed since (it was {then}…, it is {now}…); start a new sweep"));
     }
     if then.forced != now.forced {

@@ -77,7 +77,14 @@ pub async fn work<P: Probers>(
     tell: &mpsc::Sender<Tried>,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let points = addresses.iter().map(|&address| Job { address, waited: None, tries: 0, lost: None, problems: Vec::new(), seconds: 0.0 });
+    let points = addresses.iter().map(|&address| Job {
+        address,
+        waited: None,
+        tries: 0,
+        lost: None,
+        problems: Vec::new(),
+        seconds: 0.0,
+    });
     let shared = Arc::new(Shared {
         desk: Mutex::new(Desk { waiting: points.collect(), ..Desk::default() }),
         changed: Notify::new(),

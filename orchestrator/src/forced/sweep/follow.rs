@@ -181,12 +181,16 @@ mod tests {
 
     fn toy() -> Arc<Toy> {
         Arc::new(Toy(vec![
-            ("root", "mm/memory.c", vec![
-                (2, Kind::Call(Some(0x200))),
-                (4, Kind::Call(None)),
-                (6, Kind::Jump { to: Some(0x108), conditional: true, table: None }),
-                (8, Kind::Jump { to: Some(0x600), conditional: true, table: None }),
-            ]),
+            (
+                "root",
+                "mm/memory.c",
+                vec![
+                    (2, Kind::Call(Some(0x200))),
+                    (4, Kind::Call(None)),
+                    (6, Kind::Jump { to: Some(0x108), conditional: true, table: None }),
+                    (8, Kind::Jump { to: Some(0x600), conditional: true, table: None }),
+                ],
+            ),
             ("submit", "block/bdev.c", vec![(3, Kind::Call(Some(0x300)))]),
             ("zram_rw", "drivers/block/zram/zram_drv.c", vec![]),
             ("schedule", "kernel/sched/core.c", vec![(1, Kind::Call(Some(0x300)))]),

@@ -63,7 +63,8 @@ mod tests {
         let diagram = drawing(&sweep);
         assert_eq!(diagram.threads, ["a", "b", "c"]);
         let steps: Vec<(usize, &str)> = diagram.steps.iter().map(|it| (it.thread, it.text.as_str())).collect();
-        let want = [(0, "read page"), (0, "the point"), (0, "hold"), (1, "write page"), (2, "read page"), (1, "pageout page")];
+        let want =
+            [(0, "read page"), (0, "the point"), (0, "hold"), (1, "write page"), (2, "read page"), (1, "pageout page")];
         assert_eq!(steps[..6], want);
         assert_eq!(steps[6..], [(0, "release")]);
         assert!(matches!(diagram.steps[ARRIVAL].action, Action::Reach(_)));

@@ -9,7 +9,8 @@ use crate::symbols::Kind;
 /// The instruction boundaries of the swept functions by address. With `coarse` only those where a call has just returned
 /// and each function's first one. `locate` gives the frames of an address, innermost first.
 pub fn points(way: &Way, coarse: bool, locate: impl Fn(u64) -> Vec<Frame>) -> Vec<SweepPoint> {
-    let order: HashMap<u64, usize> = way.visits.iter().enumerate().map(|(order, it)| (it.address, order)).rev().collect();
+    let order: HashMap<u64, usize> =
+        way.visits.iter().enumerate().map(|(order, it)| (it.address, order)).rev().collect();
     let mut seen = BTreeSet::new();
     let mut points: Vec<SweepPoint> = Vec::new();
     for unit in way.swept.values() {
@@ -55,7 +56,8 @@ pub fn annotate(points: &mut [SweepPoint], text: &HashMap<String, Vec<String>>) 
     for point in points {
         let lines = point.file.as_ref().and_then(|file| text.get(file));
         let index = point.line.and_then(|line| usize::try_from(line).ok()?.checked_sub(1));
-        point.source = lines.zip(index).and_then(|(lines, index)| lines.get(index)).map(|line| line.trim_end().to_owned());
+        point.source =
+            lines.zip(index).and_then(|(lines, index)| lines.get(index)).map(|line| line.trim_end().to_owned());
     }
 }
 
@@ -91,7 +93,12 @@ mod tests {
         let visit = |address, illegal: Option<&str>| Visit { address, illegal: illegal.map(str::to_owned) };
         Way {
             swept: [(0x10, unit)].into(),
-            visits: vec![visit(0x10, None), visit(0x14, Some("interrupts are off")), visit(0x12, None), visit(0x10, None)],
+            visits: vec![
+                visit(0x10, None),
+                visit(0x14, Some("interrupts are off")),
+                visit(0x12, None),
+                visit(0x10, None),
+            ],
             steps: 4,
         }
     }

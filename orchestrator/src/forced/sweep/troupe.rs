@@ -12,7 +12,7 @@ use super::follow::{Code, Follower, Unit, Way};
 use super::hold::{ARRIVAL, drawing};
 use crate::debugger::Trace;
 use crate::diagram::Diagram;
-use crate::forced::{Ended, End, Error, Happening, Scene, Script, Setting, Stage, Usual, against_offer, play};
+use crate::forced::{End, Ended, Error, Happening, Scene, Script, Setting, Stage, Usual, against_offer, play};
 use crate::outcome::entry::ConsoleProblem;
 use crate::outcome::forced::ForcedOutcome;
 use crate::plan::model::{Operation, Sweep};
@@ -70,8 +70,7 @@ impl Troupe {
         let stage = Stage::start(&self.setting, number, &self.cancel).await?;
         let wrong = against_offer(&self.diagram, &stage.actors, &stage.offered);
         let tids = self.diagram.threads.iter().map(|name| stage.tid(name)).collect();
-        let mut player =
-            Player { stage, troupe: self.clone(), tids, usual: Usual::default(), round: 0, told: 0 };
+        let mut player = Player { stage, troupe: self.clone(), tids, usual: Usual::default(), round: 0, told: 0 };
         if !wrong.is_empty() {
             player.stage.end().await;
             return Err(Error::Offer(wrong));
@@ -151,7 +150,8 @@ impl Player {
         self.stage.debugger().trace(trace).await.map_err(broke)?;
         let Operation { thread, operation, object } = self.troupe.sweep.victim.clone();
         self.stage.order(Order::Begin { thread, operation, object }).await?;
-        self.answer("come back from the operation that is followed", |answer| matches!(answer, Answer::Done { .. })).await?;
+        self.answer("come back from the operation that is followed", |answer| matches!(answer, Answer::Done { .. }))
+            .await?;
         self.stage.debugger().untrace().await.map_err(broke)?;
         self.stage.order(Order::Judge).await?;
         self.answer("say what came of the operation", |answer| matches!(answer, Answer::Judged { .. })).await?;
@@ -247,4 +247,3 @@ impl std::fmt::Debug for Troupe {
         out.debug_struct("Troupe").field("sweep", &self.sweep.name).finish_non_exhaustive()
     }
 }
-

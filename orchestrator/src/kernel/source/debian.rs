@@ -216,11 +216,7 @@ pub async fn take(deb: &Path, files: &BTreeSet<String>, dest: &Path, cancel: &Ca
 }
 
 /// The archive that the package carries, in a folder of its own in `beside`.
-async fn archive(
-    deb: &Path,
-    beside: &Path,
-    cancel: &CancellationToken,
-) -> Result<(tempfile::TempDir, PathBuf), Error> {
+async fn archive(deb: &Path, beside: &Path, cancel: &CancellationToken) -> Result<(tempfile::TempDir, PathBuf), Error> {
     let parts = tempfile::tempdir_in(beside).map_err(Error::io("make a folder in", beside))?;
     let mut command = Command::new("dpkg-deb");
     command.env("LC_ALL", "C").arg("--extract").arg(deb).arg(parts.path());
