@@ -44,6 +44,8 @@ pub enum Command {
     Run(RunArgs),
     /// Force the interleavings a plan draws, and nothing else.
     Interleave(InterleaveArgs),
+    /// Hold a plan's victim at every instruction boundary in turn, and map where that corrupts.
+    Sweep(SweepArgs),
     /// Check, show or describe plans.
     Plan(PlanArgs),
     /// Only build the kernels a plan names.
@@ -130,6 +132,40 @@ pub struct InterleaveArgs {
     /// What to print at the end.
     #[arg(long, value_enum, default_value_t = FormatArg::Human)]
     pub format: FormatArg,
+}
+
+/// `twinboot sweep`
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// The plan.
+    pub plan: PathBuf,
+    /// Only sweeps of cells whose id matches (`*` and `?`; may be repeated).
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Only where a call has returned, and function entries, instead of every instruction boundary.
+    #[arg(long)]
+    pub coarse: bool,
+    /// Guests at a time [default: one for each CPU].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// What executes the guests.
+    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
+    pub accel: AccelArg,
+    /// Seed of every random choice [default: drawn, and printed].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+    /// Results folder [default: results/<plan>-<utc>].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Take up the sweep of this results folder: only what its journal lacks is tried [default folder: results/latest].
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "results/latest", conflicts_with = "out")]
+    pub resume: Option<PathBuf>,
+    /// What to print at the end.
+    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
+    pub format: FormatArg,
+    /// Print what would be swept, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `twinboot plan`

@@ -14,6 +14,7 @@ mod run;
 mod setup;
 mod shell;
 mod simulate;
+mod sweep;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -39,6 +40,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let done = match cli.command {
         args::Command::Run(args) => run::run(&cli.places, &args, &mut out),
         args::Command::Interleave(args) => interleave::run(&cli.places, &args, &mut out),
+        args::Command::Sweep(args) => sweep::run(&cli.places, &args, &mut out),
         args::Command::Plan(args) => inspect(&cli.places, &args.command, &mut out),
         args::Command::Build(args) => build::run(&cli.places, &args, &mut out),
         args::Command::Boot(args) => boot::run(&cli.places, &args, &mut out),

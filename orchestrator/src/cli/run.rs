@@ -67,14 +67,8 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
 fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Past, Failure> {
     let dir = dir.or(args.out.as_deref()).unwrap_or(Path::new("results/latest"));
     let past = Past::open(dir)?;
-    match args.seed {
-        Some(seed) if seed != past.seed() => Err(Failure::say(
-            USAGE,
-            format!("cannot go on with the run in `{}`: its seed is {}, not {seed}", dir.display(), past.seed()),
-        )
-        .hint("leave --seed out: the run's own is used")),
-        _ => Ok(past),
-    }
+    args.seed.map_or(Ok(()), |seed| past.agrees(seed))?;
+    Ok(past)
 }
 
 /// Writes every report of `results` into its folder, prints one, and says how it ended.

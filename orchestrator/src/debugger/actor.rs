@@ -12,6 +12,7 @@ use super::guest::Guest;
 use super::handle::{Event, Hit, OnHit, Options, Watch};
 use super::registers::Registers;
 use super::seen::{self, Kept, Seen};
+use super::trace::{Trace, Tracing};
 
 /// Below a held thread's stack pointer, in bytes: nothing of the kernel lives there (it is built without a red zone).
 const BELOW: u64 = 0x100;
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Unwatch(i32, oneshot::Sender<Result<(), Error>>),
     Release(i32, oneshot::Sender<Result<bool, Error>>),
     Look(Vec<i32>, oneshot::Sender<Result<Vec<Seen>, Error>>),
+    Trace(Trace, oneshot::Sender<Result<(), Error>>),
+    Untrace(oneshot::Sender<Result<(), Error>>),
     Detach(oneshot::Sender<Result<(), Error>>),
 }
 
@@ -52,6 +55,7 @@ pub(super) struct Actor {
     watches: HashMap<i32, (BTreeSet<u64>, OnHit)>,
     held: HashMap<i32, Held>,
     frozen: HashMap<i32, Frozen>,
+    pub tracing: Option<Tracing>,
     /// The handle is gone or has asked to detach.
     leaving: bool,
     /// Who is to be told when that is done.
@@ -66,7 +70,7 @@ impl Actor {
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let (watches, held, frozen) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { guest, options, commands, events, watches, held, frozen, leaving: false, detached: None }
+        Self { guest, options, commands, events, watches, held, frozen, tracing: None, leaving: false, detached: None }
     }
 
     /// Works until the handle is gone and every thread with it, or the guest.
@@ -183,6 +187,9 @@ impl Actor {
         let standing = self.guest.standing(&registers, &task, preempt_count);
         // An interrupt that the thread suffers is not the thread, and neither is anything on top of its nap.
         let somebody_else = standing.serves_interrupt() || self.held.contains_key(&tid);
+        if !somebody_else && self.tracing.as_ref().is_some_and(|it| it.tid == tid && it.ahead.contains(&address)) {
+            return self.traced(thread, registers, standing.illegal()).await;
+        }
         let watch = self.watches.get(&tid).filter(|(addresses, _)| addresses.contains(&address) && !somebody_else);
         let Some((_, on_hit)) = watch else {
             return self.step_off(thread, address).await;
@@ -256,7 +263,8 @@ impl Actor {
     /// Sets the breakpoints that are wanted and removes all others.
     async fn sync(&mut self) -> Result<(), Error> {
         let watched = self.watches.values().flat_map(|(addresses, _)| addresses.iter().copied());
-        let wanted: BTreeSet<u64> = watched.chain(self.held.values().map(|held| held.saved.rip)).collect();
+        let ahead = self.tracing.iter().flat_map(|tracing| tracing.ahead.iter().copied());
+        let wanted: BTreeSet<u64> = watched.chain(self.held.values().map(|held| held.saved.rip)).chain(ahead).collect();
         let stale: Vec<u64> = self.guest.gdb.breakpoints().filter(|address| !wanted.contains(address)).collect();
         self.guest.gdb.remove(&stale).await?;
         self.guest.gdb.insert(&wanted.into_iter().collect::<Vec<_>>()).await
@@ -281,6 +289,19 @@ impl Actor {
             Command::Look(tids, done) => {
                 let result = self.look(&tids).await;
                 answer(done, result)
+            }
+            Command::Trace(trace, done) => {
+                self.tracing = Some(Tracing::new(trace));
+                let set = self.sync().await;
+                if set.is_err() {
+                    self.tracing = None;
+                    self.sync().await?;
+                }
+                answer(done, set)
+            }
+            Command::Untrace(done) => {
+                self.tracing = None;
+                answer(done, self.sync().await)
             }
             Command::Detach(done) => self.leave(Some(done)).await,
         }
@@ -341,6 +362,7 @@ impl Actor {
         self.leaving = true;
         self.detached = done;
         self.watches.clear();
+        self.tracing = None;
         self.held.values_mut().for_each(|held| held.released = true);
         for tid in self.frozen.keys().copied().collect::<Vec<_>>() {
             self.thaw(tid).await?;

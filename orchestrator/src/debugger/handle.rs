@@ -13,6 +13,7 @@ use super::gdb::Gdb;
 use super::guest::Guest;
 use super::registers::Registers;
 use super::seen::Seen;
+use super::trace::Trace;
 
 /// What to wait for a thread at, and what to do with it.
 ///
@@ -153,6 +154,17 @@ impl Debugger {
     /// Stops the guest for some milliseconds and looks where threads are.
     pub async fn look(&self, tids: &[i32]) -> Result<Vec<Seen>, Error> {
         self.tell(|done| Command::Look(tids.to_vec(), done)).await?
+    }
+
+    /// Follows a thread from now on, instead of one that was followed before. Watches of others are told apart; a watch of
+    /// the same thread waits until the trace has no use for an address.
+    pub async fn trace(&self, trace: Trace) -> Result<(), Error> {
+        self.tell(|done| Command::Trace(trace, done)).await?
+    }
+
+    /// Follows nobody any longer, and lets go of the trace's guide.
+    pub async fn untrace(&self) -> Result<(), Error> {
+        self.tell(Command::Untrace).await?
     }
 
     /// What dropping does; returns when it is done.

@@ -18,6 +18,7 @@ mod registers;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use error::Error;
 pub use guest::StackImage;
@@ -25,6 +26,7 @@ pub use handle::{Debugger, Event, Hit, OnHit, Options, Watch};
 pub use legality::Standing;
 pub use registers::Registers;
 pub use seen::{Seen, State};
+pub use trace::{Guide, Trace};
 
 /// Where the kernel keeps what a hold must know, read from its debug information. Addresses are the kernel's own (`nokaslr`);
 /// offsets are bytes.

@@ -269,7 +269,7 @@ fn illegal(diagram: &Diagram, step: usize, address: u64, why: &str, symbols: &Sy
 }
 
 /// An error and everything under it, on one line each.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(under) = source {

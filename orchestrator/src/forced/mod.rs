@@ -13,9 +13,11 @@ mod play;
 mod play_tests;
 mod scene;
 mod stage;
+pub mod sweep;
 mod usual;
 mod waiting;
 
+use cell::chain;
 pub use cell::{Task, run};
 pub use check::{against_offer, operate};
 pub use error::Error;

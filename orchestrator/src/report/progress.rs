@@ -9,7 +9,7 @@ pub use indicatif::HumanBytes;
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use twinboot_protocol::Counts;
 
-use super::tally::Tally;
+use super::tally::{SweepTally, Tally};
 use super::words;
 use crate::kernel::Step;
 use crate::outcome::Entry;
@@ -29,6 +29,7 @@ struct Screen {
     rounds: HashMap<RoundId, ProgressBar>,
     drawings: HashMap<String, ProgressBar>,
     tally: Tally,
+    sweeps: HashMap<String, SweepTally>,
     total: Option<ProgressBar>,
     planned: u64,
 }
@@ -45,6 +46,7 @@ impl Progress {
             rounds: HashMap::new(),
             drawings: HashMap::new(),
             tally: Tally::default(),
+            sweeps: HashMap::new(),
             total: None,
             planned: 0,
         })))
@@ -136,7 +138,7 @@ impl Screen {
                 self.planned = run.cells.iter().map(|cell| u64::from(cell.rounds)).sum();
                 if run.cells.is_empty() {
                     return self.say(&format!(
-                        "{} interleavings to force on {} (QEMU {}), seed {}",
+                        "{} to force on {} (QEMU {}), seed {}",
                         run.forced.len(),
                         run.accelerator.name,
                         run.accelerator.qemu,
@@ -181,9 +183,32 @@ impl Screen {
                 self.drawings.remove(&failed.cell).inspect(ProgressBar::finish_and_clear);
                 self.say(&format!("{}: cannot be forced: {}", failed.cell, failed.reason));
             }
-            Entry::SweepTraced(_) | Entry::SweepTried(_) => {}
+            Entry::SweepTraced(traced) => self.swept(traced.cell.clone(), |tally| tally.traced(&traced)),
+            Entry::SweepTried(tried) => self.swept(tried.cell.clone(), |tally| tally.tried(&tried)),
             Entry::Built(_) | Entry::BuildFailed(_) | Entry::RoundStarted(_) | Entry::RunFinished(_) => {}
         }
+    }
+
+    /// A bar for each sweep; a line for each quarter of it.
+    fn swept(&mut self, cell: String, count: impl FnOnce(&mut SweepTally) -> bool) {
+        let tally = self.sweeps.entry(cell.clone()).or_default();
+        let milestone = count(tally);
+        let (done, planned, text) = (tally.done(), tally.planned, tally.text());
+        if milestone {
+            self.say(&format!("{cell}: {text}"));
+        }
+        if done >= planned {
+            self.drawings.remove(&cell).inspect(ProgressBar::finish_and_clear);
+            return;
+        }
+        let bars = &self.bars;
+        let bar = self.drawings.entry(cell.clone()).or_insert_with(|| {
+            let style = style("{prefix}  {bar:28} {pos}/{len} points  {msg}  {eta} left");
+            bars.add(ProgressBar::new(planned).with_style(style).with_prefix(cell))
+        });
+        bar.set_length(planned);
+        bar.set_position(done);
+        bar.set_message(text);
     }
 
     /// A bar for each drawing; lines for what is lost at once, and for all rounds when they are over.

@@ -1,9 +1,9 @@
-//! Forced rounds as they come in, counted for the line that people follow.
+//! Forced rounds and swept points as they come in, counted for the line that people follow.
 
 use std::collections::HashMap;
 
 use crate::outcome::entry::RunStarted;
-use crate::outcome::forced::{Exclusion, Forced, ForcedOutcome, ForcedRound};
+use crate::outcome::forced::{Exclusion, Forced, ForcedOutcome, ForcedRound, SweepPoint, SweepTraced, SweepTried};
 
 /// Counts of every drawing of a run.
 #[derive(Debug, Default)]
@@ -52,15 +52,9 @@ impl Tally {
         cell.done += 1;
         cell.seconds += round.seconds;
         counts.rounds += 1;
-        match &round.outcome {
-            ForcedOutcome::Corrupt { .. } => counts.corrupt += 1,
-            ForcedOutcome::Clean => counts.clean += 1,
-            ForcedOutcome::Excluded { why, .. } => {
-                counts.excluded += 1;
-                cell.exclusion = Some(why.clone());
-            }
-            ForcedOutcome::Crashed { .. } => counts.crashed += 1,
-            ForcedOutcome::Lost { .. } => counts.lost += 1,
+        counts.add(&round.outcome);
+        if let ForcedOutcome::Excluded { why, .. } = &round.outcome {
+            cell.exclusion = Some(why.clone());
         }
         cell
     }
@@ -80,6 +74,16 @@ impl Cell {
 }
 
 impl Counts {
+    fn add(&mut self, outcome: &ForcedOutcome) {
+        *match outcome {
+            ForcedOutcome::Corrupt { .. } => &mut self.corrupt,
+            ForcedOutcome::Clean => &mut self.clean,
+            ForcedOutcome::Excluded { .. } => &mut self.excluded,
+            ForcedOutcome::Crashed { .. } => &mut self.crashed,
+            ForcedOutcome::Lost { .. } => &mut self.lost,
+        } += 1;
+    }
+
     fn text(&self, exclusion: &str) -> String {
         let kinds = [
             (self.corrupt, "corrupt", ""),
@@ -94,6 +98,59 @@ impl Counts {
             .map(|(count, kind, more)| format!("{count} of {} {kind}{more}", self.rounds))
             .collect();
         if seen.is_empty() { "no round".to_owned() } else { seen.join(", ") }
+    }
+}
+
+/// Counts of one sweep on one kernel.
+#[derive(Debug, Clone, Default)]
+pub struct SweepTally {
+    /// Points to try.
+    pub planned: u64,
+    points: u64,
+    illegal: u64,
+    /// Outcomes by point: one that is tried again counts once.
+    outcomes: HashMap<u64, ForcedOutcome>,
+}
+
+impl SweepTally {
+    /// The points are known. True: worth a line of its own.
+    pub fn traced(&mut self, traced: &SweepTraced) -> bool {
+        let count = |wanted: fn(&SweepPoint) -> bool| traced.points.iter().filter(|point| wanted(point)).count() as u64;
+        self.points = traced.points.len() as u64;
+        self.illegal = count(|point| point.order.is_some() && point.illegal.is_some());
+        self.planned = count(|point| point.order.is_some() && point.illegal.is_none());
+        true
+    }
+
+    /// A point was tried. True at each quarter of the sweep.
+    pub fn tried(&mut self, tried: &SweepTried) -> bool {
+        let quarter = |done: u64| if self.planned == 0 { 0 } else { done * 4 / self.planned };
+        let before = quarter(self.done());
+        self.outcomes.insert(tried.address, tried.outcome.clone());
+        quarter(self.done()) > before
+    }
+
+    /// Points tried so far.
+    pub fn done(&self) -> u64 {
+        self.outcomes.len() as u64
+    }
+
+    /// The counts in one line.
+    pub fn text(&self) -> String {
+        if self.outcomes.is_empty() {
+            return format!(
+                "{} instruction boundaries; the victim comes to {}, {} of which are legal to preempt",
+                self.points,
+                self.planned + self.illegal,
+                self.planned
+            );
+        }
+        let mut counts = Counts::default();
+        for outcome in self.outcomes.values() {
+            counts.add(outcome);
+        }
+        counts.rounds = self.planned;
+        counts.text("")
     }
 }
 

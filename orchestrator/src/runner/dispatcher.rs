@@ -77,43 +77,33 @@ pub async fn run(
 ) -> Result<Run, Error> {
     let now = jiff::Timestamp::now();
     let started = stamp::run_started(plan, ground, options, &now);
+    let keys = Arc::new(Keys::generate().map_err(Error::Keys)?);
     let runnable = |id: &str| {
         let kernel = |cell: &Cell| ground.kernels.contains_key(&(cell.kernel.clone(), cell.variant.clone()));
         plan.cells.iter().any(|cell| cell.id == id && kernel(cell))
     };
-    let (results, journal, entries, replay) = match start {
+    let (mut dispatcher, replay) = match start {
         Start::Afresh => {
             let results = folder::create(options.out.as_deref(), &plan.name, &now)?;
-            let journal =
-                Journal::create(&results).map_err(|source| failed("start", &results.join(journal::FILE), source))?;
+            let journal = begin(&results)?;
+            let mut dispatcher = Dispatcher::new(plan, ground, results, journal, observer, options.seed, keys);
+            dispatcher.open(&started)?;
             let replay = Replay { sequence: Sequence::new(&started, runnable), again: Vec::new(), news: Vec::new() };
-            (results, journal, Vec::new(), replay)
+            (dispatcher, replay)
         }
         Start::Resume(past) => {
-            past.same(&started)?;
-            past.same_kernels(&ground.built(plan))?;
-            let replay = past.replay(&started, runnable)?;
-            (past.results, past.journal, past.entries, replay)
+            past.same(&started, &ground.built(plan))?;
+            let replay = past.replay(runnable)?;
+            (Dispatcher::take_up(plan, ground, past, observer, keys, &now)?, replay)
         }
     };
-    let mut dispatcher = Dispatcher {
-        plan,
-        ground,
-        results,
-        journal,
-        entries,
-        observer: observer.clone(),
-        seed: started.seed,
-        keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
-    };
-    dispatcher.open(&started)?;
     let jobs = options.jobs.unwrap_or_else(|| dispatcher.default_jobs());
     // A forced interleaving decides in seconds what statistics only bound.
     dispatcher.interleavings(jobs, cancel).await?;
     dispatcher.rounds(replay, jobs, cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
-    Ok(Run { results: dispatcher.results, entries: dispatcher.entries })
+    Ok(dispatcher.into_run())
 }
 
 pub(super) struct Dispatcher<'a> {
@@ -127,6 +117,55 @@ pub(super) struct Dispatcher<'a> {
     keys: Arc<Keys>,
 }
 
+impl<'a> Dispatcher<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        ground: &'a Ground,
+        results: PathBuf,
+        journal: Journal,
+        observer: &Observer,
+        seed: u64,
+        keys: Arc<Keys>,
+    ) -> Self {
+        Self { plan, ground, results, journal, entries: Vec::new(), observer: observer.clone(), seed, keys }
+    }
+
+    pub(super) fn into_run(self) -> Run {
+        Run { results: self.results, entries: self.entries }
+    }
+
+    /// Goes on with a run that is known to be the same.
+    pub(super) fn take_up(
+        plan: &'a Plan,
+        ground: &'a Ground,
+        past: Past,
+        observer: &Observer,
+        keys: Arc<Keys>,
+        now: &jiff::Timestamp,
+    ) -> Result<Self, Error> {
+        let seed = past.seed();
+        let mut dispatcher = Self::new(plan, ground, past.results, past.journal, observer, seed, keys);
+        for entry in &past.entries {
+            observer(Event::Journal(Box::new(entry.clone())));
+        }
+        dispatcher.entries = past.entries;
+        dispatcher.note(Entry::Notice { text: format!("taken up again at {}", stamp::utc(now)) })?;
+        // A kernel that could not be built the last time may be there now.
+        for built in ground.built(plan) {
+            let known = |entry: &Entry| matches!(entry, Entry::Built(then) if (&then.kernel, &then.variant) == (&built.kernel, &built.variant));
+            if !dispatcher.entries.iter().any(known) {
+                dispatcher.note(Entry::Built(Box::new(built)))?;
+            }
+        }
+        Ok(dispatcher)
+    }
+}
+
+/// The journal of a new run.
+pub(super) fn begin(results: &Path) -> Result<Journal, Error> {
+    Journal::create(results).map_err(|source| failed("start", &results.join(journal::FILE), source))
+}
+
 impl Dispatcher<'_> {
     pub(super) fn note(&mut self, entry: Entry) -> Result<(), Error> {
         self.journal.append(&entry).map_err(|source| failed("write", &self.results.join(journal::FILE), source))?;
@@ -136,7 +175,7 @@ impl Dispatcher<'_> {
     }
 
     /// What is known before the first round.
-    fn open(&mut self, started: &RunStarted) -> Result<(), Error> {
+    pub(super) fn open(&mut self, started: &RunStarted) -> Result<(), Error> {
         self.note(Entry::RunStarted(Box::new(started.clone())))?;
         if let Some(text) = self.ground.accelerator.notice.clone() {
             self.note(Entry::Notice { text })?;

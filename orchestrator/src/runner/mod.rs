@@ -19,11 +19,14 @@ pub mod shell;
 mod signals;
 mod single;
 mod stamp;
+mod sweep;
+mod swept;
 
 pub use dispatcher::{Options, Run, Share, Start, run};
 pub use prepare::{Ground, Tools, build_kernels, chain, prepare, variants};
 pub use signals::interrupts;
 pub use single::Single;
+pub use sweep::{SweepOptions, sweeps};
 
 use std::path::PathBuf;
 

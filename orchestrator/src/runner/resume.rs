@@ -7,7 +7,7 @@ use super::Error;
 use super::folder::failed;
 use super::journal::{self, Journal};
 use super::sequence::Sequence;
-use crate::outcome::entry::{RoundId, RoundOutcome, RunStarted};
+use crate::outcome::entry::{Built, RoundId, RoundOutcome, RunStarted};
 use crate::outcome::{Entry, journal_lines};
 
 /// A run that stands in a results folder, opened to be gone on with.
@@ -58,54 +58,85 @@ impl Past {
         self.started().map_or(0, |run| run.seed)
     }
 
+    /// Refuses a seed that is not the run's.
+    pub fn agrees(&self, seed: u64) -> Result<(), Error> {
+        let own = self.seed();
+        let reason = format!("its seed is {own}, not {seed}; leave --seed out");
+        if own == seed { Ok(()) } else { Err(Error::Resume { results: self.results.clone(), reason }) }
+    }
+
     /// Whether the run came to its end, so that nothing is left to do.
     pub fn complete(&self) -> bool {
         matches!(self.entries.last(), Some(Entry::RunFinished(finished)) if !finished.interrupted)
     }
 
-    /// Refuses to go on with a run that `now` is not: another plan, other cells, another accelerator, another twinboot.
-    pub(super) fn same(&self, now: &RunStarted) -> Result<(), Error> {
-        let Some(then) = self.started() else { return Ok(()) };
-        let differs = if then.plan_sha256 != now.plan_sha256 {
-            Some("the plan has changed since".to_owned())
-        } else if then.twinboot != now.twinboot {
-            Some(format!("it was begun by twinboot {}, this is {}", then.twinboot, now.twinboot))
-        } else if then.accelerator != now.accelerator {
-            let words = |run: &RunStarted| format!("{} (QEMU {})", run.accelerator.name, run.accelerator.qemu);
-            Some(format!("it ran under {}, and now it would be {}", words(then), words(now)))
-        } else if then.cells != now.cells || then.comparisons != now.comparisons || then.forced != now.forced {
-            Some("it was made of other cells; give the same --only, --partition and --control".to_owned())
-        } else {
-            None
-        };
+    /// Refuses to go on with a run that `now` is not: another plan, other cells, another accelerator, another twinboot, or
+    /// kernels that run other code than those of the journal.
+    pub(super) fn same(&self, now: &RunStarted, built: &[Built]) -> Result<(), Error> {
+        let differs = self.started().and_then(|then| difference(then, now)).or_else(|| self.other_kernel(built));
         match differs {
             None => Ok(()),
             Some(reason) => Err(Error::Resume { results: self.results.clone(), reason }),
         }
     }
 
-    /// Refuses kernels that are not those of the journal.
-    pub(super) fn same_kernels(&self, now: &[crate::outcome::entry::Built]) -> Result<(), Error> {
-        for entry in &self.entries {
-            let Entry::Built(then) = entry else { continue };
-            let same = |built: &&crate::outcome::entry::Built| {
-                built.kernel == then.kernel && built.variant == then.variant && built.load_digest != then.load_digest
+    fn other_kernel(&self, now: &[Built]) -> Option<String> {
+        let mut then = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Built(built) => Some(&**built),
+            _ => None,
+        });
+        then.find_map(|then| {
+            let other = |built: &&Built| {
+                (&built.kernel, &built.variant) == (&then.kernel, &then.variant) && built.load_digest != then.load_digest
             };
-            if let Some(other) = now.iter().find(same) {
-                let reason = format!(
-                    "kernel {} {} is another one now: its source, configuration or patches have changed (build {} then, {} now)",
+            now.iter().find(other).map(|other| {
+                format!(
+                    "kernel {} {} is another one now: its source, configuration or patches have changed (build {} then, {} now); \
+                     start a new run",
                     then.kernel, then.variant, then.key, other.key
-                );
-                return Err(Error::Resume { results: self.results.clone(), reason });
-            }
-        }
-        Ok(())
+                )
+            })
+        })
     }
 
     /// Plays the journal back through the rules that decided the run's order.
-    pub(super) fn replay(&self, run: &RunStarted, runnable: impl Fn(&str) -> bool) -> Result<Replay, Error> {
-        replay(&self.entries, run, runnable).map_err(|reason| Error::Resume { results: self.results.clone(), reason })
+    pub(super) fn replay(&self, runnable: impl Fn(&str) -> bool) -> Result<Replay, Error> {
+        let refuse = |reason| Error::Resume { results: self.results.clone(), reason };
+        let run = self.started().ok_or_else(|| refuse("its journal does not say what was run".to_owned()))?;
+        replay(&self.entries, run, runnable).map_err(refuse)
     }
+}
+
+fn difference(then: &RunStarted, now: &RunStarted) -> Option<String> {
+    if then.plan_sha256 != now.plan_sha256 {
+        let short = |run: &RunStarted| run.plan_sha256[..12.min(run.plan_sha256.len())].to_owned();
+        return Some(format!(
+            "the plan has changed since (it was {}…, it is {}…); start a new run",
+            short(then),
+            short(now)
+        ));
+    }
+    if then.twinboot != now.twinboot {
+        return Some(format!("it was begun by twinboot {}, this is {}", then.twinboot, now.twinboot));
+    }
+    if then.accelerator != now.accelerator {
+        let words = |run: &RunStarted| format!("{} (QEMU {})", run.accelerator.name, run.accelerator.qemu);
+        let (then, now) = (words(then), words(now));
+        return Some(format!("it ran under {then} and this would run under {now}; results of both are not mixed"));
+    }
+    let ids = |run: &RunStarted| {
+        let forced = run.forced.iter().map(|cell| cell.id.clone());
+        run.cells.iter().map(|cell| cell.id.clone()).chain(forced).collect::<Vec<_>>()
+    };
+    if ids(then) != ids(now) {
+        let reason =
+            "it was made of other cells; give the --only, --partition and --control of then, or start a new run";
+        return Some(reason.to_owned());
+    }
+    let same = then.cells == now.cells && then.comparisons == now.comparisons && then.forced == now.forced;
+    (!same).then(|| {
+        "its cells were not made in the same way; give the --rounds and --coarse of then, or start a new run".to_owned()
+    })
 }
 
 fn replay(entries: &[Entry], run: &RunStarted, runnable: impl Fn(&str) -> bool) -> Result<Replay, String> {
@@ -239,6 +270,23 @@ mod tests {
         }
         let run = started(&WORLD, &RULE, 1);
         assert!(replay(&entries, &run, |_| true).expect_err("another order").contains("where this twinboot would not"));
+    }
+
+    #[test]
+    fn another_run_is_not_gone_on_with_and_the_refusal_says_what_differs() {
+        let then = started(&WORLD, &RULE, 1);
+        assert_eq!(difference(&then, &then), None);
+        let told = |change: fn(&mut RunStarted), words: &str| {
+            let mut now = then.clone();
+            change(&mut now);
+            let text = difference(&then, &now).unwrap_or_default();
+            assert!(text.contains(words), "{words}: {text}");
+        };
+        told(|now| now.plan_sha256 = "cd".repeat(32), "the plan has changed");
+        told(|now| now.twinboot = "9".to_owned(), "by twinboot");
+        told(|now| now.accelerator.name = "kvm".to_owned(), "are not mixed");
+        told(|now| now.cells.truncate(1), "other cells");
+        told(|now| now.cells[0].rounds += 1, "not made in the same way");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use super::dispatcher::Options;
 use super::host;
 use super::prepare::Ground;
+use crate::forced::sweep::hold::words;
 use crate::kernel::patch;
 use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted, Whole};
 use crate::outcome::forced::{Forced, ForcedExpectation, ForcedSpec};
 use crate::outcome::stop::Rule;
-use crate::plan::model::{Cell, Comparison, ForcedCell, Guest, Interleaving, Plan, Swap, Test, Variant};
+use crate::plan::model::{Cell, Comparison, ForcedCell, Guest, Interleaving, Kernel, Plan, Swap, Sweep, Test, Variant};
 
 /// Significance in the stamp of a run without statistical tests, where nothing depends on it.
 const UNTESTED_ALPHA: f64 = 1e-6;
@@ -109,6 +110,31 @@ fn forced_spec(plan: &Plan, cell: &ForcedCell) -> ForcedSpec {
     }
 }
 
+/// A sweep cell, for the journal.
+pub fn sweep_spec(plan: &Plan, cell: &ForcedCell, coarse: bool) -> ForcedSpec {
+    let (guest, swept) = (guest_named(plan, &cell.guest), sweep(plan, cell));
+    ForcedSpec {
+        id: cell.id.clone(),
+        kernel: cell.kernel.clone(),
+        variant: cell.variant.clone(),
+        base: cell.base.clone(),
+        guest: cell.guest.clone(),
+        name: cell.name.clone(),
+        program: swept.run.clone(),
+        cpus: guest.cpus,
+        memory: guest.memory,
+        swap: guest.swap.as_ref().map(swap_text),
+        patches: patches(plan, &cell.kernel, &cell.variant),
+        what: Forced::Sweep {
+            victim: words(&swept.victim),
+            interferers: swept.interferers.iter().map(|it| format!("{}: {}", it.thread, words(it))).collect(),
+            functions: swept.functions.iter().map(|names| names.join("|")).collect(),
+            callees: swept.callees.clone(),
+            coarse,
+        },
+    }
+}
+
 fn rule(test: &Test) -> Rule {
     Rule {
         alpha: test.stop.alpha,
@@ -160,6 +186,17 @@ pub fn guest_named<'a>(plan: &'a Plan, name: &str) -> &'a Guest {
 /// The forced cell's drawing.
 pub fn interleaving<'a>(plan: &'a Plan, cell: &ForcedCell) -> &'a Interleaving {
     named(&plan.interleavings, |drawn| &drawn.name, &cell.name)
+}
+
+/// The sweep of a swept cell.
+pub fn sweep<'a>(plan: &'a Plan, cell: &ForcedCell) -> &'a Sweep {
+    named(&plan.sweeps, |sweep| &sweep.name, &cell.name)
+}
+
+/// The kernel and the variant of a forced cell.
+pub fn kernel_and_variant<'a>(plan: &'a Plan, cell: &ForcedCell) -> (&'a Kernel, &'a Variant) {
+    let kernel = named(&plan.kernels, |kernel| &kernel.name, &cell.kernel);
+    (kernel, named(&kernel.variants, |variant| &variant.name, &cell.variant))
 }
 
 fn variant<'a>(plan: &'a Plan, cell: &Cell) -> &'a Variant {

@@ -1,0 +1,88 @@
+//! `twinboot sweep`
+
+use std::io::Write;
+
+use clap::ValueEnum as _;
+
+use super::args::{AccelArg, Places, SweepArgs};
+use super::exit::{Failure, OK, USAGE};
+use super::{run, setup};
+use crate::outcome::Results;
+use crate::plan::glob;
+use crate::plan::model::Plan;
+use crate::report::progress::Progress;
+use crate::runner::resume::Past;
+use crate::runner::{self, Options, Start, SweepOptions, shell};
+
+/// Builds, boots, sweeps, reports.
+pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+    let plan = only(setup::load_plan(places, &args.plan)?, &args.only)?;
+    if args.dry_run {
+        for cell in &plan.swept {
+            writeln!(out, "{}", cell.id)?;
+        }
+        return Ok(OK);
+    }
+    let tools = setup::tools(places, args.accel.into(), None)?;
+    let past = args.resume.as_deref().map(Past::open).transpose()?;
+    let seed = seed(args.seed, past.as_ref())?;
+    let start = past.map_or(Start::Afresh, Start::Resume);
+    let options = Options {
+        out: args.out.clone(),
+        seed,
+        jobs: args.jobs.map(usize::from),
+        rerun: rerun(args, seed),
+        share: None,
+    };
+    let sweep = SweepOptions { options, coarse: args.coarse };
+    let progress = Progress::on_stderr();
+    let observer = progress.observer();
+    let done = setup::block_on(async {
+        let cancel = runner::interrupts()?;
+        let ground = runner::prepare(&plan, &tools, &observer, &cancel).await?;
+        Ok::<_, Failure>(runner::sweeps(&plan, &ground, &sweep, start, &tools.cache, &observer, &cancel).await?)
+    });
+    progress.finish();
+    let done = done??;
+    run::finish(&done.results, &Results::fold(done.entries), args.format, out)
+}
+
+/// That of the run that is gone on with, the one asked for, or a drawn one.
+fn seed(asked: Option<u64>, past: Option<&Past>) -> Result<u64, Failure> {
+    match (asked, past) {
+        (Some(asked), Some(past)) => past.agrees(asked).map(|()| asked).map_err(Failure::from),
+        (None, Some(past)) => Ok(past.seed()),
+        (Some(asked), None) => Ok(asked),
+        (None, None) => Ok(rand::random_range(0..1 << 53)),
+    }
+}
+
+/// Keeps the sweeps whose cell matches one of `globs`, or all, and the kernels they need.
+fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
+    let ids: Vec<String> = plan.swept.iter().map(|cell| cell.id.clone()).collect();
+    if ids.is_empty() {
+        let message = format!("`{}` has nothing to sweep", plan.path.display());
+        let hint = "add `sweep:`, or an `interleaving:` that holds a thread in a function; docs/diagrams.md tells how";
+        return Err(Failure::say(USAGE, message).hint(hint));
+    }
+    let wanted = |id: &str| globs.is_empty() || globs.iter().any(|glob| glob::matches(glob, id));
+    plan.keep_cells(|id| wanted(id) && ids.iter().any(|swept| swept == id));
+    if plan.swept.is_empty() {
+        let message = format!("no sweep matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
+        return Err(Failure::say(USAGE, message));
+    }
+    Ok(plan)
+}
+
+/// The command that makes the same sweep again: this one, with its seed spelled out.
+fn rerun(args: &SweepArgs, seed: u64) -> String {
+    let mut words = vec!["twinboot".to_owned(), "sweep".to_owned(), args.plan.display().to_string()];
+    words.extend(["--seed".to_owned(), seed.to_string()]);
+    words.extend(args.only.iter().flat_map(|glob| ["--only".to_owned(), glob.clone()]));
+    words.extend(args.coarse.then(|| "--coarse".to_owned()));
+    words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".to_owned(), jobs.to_string()]));
+    if let Some(accel) = args.accel.to_possible_value().filter(|_| args.accel != AccelArg::Auto) {
+        words.extend(["--accel".to_owned(), accel.get_name().to_owned()]);
+    }
+    words.iter().map(|word| shell::quote(word)).collect::<Vec<_>>().join(" ")
+}
