@@ -155,15 +155,15 @@ impl Symbols {
         for index in 0..SEARCHED {
             let at = registers.sp.checked_add(8 * index)?;
             let Some(word) = read(at) else { break };
-            let Some(callee) = self.call_before(word) else { continue };
+            let Some(target) = self.call_before(word) else { continue };
             let mut caller = Registers { ip: word, sp: at + 8, ..*registers };
             // With a frame pointer the word below is the caller's, if assembly made a frame at all.
             if index > 0 && registers.get(X86_64::RBP) == Some(at - 8) {
                 caller.set(X86_64::RBP, read(at - 8));
             }
-            if callee
-                .and_then(|callee| self.table.around(callee))
-                .is_some_and(|callee| callee.address == function.address)
+            if target
+                .and_then(|target| self.table.around(target))
+                .is_some_and(|target| target.address == function.address)
             {
                 return Some(caller);
             }
