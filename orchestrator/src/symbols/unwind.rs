@@ -143,36 +143,57 @@ impl Symbols {
         Some(caller)
     }
 
-    /// The caller of assembly: the first word on the stack that is a return address.
+    /// The caller of assembly: the first word on the stack that is behind a call of this very function; where there is
+    /// none (a call through a register, a jump from another function), the first that is behind any call. Words left
+    /// over from earlier calls look like the latter.
     fn search(&self, registers: &Registers, read: Read<'_>) -> Option<Registers> {
         if self.frame_table().at(registers.ip).is_some() {
             return None;
         }
+        let function = self.table.around(registers.ip)?;
+        let mut any = None;
         for index in 0..SEARCHED {
             let at = registers.sp.checked_add(8 * index)?;
-            let word = read(at)?;
-            if self.is_return(word) {
-                let mut caller = Registers { ip: word, sp: at + 8, ..*registers };
-                // With a frame pointer the word below is the caller's, if assembly made a frame at all.
-                if index > 0 && registers.get(X86_64::RBP) == Some(at - 8) {
-                    caller.set(X86_64::RBP, read(at - 8));
-                }
+            let Some(word) = read(at) else { break };
+            let Some(target) = self.call_before(word) else { continue };
+            let mut caller = Registers { ip: word, sp: at + 8, ..*registers };
+            // With a frame pointer the word below is the caller's, if assembly made a frame at all.
+            if index > 0 && registers.get(X86_64::RBP) == Some(at - 8) {
+                caller.set(X86_64::RBP, read(at - 8));
+            }
+            if target
+                .and_then(|target| self.table.around(target))
+                .is_some_and(|target| target.address == function.address)
+            {
                 return Some(caller);
             }
+            any = any.or(Some(caller));
         }
-        None
+        any
     }
 
     /// Whether an address is behind a call.
     fn is_return(&self, address: u64) -> bool {
+        self.call_before(address).is_some()
+    }
+
+    /// The call that an address is behind, if it is behind one; inside, what it calls, if it says so itself.
+    #[expect(clippy::option_option, reason = "no call, a call of something unknown, a call of something known")]
+    fn call_before(&self, address: u64) -> Option<Option<u64>> {
         if !self.is_code(address) {
-            return false;
+            return None;
         }
-        // Direct calls have five bytes, others two to seven, and prefixes one more.
-        (2..=8).any(|back| {
+        // Direct calls have five bytes, others two to seven, and prefixes one more. The bytes of a direct call may end in
+        // what looks like a shorter one.
+        [5, 2, 3, 4, 6, 7, 8].into_iter().find_map(|back| {
             let from = address.wrapping_sub(back);
-            let code = self.decode(std::slice::from_ref(&(from..address)));
-            matches!(code.as_slice(), [call] if matches!(call.kind, Kind::Call(_)) && call.end() == address)
+            match self.decode(std::slice::from_ref(&(from..address))).as_slice() {
+                [call] if call.end() == address => match call.kind {
+                    Kind::Call(callee) => Some(callee),
+                    _ => None,
+                },
+                _ => None,
+            }
         })
     }
 
