@@ -44,8 +44,8 @@ impl Format for Kcidb {
                 }
                 tests.push(match case {
                     Case::Races(cell) => test(results, run, cell),
-                    Case::Forced(it) => forced_test(results, run, (case, &it.spec), diagram(it)),
-                    Case::Sweep(it) => forced_test(results, run, (case, &it.spec), sweep(it)),
+                    Case::Forced(it) => forced_test(results, run, (case, &it.spec), &diagram(it)),
+                    Case::Sweep(it) => forced_test(results, run, (case, &it.spec), &sweep(it)),
                 });
             }
         }
@@ -242,7 +242,7 @@ fn pair_told(results: &Results, pair: &ForcedComparison) -> Value {
 }
 
 /// A drawn interleaving or a sweep; `numbers` are what its kind counts.
-fn forced_test(results: &Results, run: &RunStarted, (case, spec): (Case<'_>, &ForcedSpec), numbers: Value) -> Value {
+fn forced_test(results: &Results, run: &RunStarted, (case, spec): (Case<'_>, &ForcedSpec), numbers: &Value) -> Value {
     let pairs = results.forced_comparisons.iter().filter(|pair| pair.patched == spec.id);
     let mut value = json!({
         "id": id(run, &["test", &spec.id]),

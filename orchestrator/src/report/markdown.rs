@@ -2,11 +2,13 @@
 
 #![expect(clippy::format_push_string, reason = "writing to a string cannot fail; `write!` only adds a result to drop")]
 
+mod evidence;
+
 use super::table::Table;
 use super::words::{counted, drawn, memory, number, one_line, short};
-use super::{Format, RenderError, forced, story, window};
+use super::{Format, RenderError, forced, story};
 use crate::outcome::entry::{Built, CellSpec, PatchInfo};
-use crate::outcome::{BuildState, CellResult, Comparison, Results, SweepResult, Trouble};
+use crate::outcome::{BuildState, CellResult, Comparison, Results, Trouble};
 
 /// The Markdown format (GitHub's and GitLab's dialect).
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +60,8 @@ fn document(results: &Results) -> String {
     for it in &results.comparisons {
         text += &comparison(results, it);
     }
-    text += &drawings(results);
-    text += &sweeps(results);
+    text += &evidence::drawings(results);
+    text += &evidence::sweeps(results);
     text += &trouble(results);
     text += &environment(results);
     text += &format!("\n## Run it again\n\n{}", block([run.rerun.as_str()]));
@@ -149,79 +151,6 @@ pub(super) fn forced_facts(results: &Results, it: &Comparison) -> Vec<(&'static 
     facts
 }
 
-/// Drawn interleavings: the drawing, what each variant did with it, and where it was that it could not go on.
-fn drawings(results: &Results) -> String {
-    let mut text = String::new();
-    for drawing in forced::drawings(results) {
-        text += &format!("\n## {}\n\n", escaped(&capital(&drawing.title())));
-        let lines = drawing.lines(100);
-        let marked = |(line, note): &(String, Option<String>)| forced::marked(line, note.as_deref(), 140);
-        text += &drawn_block(lines.iter().flat_map(marked));
-        text += "\n| variant | forced | | without the hold | swap entry |\n|---|---|---|---|---|\n";
-        for result in &drawing.variants {
-            let judged = results.forced_comparison(&result.spec.id).map_or("", |it| it.verdict.word());
-            text += &format!(
-                "| {} | {} | {judged} | {} | {} |\n",
-                escaped(&result.spec.variant),
-                escaped(&forced::tally(result)),
-                escaped(&forced::without(result)),
-                escaped(&forced::entries(result, "\u{2192}")),
-            );
-        }
-        for result in &drawing.variants {
-            for it in &result.exclusions {
-                text += &format!("\n{}: {}\n", escaped(&result.spec.variant), escaped(&forced::exclusion(it)));
-                if let Some(state) = it.waiting().filter(|state| !state.stack.is_empty()) {
-                    text += &format!("\n{}", block(forced::stack(&state.stack)));
-                }
-            }
-            if let Some(it) = results.forced_comparison(&result.spec.id) {
-                text += &format!(
-                    "\n{} is {}: {}.\n",
-                    escaped(&result.spec.variant),
-                    it.verdict.word(),
-                    escaped(&forced::reason(results, it))
-                );
-            }
-        }
-    }
-    text
-}
-
-/// Sweeps: the count, the bound, and the map of the lines that do not come out clean.
-fn sweeps(results: &Results) -> String {
-    let mut text = String::new();
-    for sweep in &results.sweeps {
-        let spec = &sweep.spec;
-        text += &format!("\n## {}: {}\n\n", escaped(&capital(&forced::sweep_title(sweep))), escaped(&spec.variant));
-        text += &format!("{}.\n\n", escaped(&capital(&forced::what(sweep))));
-        text += &format!("**{}**", escaped(&forced::swept(sweep)));
-        let rest = forced::rest(&sweep.counts);
-        text += &if rest.is_empty() { ".\n".to_owned() } else { format!(" ({rest}).\n") };
-        if let Some(it) = results.forced_comparison(&spec.id) {
-            text += &format!(
-                "\nAgainst {}: {}: {}.\n",
-                escaped(&it.base_variant),
-                it.verdict.word(),
-                escaped(&forced::reason(results, it))
-            );
-        }
-        text += &map(sweep);
-    }
-    text
-}
-
-/// Lines around a window that the map shows, too.
-const AROUND: usize = 2;
-
-fn map(sweep: &SweepResult) -> String {
-    let lines = window::text(sweep, 100, AROUND, &window::TELLING);
-    if lines.is_empty() {
-        return String::new();
-    }
-    format!("\n{}\n\n{}", escaped(&window::legend()), drawn_block(lines))
-}
-
 pub(super) fn evidence_words(kind: crate::outcome::EvidenceKind) -> &'static str {
     match kind {
         crate::outcome::EvidenceKind::Exposures => "exposures (conditional exact test)",
@@ -308,8 +237,8 @@ pub(super) fn forced_made_from(results: &Results) -> Vec<(&str, Vec<String>)> {
     made
 }
 
-fn built_from(build: &BuildState, patches: &[PatchInfo]) -> Vec<String> {
-    let mut parts = match build {
+fn built_from(state: &BuildState, patches: &[PatchInfo]) -> Vec<String> {
+    let mut parts = match state {
         BuildState::Built(built) => vec![kernel(built)],
         BuildState::Failed(_) | BuildState::Unknown => Vec::new(),
     };
@@ -349,7 +278,11 @@ fn block(lines: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 
 /// The same with the lines' own columns kept.
 fn drawn_block(lines: impl IntoIterator<Item = String>) -> String {
-    lines.into_iter().map(|line| format!("    {}\n", drawn(&line))).collect()
+    let mut text = String::new();
+    for line in lines {
+        text += &format!("    {}\n", drawn(&line));
+    }
+    text
 }
 
 /// Foreign text that Markdown takes as text and people can read raw: a letter is escaped only where it would act.

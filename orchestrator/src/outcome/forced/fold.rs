@@ -64,7 +64,8 @@ impl ForcedFold {
                     forced.push(ForcedResult::new(spec.clone(), build(spec), rounds, controls, parts.failures));
                 }
                 Forced::Sweep { .. } => {
-                    sweeps.push(SweepResult::new(spec.clone(), build(spec), parts.traced, parts.tried, parts.failures))
+                    let Parts { traced, tried, failures, .. } = parts;
+                    sweeps.push(SweepResult::new(spec.clone(), build(spec), traced, tried, failures));
                 }
             }
         }

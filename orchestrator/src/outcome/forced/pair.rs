@@ -90,6 +90,7 @@ pub(in crate::outcome) fn pairs(forced: &[ForcedResult], sweeps: &[SweepResult])
     diagrams.chain(swept).collect()
 }
 
+#[derive(Debug, Clone, Copy)]
 struct Told {
     sweep: bool,
     verdict: ForcedVerdict,

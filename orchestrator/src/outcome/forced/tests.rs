@@ -55,17 +55,17 @@ fn sweep() -> Forced {
 }
 
 /// The run of `case`, with these forced cells besides.
-fn with(mut case: Case, forced: Vec<ForcedSpec>) -> Case {
+fn with(mut case: Case, forced: &[ForcedSpec]) -> Case {
     for entry in &mut case.entries {
         if let Entry::RunStarted(run) = entry {
-            run.forced.clone_from(&forced);
+            run.forced = forced.to_vec();
         }
     }
     case
 }
 
 /// A run of forced cells alone.
-fn alone(forced: Vec<ForcedSpec>) -> Case {
+fn alone(forced: &[ForcedSpec]) -> Case {
     let mut case = with(Case::new(&[], &[]), forced);
     if let Some(Entry::RunStarted(run)) = case.entries.first_mut() {
         run.cells.clear();
@@ -189,7 +189,7 @@ fn word(case: &Case) -> ForcedVerdict {
 #[test]
 fn a_diagram_the_patched_kernel_excludes_is_closed() {
     let case = rounds(
-        alone(drawn(Expect::Corrupt, Expect::Excluded)),
+        alone(&drawn(Expect::Corrupt, Expect::Excluded)),
         &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("do_swap_page"))],
     );
     assert_eq!(word(&case), ForcedVerdict::Closed);
@@ -211,7 +211,7 @@ fn a_diagram_the_patched_kernel_excludes_is_closed() {
 #[test]
 fn every_word_of_a_diagram() {
     let case = |base: &ForcedOutcome, patched: &ForcedOutcome| {
-        word(&rounds(alone(drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, base), (DRAWN_PATCHED, patched)]))
+        word(&rounds(alone(&drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, base), (DRAWN_PATCHED, patched)]))
     };
     let excluded_but_damaged =
         ForcedOutcome::Excluded { step: 0, why: Exclusion::TookAnotherWay, damage: Some(damage_done()) };
@@ -229,21 +229,21 @@ fn every_word_of_a_diagram() {
 #[test]
 fn a_base_that_corrupts_now_and_then_closes_nothing() {
     let case =
-        rounds(alone(drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("f"))]);
+        rounds(alone(&drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("f"))]);
     assert_eq!(
         word(&case.with(round(DRAWN_BASE, 2, true, lost()))),
         ForcedVerdict::Closed,
         "a lost round never counts"
     );
     let case =
-        rounds(alone(drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("f"))]);
+        rounds(alone(&drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("f"))]);
     assert_eq!(word(&case.with(round(DRAWN_BASE, 2, true, ForcedOutcome::Clean))), ForcedVerdict::Inconclusive);
 }
 
 #[test]
 fn the_same_code_on_both_sides_says_nothing() {
     let case = rounds(
-        alone(drawn(Expect::Any, Expect::Any)).with(built("patched", "one")),
+        alone(&drawn(Expect::Any, Expect::Any)).with(built("patched", "one")),
         &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("f"))],
     );
     assert_eq!(word(&case), ForcedVerdict::Inconclusive);
@@ -252,7 +252,7 @@ fn the_same_code_on_both_sides_says_nothing() {
 #[test]
 fn expectations_of_forced_cells() {
     let met = |expect, outcomes: &[ForcedOutcome]| {
-        let mut case = alone(vec![spec("base", "drawn", diagram(expect))]);
+        let mut case = alone(&[spec("base", "drawn", diagram(expect))]);
         for (number, outcome) in (1..).zip(outcomes) {
             case = case.with(round(DRAWN_BASE, number, true, outcome.clone()));
         }
@@ -264,11 +264,11 @@ fn expectations_of_forced_cells() {
     assert_eq!(met(Expect::Corrupt, &[clean.clone(), none.clone()]), (Met::No, 1));
     assert_eq!(met(Expect::Corrupt, &[corrupt(), lost()]), (Met::Unmeasured, 75));
     assert_eq!(met(Expect::Excluded, &[none.clone(), clean.clone()]), (Met::Yes, 0));
-    assert_eq!(met(Expect::Excluded, &[clean.clone()]), (Met::No, 1));
+    assert_eq!(met(Expect::Excluded, std::slice::from_ref(&clean)), (Met::No, 1));
     assert_eq!(met(Expect::Excluded, &[none.clone(), corrupt()]), (Met::No, 1));
     assert_eq!(met(Expect::Excluded, &[none.clone(), corrupt(), lost()]), (Met::No, 1), "a loss excuses no corruption");
     assert_eq!(met(Expect::Excluded, &[lost()]), (Met::Unmeasured, 75));
-    assert_eq!(met(Expect::Clean, &[none.clone()]), (Met::Yes, 0));
+    assert_eq!(met(Expect::Clean, &[none]), (Met::Yes, 0));
     assert_eq!(met(Expect::Clean, &[clean.clone(), crashed()]), (Met::No, 1));
     assert_eq!(met(Expect::Crash, &[crashed()]), (Met::Yes, 0));
     assert_eq!(met(Expect::Crash, &[clean]), (Met::No, 1));
@@ -278,7 +278,7 @@ fn expectations_of_forced_cells() {
 
 #[test]
 fn rounds_without_a_hold_meet_no_expectation() {
-    let case = alone(vec![spec("base", "drawn", diagram(Expect::Corrupt))]);
+    let case = alone(&[spec("base", "drawn", diagram(Expect::Corrupt))]);
     let results = case.with(round(DRAWN_BASE, 1, false, corrupt())).results();
     assert_eq!(results.forced[0].met, Met::Unmeasured);
     assert_eq!((results.forced[0].control.corrupt, results.forced[0].held.corrupt), (1, 0));
@@ -287,7 +287,7 @@ fn rounds_without_a_hold_meet_no_expectation() {
 #[test]
 fn what_could_not_be_tried_says_whose_fault_it_is() {
     let failed = |plan| {
-        let case = alone(vec![spec("base", "drawn", diagram(Expect::Corrupt))]);
+        let case = alone(&[spec("base", "drawn", diagram(Expect::Corrupt))]);
         case.with(Entry::ForcedFailed(ForcedFailed { cell: DRAWN_BASE.into(), reason: "no function".into(), plan }))
     };
     assert_eq!(exit_code(&failed(true).results()), 2);
@@ -296,13 +296,13 @@ fn what_could_not_be_tried_says_whose_fault_it_is() {
     assert_eq!(exit_code(&failed(true).with(round(DRAWN_BASE, 1, true, corrupt())).results()), 0);
     // An expectation that came out wrong is the more important news.
     let both = rounds(
-        alone(drawn(Expect::Corrupt, Expect::Excluded)),
+        alone(&drawn(Expect::Corrupt, Expect::Excluded)),
         &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &corrupt())],
     );
     let failure = ForcedFailed { cell: DRAWN_BASE.into(), reason: "late".into(), plan: true };
     assert_eq!(exit_code(&both.with(Entry::ForcedFailed(failure)).results()), 1);
     let built = BuildFailed { kernel: "k".into(), variant: "base".into(), reason: "cc".into() };
-    let case = alone(vec![spec("base", "drawn", diagram(Expect::Any))]).with(Entry::BuildFailed(built));
+    let case = alone(&[spec("base", "drawn", diagram(Expect::Any))]).with(Entry::BuildFailed(built));
     assert_eq!(exit_code(&case.results()), 3);
     let finished = RunFinished { finished: "x".into(), interrupted: true };
     assert_eq!(exit_code(&failed(true).with(Entry::RunFinished(finished)).results()), 130);
@@ -310,7 +310,7 @@ fn what_could_not_be_tried_says_whose_fault_it_is() {
 
 #[test]
 fn windows_follow_the_victim_and_not_the_addresses() {
-    let results = sweeping(alone(swept()), SWEPT_BASE, &[1, 2, 4, 6]).results();
+    let results = sweeping(alone(&swept()), SWEPT_BASE, &[1, 2, 4, 6]).results();
     let it = &results.sweeps[0];
     assert!(it.complete);
     let windows: Vec<(usize, usize, u64, u64)> =
@@ -324,7 +324,7 @@ fn windows_follow_the_victim_and_not_the_addresses() {
 #[test]
 fn every_word_of_a_sweep() {
     let case =
-        |base: &[u64], patched: &[u64]| sweeping(sweeping(alone(swept()), SWEPT_BASE, base), SWEPT_PATCHED, patched);
+        |base: &[u64], patched: &[u64]| sweeping(sweeping(alone(&swept()), SWEPT_BASE, base), SWEPT_PATCHED, patched);
     assert_eq!(word(&case(&[1, 2, 4], &[])), ForcedVerdict::Closed);
     assert_eq!(word(&case(&[1, 2, 4], &[2])), ForcedVerdict::Narrowed);
     assert_eq!(word(&case(&[1], &[2])), ForcedVerdict::NotClosed);
@@ -347,7 +347,7 @@ fn every_word_of_a_sweep() {
 
 #[test]
 fn a_sweep_cut_short_is_undecided() {
-    let results = alone(swept()).with(traced(SWEPT_BASE)).with(tried(SWEPT_BASE, 0, corrupt())).results();
+    let results = alone(&swept()).with(traced(SWEPT_BASE)).with(tried(SWEPT_BASE, 0, corrupt())).results();
     let it = &results.sweeps[0];
     assert_eq!((it.complete, it.met, it.counts.untried), (false, Met::Undecided, 6));
     assert_eq!(results.sweeps[1].met, Met::Unmeasured);
@@ -356,7 +356,7 @@ fn a_sweep_cut_short_is_undecided() {
 /// Races that say fixed, not fixed, and what forced evidence makes of it.
 #[test]
 fn a_forced_corruption_overrules_races_that_say_fixed() {
-    let drawings = || with(Case::fixed(), drawn(Expect::Any, Expect::Any));
+    let drawings = || with(Case::fixed(), &drawn(Expect::Any, Expect::Any));
     let results = rounds(drawings(), &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &corrupt())]).results();
     let it = &results.comparisons[0];
     assert_eq!((it.verdict, it.reason), (Verdict::NotFixed, Reason::ForcedCorruption));
@@ -364,7 +364,7 @@ fn a_forced_corruption_overrules_races_that_say_fixed() {
     assert_eq!(it.contradictions.len(), 1);
     assert_eq!((results.cells[1].met, exit_code(&results)), (Met::No, 1));
 
-    let results = sweeping(sweeping(with(Case::fixed(), swept()), SWEPT_BASE, &[1, 2]), SWEPT_PATCHED, &[1]).results();
+    let results = sweeping(sweeping(with(Case::fixed(), &swept()), SWEPT_BASE, &[1, 2]), SWEPT_PATCHED, &[1]).results();
     assert_eq!(results.comparisons[0].reason, Reason::ForcedCorruption);
 
     let results = rounds(drawings(), &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &crashed())]).results();
@@ -381,13 +381,13 @@ fn a_forced_corruption_overrules_races_that_say_fixed() {
 
 #[test]
 fn too_few_races_do_not_hide_a_forced_corruption() {
-    let case = with(Case::new(&[(2000, 21), (2000, 19)], &[(0, 0), (0, 0)]), drawn(Expect::Any, Expect::Any));
+    let case = with(Case::new(&[(2000, 21), (2000, 19)], &[(0, 0), (0, 0)]), &drawn(Expect::Any, Expect::Any));
     let results = rounds(case, &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &corrupt())]).results();
     assert_eq!(results.comparisons[0].reason, Reason::ForcedCorruption);
     assert_eq!(results.comparisons[0].exposures_needed, None);
     assert_eq!(results.cells[1].met, Met::No);
     // Where the base never corrupts in any way, there is nothing to have been fixed.
-    let case = with(Case::new(&[(2000, 0), (2000, 0)], &[(2000, 0), (2000, 0)]), drawn(Expect::Any, Expect::Any));
+    let case = with(Case::new(&[(2000, 0), (2000, 0)], &[(2000, 0), (2000, 0)]), &drawn(Expect::Any, Expect::Any));
     let results = rounds(case, &[(DRAWN_BASE, &ForcedOutcome::Clean), (DRAWN_PATCHED, &corrupt())]).results();
     assert_eq!(results.comparisons[0].verdict, Verdict::NotReproduced);
     assert!(results.comparisons[0].caveats.iter().any(|it| it.contains("the base never did")));
@@ -396,7 +396,7 @@ fn too_few_races_do_not_hide_a_forced_corruption() {
 #[test]
 fn an_excluded_drawing_takes_nothing_back_from_races_that_corrupt() {
     let case =
-        with(Case::new(&[(2000, 310), (2000, 290)], &[(2000, 305), (2000, 280)]), drawn(Expect::Any, Expect::Any));
+        with(Case::new(&[(2000, 310), (2000, 290)], &[(2000, 305), (2000, 280)]), &drawn(Expect::Any, Expect::Any));
     let results = rounds(case, &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("f"))]).results();
     let it = &results.comparisons[0];
     assert_eq!((it.verdict, it.reason, it.by_races), (Verdict::NotFixed, Reason::StillCorrupts, None));
@@ -405,7 +405,7 @@ fn an_excluded_drawing_takes_nothing_back_from_races_that_corrupt() {
 
 #[test]
 fn a_closed_drawing_alone_fixes_nothing() {
-    let case = with(Case::new(&[(2000, 21), (2000, 19)], &[(200, 0), (200, 0)]), drawn(Expect::Any, Expect::Any));
+    let case = with(Case::new(&[(2000, 21), (2000, 19)], &[(200, 0), (200, 0)]), &drawn(Expect::Any, Expect::Any));
     let results = rounds(case, &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("f"))]).results();
     assert_eq!(results.comparisons[0].verdict, Verdict::Inconclusive);
 }
@@ -413,11 +413,13 @@ fn a_closed_drawing_alone_fixes_nothing() {
 #[test]
 fn other_kernels_and_controls_are_left_alone() {
     let mut other = drawn(Expect::Any, Expect::Any);
-    other.iter_mut().for_each(|spec| spec.kernel = "another".into());
+    for spec in &mut other {
+        spec.kernel = "another".into();
+    }
     let results =
-        rounds(with(Case::fixed(), other), &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &corrupt())]).results();
+        rounds(with(Case::fixed(), &other), &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &corrupt())]).results();
     assert_eq!(results.comparisons[0].verdict, Verdict::Fixed);
-    let mut case = with(Case::fixed(), drawn(Expect::Any, Expect::Any));
+    let mut case = with(Case::fixed(), &drawn(Expect::Any, Expect::Any));
     if let Some(Entry::RunStarted(run)) = case.entries.first_mut() {
         run.comparisons[0].control = true;
         run.cells[1].expect = Expectation::Any;
@@ -429,7 +431,7 @@ fn other_kernels_and_controls_are_left_alone() {
 
 #[test]
 fn another_accelerators_rounds_are_set_aside() {
-    let case = rounds(alone(drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &corrupt())]);
+    let case = rounds(alone(&drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &corrupt())]);
     let before = case.results().forced;
     let results = case.with(start("kvm")).with(round(DRAWN_BASE, 1, true, ForcedOutcome::Clean)).results();
     assert_eq!(results.forced, before);
@@ -437,8 +439,8 @@ fn another_accelerators_rounds_are_set_aside() {
 
 #[test]
 fn a_run_merged_in_brings_its_forced_cells() {
-    let first = rounds(alone(vec![spec("base", "drawn", diagram(Expect::Any))]), &[(DRAWN_BASE, &corrupt())]);
-    let second = rounds(alone(drawn(Expect::Any, Expect::Any)), &[(DRAWN_PATCHED, &blocked("f"))]);
+    let first = rounds(alone(&[spec("base", "drawn", diagram(Expect::Any))]), &[(DRAWN_BASE, &corrupt())]);
+    let second = rounds(alone(&drawn(Expect::Any, Expect::Any)), &[(DRAWN_PATCHED, &blocked("f"))]);
     let results = Results::fold(first.entries.into_iter().chain(second.entries));
     assert_eq!(results.forced.len(), 2);
     assert_eq!(results.forced_comparisons[0].verdict, ForcedVerdict::Closed);
@@ -447,7 +449,7 @@ fn a_run_merged_in_brings_its_forced_cells() {
 #[test]
 fn entries_survive_the_journal() {
     let case = rounds(
-        sweeping(with(Case::fixed(), [drawn(Expect::Corrupt, Expect::Excluded), swept()].concat()), SWEPT_BASE, &[1]),
+        sweeping(with(Case::fixed(), &[drawn(Expect::Corrupt, Expect::Excluded), swept()].concat()), SWEPT_BASE, &[1]),
         &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &blocked("f"))],
     );
     let lines: Vec<String> =
@@ -475,7 +477,7 @@ proptest! {
         trials in proptest::collection::vec((0u64..8, 0u8..5), 0..40), again in 0usize..40,
     ) {
         let fold = |trials: &[(u64, u8)]| {
-            let mut case = alone(swept()).with(traced(SWEPT_BASE));
+            let mut case = alone(&swept()).with(traced(SWEPT_BASE));
             for &(place, kind) in trials {
                 case = case.with(tried(SWEPT_BASE, place, outcome(kind)));
             }
@@ -503,7 +505,7 @@ proptest! {
 
     #[test]
     fn another_forced_corruption_never_helps(kinds in proptest::collection::vec(0u8..5, 1..6)) {
-        let mut case = with(Case::fixed(), drawn(Expect::Any, Expect::Excluded));
+        let mut case = with(Case::fixed(), &drawn(Expect::Any, Expect::Excluded));
         case = rounds(case, &[(DRAWN_BASE, &corrupt())]);
         for (number, kind) in (1..).zip(&kinds) {
             case = case.with(round(DRAWN_PATCHED, number, true, outcome(*kind)));

@@ -289,8 +289,8 @@ pub(super) fn comparisons(results: &Results, pairs: &[ForcedComparison]) -> Vec<
     told.collect()
 }
 
-fn version(build: &BuildState) -> Option<String> {
-    match build {
+fn version(state: &BuildState) -> Option<String> {
+    match state {
         BuildState::Built(built) => Some(built.release.clone()),
         BuildState::Failed(_) | BuildState::Unknown => None,
     }

@@ -31,7 +31,9 @@ pub(super) fn drawings(results: &Results, look: Look) -> Vec<String> {
             let name = clipped(&name, names);
             let text = format!("{name:names$}  {}", one_line(&forced::told(result, arrow)));
             let mut told = hanging(&text, look.width.saturating_sub(2), names + 2);
-            told.iter_mut().for_each(|line| line.insert_str(0, "  "));
+            for line in &mut told {
+                line.insert_str(0, "  ");
+            }
             lines.extend(told);
             let indent = " ".repeat(names + 4);
             for it in &result.exclusions {
