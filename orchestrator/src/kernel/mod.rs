@@ -20,6 +20,7 @@ mod compile;
 mod error;
 mod objects;
 mod source;
+mod text;
 mod toolchain;
 
 use std::fs;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
+pub use text::source_text;
 pub use toolchain::Toolchain;
 
 use crate::cache::{Cache, Filled, Key, Lock};
@@ -128,38 +130,18 @@ pub async fn build(
     if let Source::Image { kernel, modules, config } = source {
         return ready(request, kernel, modules.as_ref(), config.as_ref(), progress);
     }
-    let asked = config::load(&request.kernel.config)?;
-    let patches = request.variant.patches.iter().map(patch::load).collect::<Result<Vec<_>, _>>()?;
-    let (base_name, base_text) = base(&request.kernel.base_config)?;
-    let source = source::resolve(source, cache, progress, cancel).await?;
-    let toolchain = Toolchain::probe(cancel).await?;
-
-    let options: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();
-    let work = || {
-        Key::new()
-            .part("recipe", RECIPE)
-            .part("source", &source.identity)
-            .part("base", base_name)
-            .part("base text", base_text.as_deref().unwrap_or_default())
-            .part("options", options.join("\n"))
-            .part("compiler", &toolchain.compiler)
-            .part("linker", &toolchain.linker)
-    };
-    let key = patches
-        .iter()
-        .fold(work(), |key, patch| key.part(if patch.info.reverse { "patch out" } else { "patch in" }, &patch.bytes));
-    let key = key.finish();
-
+    let Settled { asked, patches, base_text, source, toolchain, work, key } =
+        settle(request, source, cache, progress, cancel).await?;
     let recipe = compile::Recipe {
         what: format!("{} ({})", request.kernel.name, request.variant.name),
         source: &source,
         patches: &patches,
         base: &request.kernel.base_config,
-        base_text: base_text.clone(),
+        base_text,
         asked: &asked,
         toolchain: &toolchain,
         jobs: request.jobs,
-        work: work().finish(),
+        work,
     };
     let filled = cache
         .fill(KIND, &key, cancel, async |dest: &Path| {
@@ -184,6 +166,50 @@ pub async fn build(
         progress(Step::Cached);
     }
     from_entry(request, filled, key)
+}
+
+/// Everything a kernel is made from, read and named.
+struct Settled {
+    asked: Vec<config::Asked>,
+    patches: Vec<patch::Loaded>,
+    base_text: Option<String>,
+    source: source::Resolved,
+    toolchain: Toolchain,
+    /// Key of the work tree that all variants of the kernel share.
+    work: String,
+    /// Key of the build.
+    key: String,
+}
+
+/// Reads what `request` names and works out the keys. Nothing is unpacked.
+async fn settle(
+    request: &Request<'_>,
+    source: &Source,
+    cache: &Cache,
+    progress: &(dyn Fn(Step) + Sync),
+    cancel: &CancellationToken,
+) -> Result<Settled, Error> {
+    let asked = config::load(&request.kernel.config)?;
+    let patches = request.variant.patches.iter().map(patch::load).collect::<Result<Vec<_>, _>>()?;
+    let (base_name, base_text) = base(&request.kernel.base_config)?;
+    let source = source::resolve(source, cache, progress, cancel).await?;
+    let toolchain = Toolchain::probe(cancel).await?;
+    let options: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();
+    let work = || {
+        Key::new()
+            .part("recipe", RECIPE)
+            .part("source", &source.identity)
+            .part("base", base_name)
+            .part("base text", base_text.as_deref().unwrap_or_default())
+            .part("options", options.join("\n"))
+            .part("compiler", &toolchain.compiler)
+            .part("linker", &toolchain.linker)
+    };
+    let key = patches
+        .iter()
+        .fold(work(), |key, patch| key.part(if patch.info.reverse { "patch out" } else { "patch in" }, &patch.bytes));
+    let (work, key) = (work().finish(), key.finish());
+    Ok(Settled { asked, patches, base_text, source, toolchain, work, key })
 }
 
 impl Meta {

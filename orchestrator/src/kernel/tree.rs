@@ -234,6 +234,26 @@ impl Tree {
     }
 }
 
+/// A file as the source has it, read from the work tree in `dir` while others may build in it: a file is kept aside before
+/// it is first written to, so what was found in the source tree is the source's own as long as nothing has been kept by then.
+/// The outer none: there is no tree to read from.
+pub fn pristine(dir: &Path, file: &str) -> Option<Option<Vec<u8>>> {
+    let src = dir.join("src");
+    let kept = dir.join("pristine").join(file);
+    let state: State = serde_json::from_slice(&fs::read(dir.join("state.json")).ok()?).ok()?;
+    if !src.is_dir() {
+        return None;
+    }
+    if state.absent.contains(file) {
+        return Some(None);
+    }
+    if let Ok(bytes) = fs::read(&kept) {
+        return Some(Some(bytes));
+    }
+    let found = fs::read(src.join(file)).ok();
+    Some(fs::read(&kept).ok().or(found))
+}
+
 /// Identity of the touched files that decide how Kconfig sees the tree.
 pub fn kconfig_identity(wanted: &Wanted) -> String {
     let decides = |file: &str| {

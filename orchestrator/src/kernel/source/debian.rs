@@ -1,12 +1,13 @@
 //! `linux-source-*` packages, fetched and verified by apt.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::{short, untar};
+use super::{short, untar, untar_some};
 use crate::cache::{Cache, Filled, Key};
 use crate::kernel::{Error, Step};
 use crate::process;
@@ -204,7 +205,23 @@ pub async fn fetch(
 
 /// Unpacks the `usr/src/linux-source-*.tar.*` in the package.
 pub async fn unpack(deb: &Path, dest: &Path, cancel: &CancellationToken) -> Result<PathBuf, Error> {
-    let parts = tempfile::tempdir_in(dest.parent().unwrap_or(dest)).map_err(Error::io("make a folder beside", dest))?;
+    let (_parts, archive) = archive(deb, dest.parent().unwrap_or(dest), cancel).await?;
+    untar(&archive, dest, cancel).await
+}
+
+/// Takes single files out of it.
+pub async fn take(deb: &Path, files: &BTreeSet<String>, dest: &Path, cancel: &CancellationToken) -> Result<(), Error> {
+    let (_parts, archive) = archive(deb, dest, cancel).await?;
+    untar_some(&archive, files, dest, cancel).await
+}
+
+/// The archive that the package carries, in a folder of its own in `beside`.
+async fn archive(
+    deb: &Path,
+    beside: &Path,
+    cancel: &CancellationToken,
+) -> Result<(tempfile::TempDir, PathBuf), Error> {
+    let parts = tempfile::tempdir_in(beside).map_err(Error::io("make a folder in", beside))?;
     let mut command = Command::new("dpkg-deb");
     command.env("LC_ALL", "C").arg("--extract").arg(deb).arg(parts.path());
     process::capture(command, cancel).await?;
@@ -222,7 +239,7 @@ pub async fn unpack(deb: &Path, dest: &Path, cancel: &CancellationToken) -> Resu
             reason: "the package has no usr/src/linux-source-*.tar archive in it".to_owned(),
         });
     };
-    untar(&archive, dest, cancel).await
+    Ok((parts, archive))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A tree that lies on this machine, taken as it stands and never written to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::git::git;
+use super::put;
 use crate::cache::{Key, sha256};
 use crate::kernel::Error;
 use crate::process;
@@ -120,6 +121,18 @@ pub async fn copy(snapshot: &Snapshot, dest: &Path, cancel: &CancellationToken) 
             path: snapshot.dir.clone(),
             reason: "it changed while it was being copied; try again".to_owned(),
         });
+    }
+    Ok(())
+}
+
+/// Copies single files of the tree into `dest`, as they are now.
+pub fn take(snapshot: &Snapshot, files: &BTreeSet<String>, dest: &Path) -> Result<(), Error> {
+    for file in files {
+        match fs::read(snapshot.dir.join(file)) {
+            Ok(bytes) => put(dest, file, &bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("read", snapshot.dir.join(file))(error)),
+        }
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Git repositories at a revision, exported without touching anybody's checkout.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::short;
+use super::{put, short};
 use crate::cache::{Cache, Filled, Lock};
 use crate::kernel::{Error, Step};
 use crate::plan::model::Location;
@@ -144,6 +145,26 @@ pub async fn export(repository: &Path, commit: &str, dest: &Path, cancel: &Cance
     let mut write = with_index();
     write.args(["checkout-index", "--all", "--force", "--quiet"]);
     process::capture(with_git_dir(write, repository, cancel).await?, cancel).await?;
+    Ok(())
+}
+
+/// Writes single files of the commit into `dest`.
+pub async fn take(
+    repository: &Path,
+    commit: &str,
+    files: &BTreeSet<String>,
+    dest: &Path,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    for file in files {
+        let mut command = git(repository);
+        command.args(["cat-file", "blob", "--end-of-options"]).arg(format!("{commit}:{file}"));
+        match process::capture(command, cancel).await {
+            Ok(text) => put(dest, file, text.as_bytes())?,
+            Err(process::Error::Failed { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod git;
 pub mod image;
 mod tarball;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -103,6 +104,68 @@ impl Resolved {
         check(&top, &self.label)?;
         Ok(top)
     }
+}
+
+impl Resolved {
+    /// Writes those of `files` that the source has, and nothing else, into `dest`: a text to show needs no whole tree.
+    /// Names are relative to the tree.
+    pub async fn take(
+        &self,
+        files: &BTreeSet<String>,
+        dest: &Path,
+        cache: &Cache,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
+        let quiet = |_: Step| {};
+        match &self.origin {
+            Origin::Debian(package) => {
+                let archive = debian::fetch(package, cache, &quiet, cancel).await?;
+                debian::take(&archive.dir.join(debian::FILE), files, dest, cancel).await
+            }
+            Origin::Git(revision) => git::take(&revision.repository, &revision.commit, files, dest, cancel).await,
+            Origin::Dir(snapshot) => dir::take(snapshot, files, dest),
+            Origin::Tarball(archive) => {
+                let (file, _held) = tarball::fetch(archive, cache, &quiet, cancel).await?;
+                untar_some(&file, files, dest, cancel).await
+            }
+        }
+    }
+}
+
+/// Writes a file under `dest`.
+pub fn put(dest: &Path, file: &str, bytes: &[u8]) -> Result<(), Error> {
+    let path = dest.join(file);
+    let parent = path.parent().unwrap_or(dest);
+    std::fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
+    std::fs::write(&path, bytes).map_err(Error::io("write", &path))
+}
+
+/// Takes single files out of a tar archive whose members may lie below one folder or at its top.
+async fn untar_some(
+    archive: &Path,
+    files: &BTreeSet<String>,
+    dest: &Path,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    let apart = tempfile::tempdir_in(dest).map_err(Error::io("make a folder in", dest))?;
+    let mut command = Command::new("tar");
+    command.env("LC_ALL", "C").args(["--extract", "--no-same-owner", "--no-same-permissions", "--no-wildcards-match-slash"]);
+    command.args(["--wildcards", "--anchored", "--file"]).arg(archive).arg("--directory").arg(apart.path()).arg("--");
+    command.args(files.iter().flat_map(|file| [file.clone(), format!("./{file}"), format!("*/{file}")]));
+    match process::capture(command, cancel).await {
+        // tar ends with 2 where a pattern matched nothing, and at least two of three do not.
+        Ok(_) | Err(process::Error::Failed { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let below = std::fs::read_dir(apart.path()).map_err(Error::io("list", apart.path()))?.flatten();
+    let tops: Vec<PathBuf> = below.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    for file in files {
+        let found = std::iter::once(apart.path().to_path_buf()).chain(tops.iter().cloned()).map(|top| top.join(file));
+        if let Some(bytes) = found.into_iter().find_map(|path| std::fs::read(path).ok()) {
+            put(dest, file, &bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Unpacks a tar archive of any compression and finds the tree in it: the one folder at its top, or the top itself.
