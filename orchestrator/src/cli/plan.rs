@@ -44,6 +44,9 @@ pub fn load(path: &Path, data: Option<&Path>, output: &mut Output) -> io::Result
         Err(plan::Error::Read { path, source }) => {
             writeln!(output.err, "cannot read the plan {}: {source}", path.display())?;
         }
+        Err(plan::Error::Lock { path, source }) => {
+            writeln!(output.err, "cannot read the lock file {}: {source}", path.display())?;
+        }
         Err(error @ plan::Error::Roots(_)) => writeln!(output.err, "{error}")?,
     }
     Ok(None)

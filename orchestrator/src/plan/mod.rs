@@ -5,12 +5,14 @@
 pub mod axis;
 mod control;
 pub mod glob;
+pub mod lock;
 pub mod model;
 pub mod names;
 pub mod resolve;
 pub mod roots;
 pub mod schema;
 pub mod validate;
+pub mod version;
 
 use std::path::{Path, PathBuf};
 
@@ -24,6 +26,14 @@ pub enum Error {
     #[error("cannot read the plan {}", path.display())]
     Read {
         /// The plan.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The lock file is there and cannot be read.
+    #[error("cannot read the lock file {}", path.display())]
+    Lock {
+        /// The lock file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -43,21 +53,56 @@ pub enum Error {
 ///
 /// When the file or the data folder cannot be read, and all errors in the plan at once.
 pub fn load(path: &Path, data: Option<&Path>) -> Result<model::Plan, Error> {
+    let (text, roots) = read(path, data)?;
+    let lock = lock::LockFile::beside(path)?;
+    let plan = parse_locked(&text, path, &roots, lock.as_ref()).map_err(Error::Plan)?;
+    if let Some(lock) = lock {
+        lock.verify(&plan, &roots).map_err(Error::Plan)?;
+    }
+    Ok(plan)
+}
+
+/// Like [`load`], as if there were no lock file: what `twinboot plan lock --update` starts from.
+///
+/// # Errors
+///
+/// As for [`load`].
+pub fn load_unlocked(path: &Path, data: Option<&Path>) -> Result<(model::Plan, Roots), Error> {
+    let (text, roots) = read(path, data)?;
+    let plan = parse(&text, path, &roots).map_err(Error::Plan)?;
+    Ok((plan, roots))
+}
+
+fn read(path: &Path, data: Option<&Path>) -> Result<(String, Roots), Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     let text = String::from_utf8(bytes).map_err(|error| Error::Plan(Diagnostics::not_utf8(path, &error)))?;
-    let roots = Roots::find(path, data)?;
-    parse(&text, path, &roots).map_err(Error::Plan)
+    Ok((text, Roots::find(path, data)?))
 }
 
 /// Checks and resolves a plan given as text. `path` is where it comes from: its folder is where relative paths start.
-/// Files that the plan names are looked for, not read.
+/// Files that the plan names are looked for, not read, but for the catalogue of kernels. No lock file counts.
 ///
 /// # Errors
 ///
 /// All errors in the plan at once.
 pub fn parse(text: &str, path: &Path, roots: &Roots) -> Result<model::Plan, Diagnostics> {
+    parse_locked(text, path, roots, None)
+}
+
+/// Like [`parse`], with the sources pinned to what `lock` says. Where it does not fit the plan, that is noted in its
+/// document: see [`lock::LockFile::verify`].
+///
+/// # Errors
+///
+/// All errors in the plan at once.
+pub fn parse_locked(
+    text: &str,
+    path: &Path,
+    roots: &Roots,
+    lock: Option<&lock::LockFile>,
+) -> Result<model::Plan, Diagnostics> {
     let (raw, document) = Document::read::<schema::Plan>(text, path);
     let Some(raw) = raw else { return Err(document.into_diagnostics()) };
-    let plan = resolve::resolve(&raw, &document, text, path, roots);
+    let plan = resolve::resolve(&raw, &document, text, path, roots, lock);
     document.finish().map(|()| plan)
 }

@@ -2,7 +2,9 @@
 //!
 //! Every error is noted in the [`Document`]; the plan that comes out is meant to be run only when there is none.
 
+mod catalogue;
 mod cells;
+mod conditions;
 mod files;
 mod guests;
 mod kernels;
@@ -14,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::model;
+use super::lock::LockFile;
 use super::roots::Roots;
 use super::schema::{self, Scalar};
 use super::validate::{self, Problem};
@@ -27,6 +30,7 @@ struct Context<'a> {
     /// The plan's folder: relative paths start there.
     folder: &'a Path,
     roots: &'a Roots,
+    lock: Option<&'a LockFile>,
 }
 
 impl Context<'_> {
@@ -95,10 +99,18 @@ fn guess<'a>(found: &str, known: impl IntoIterator<Item = &'a str> + Clone, what
 }
 
 /// Resolves a plan that was read from `text` into `document`; `path` is where the text comes from.
-pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path, roots: &Roots) -> model::Plan {
+/// `lock` is the plan's lock file, where it has one: what it says against the plan is noted in its own document.
+pub fn resolve(
+    raw: &schema::Plan,
+    document: &Document,
+    text: &str,
+    path: &Path,
+    roots: &Roots,
+    lock: Option<&LockFile>,
+) -> model::Plan {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let folder = path.parent().map_or_else(PathBuf::new, |folder| folder.canonicalize().unwrap_or(folder.into()));
-    let context = Context { document, folder: &folder, roots };
+    let context = Context { document, folder: &folder, roots, lock };
     let root = KeyPath::root();
 
     if document.has(&root.key("name")) {
@@ -112,7 +124,7 @@ pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path,
     context.check(&KeyPath::keys(&["defaults", "rounds"]), validate::rounds(raw.defaults.rounds));
     context.check(&KeyPath::keys(&["defaults", "at_most"]), validate::interval(raw.defaults.at_most.0));
 
-    let kernels = kernels::resolve(context, raw);
+    let (kernels, left_out) = kernels::resolve(context, raw);
     let guest = guests::resolve(context, &raw.guest);
     let tests = programs::resolve(context, raw);
     let mut points = matrix::expand(context, &raw.matrix, &kernels, &guest, &tests);
@@ -124,6 +136,7 @@ pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path,
         path,
         sha256: crate::cache::sha256(text),
         kernels,
+        left_out,
         guests: points.guests,
         tests: points.tests,
         cells,
