@@ -97,12 +97,10 @@ pub async fn backports(
         let mut source = None;
         if patched && !matches!(kernel.source, Source::Image { .. }) {
             let step = |step: Step| progress(&kernel.name, step);
-            source = Some(pin::resolve(kernel, cache, &step, cancel).await);
-            if let Some(Err(error)) = &source
-                && error.is_interrupted()
-            {
-                return source.map_or(Ok(rows), |source| source.map(|_| Vec::new()));
-            }
+            source = match pin::resolve(kernel, cache, &step, cancel).await {
+                Err(error) if error.is_interrupted() => return Err(error),
+                settled => Some(settled),
+            };
         }
         let label = source.as_ref().and_then(|source| Some(source.as_ref().ok()?.label.clone()));
         let row = |variant: &str, patch: Option<String>, reverse: bool, fit: Fit| Backport {

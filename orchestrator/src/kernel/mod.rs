@@ -238,6 +238,7 @@ impl Meta {
             kernel: request.kernel.name.clone(),
             variant: request.variant.name.clone(),
             release: self.release.clone(),
+            source: self.source.clone(),
             config_sha256: self.config_sha256.clone(),
             compiler: self.compiler.clone(),
             key,

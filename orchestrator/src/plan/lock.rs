@@ -121,6 +121,12 @@ impl Lock {
         Ok(Self { format: FORMAT, kernels, files: hashed.collect::<Result<_, _>>()? })
     }
 
+    /// With the number of the format that is written now.
+    #[must_use]
+    pub fn with_format(self) -> Self {
+        Self { format: FORMAT, ..self }
+    }
+
     /// The file's text.
     pub fn text(&self) -> String {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));

@@ -62,14 +62,32 @@ pub fn load(path: &Path, data: Option<&Path>) -> Result<model::Plan, Error> {
     Ok(plan)
 }
 
-/// Like [`load`], as if there were no lock file: what `twinboot plan lock --update` starts from.
+/// The kernels of the plan in `path` without their variants, as if there were no lock file: what a new one is made from.
+///
+/// # Errors
+///
+/// As for [`load`], of what concerns the kernels.
+pub fn load_kernels(path: &Path, data: Option<&Path>) -> Result<Vec<model::Kernel>, Error> {
+    let (text, roots) = read(path, data)?;
+    let (raw, document) = Document::read::<schema::Plan>(&text, path);
+    let Some(raw) = raw else { return Err(Error::Plan(document.into_diagnostics())) };
+    let kernels = resolve::kernels(&raw, &document, path, &roots);
+    document.finish().map_err(Error::Plan)?;
+    Ok(kernels)
+}
+
+/// The plan in `path` with its sources pinned to what `lock` says, whatever lock file there is; and its data folder.
 ///
 /// # Errors
 ///
 /// As for [`load`].
-pub fn load_unlocked(path: &Path, data: Option<&Path>) -> Result<(model::Plan, Roots), Error> {
+pub fn load_locked(
+    path: &Path,
+    data: Option<&Path>,
+    lock: &lock::LockFile,
+) -> Result<(model::Plan, Roots), Error> {
     let (text, roots) = read(path, data)?;
-    let plan = parse(&text, path, &roots).map_err(Error::Plan)?;
+    let plan = parse_locked(&text, path, &roots, Some(lock)).map_err(Error::Plan)?;
     Ok((plan, roots))
 }
 

@@ -98,6 +98,17 @@ fn guess<'a>(found: &str, known: impl IntoIterator<Item = &'a str> + Clone, what
     (!known.is_empty()).then(|| format!("{what}: {}", known.join(", ")))
 }
 
+/// The kernels of a plan without their variants: what they are made from.
+pub fn kernels(raw: &schema::Plan, document: &Document, path: &Path, roots: &Roots) -> Vec<model::Kernel> {
+    let folder = folder(path);
+    kernels::sources(Context { document, folder: &folder, roots, lock: None }, raw).1
+}
+
+fn folder(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    path.parent().map_or_else(PathBuf::new, |folder| folder.canonicalize().unwrap_or(folder.into()))
+}
+
 /// Resolves a plan that was read from `text` into `document`; `path` is where the text comes from.
 /// `lock` is the plan's lock file, where it has one: what it says against the plan is noted in its own document.
 pub fn resolve(
@@ -109,7 +120,7 @@ pub fn resolve(
     lock: Option<&LockFile>,
 ) -> model::Plan {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let folder = path.parent().map_or_else(PathBuf::new, |folder| folder.canonicalize().unwrap_or(folder.into()));
+    let folder = folder(&path);
     let context = Context { document, folder: &folder, roots, lock };
     let root = KeyPath::root();
 

@@ -11,6 +11,13 @@ use crate::plan::validate;
 use crate::yaml::KeyPath;
 
 pub(super) fn resolve(context: Context, raw: &schema::Plan) -> (Vec<Kernel>, Vec<LeftOut>) {
+    let (written, mut kernels) = sources(context, raw);
+    let left_out = variants::resolve(context, &raw.variants, &written, &mut kernels);
+    (kernels, left_out)
+}
+
+/// The kernels as they are written and what they are made from, without their variants.
+pub(super) fn sources(context: Context, raw: &schema::Plan) -> (Vec<schema::Kernel>, Vec<Kernel>) {
     if raw.kernels.is_empty() {
         context.no_items(&KeyPath::root(), "kernels", "kernel");
     }
@@ -44,8 +51,7 @@ pub(super) fn resolve(context: Context, raw: &schema::Plan) -> (Vec<Kernel>, Vec
     if let Some((shelf, path)) = shelf {
         shelf.finish(context, &path);
     }
-    let left_out = variants::resolve(context, &raw.variants, &written, &mut kernels);
-    (kernels, left_out)
+    (written, kernels)
 }
 
 /// A kernel that is only named has nothing but its name.
