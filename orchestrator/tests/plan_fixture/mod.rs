@@ -45,6 +45,12 @@ impl Data {
             std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("makes folders");
             std::fs::write(path, "").expect("writes");
         }
+        std::fs::write(
+            data.root().join("kernels/sources.yaml"),
+            "linux-6.12:\n  source: {debian: {package: linux-source-6.12, suite: trixie}}\n  config: [base, swap, preempt]\n  notes: One of them.\n\
+             linux-broken:\n  source: {debian: linux-source-6.12, dir: nowhere}\n  config: [nothing]\n",
+        )
+        .expect("writes");
         data
     }
 
