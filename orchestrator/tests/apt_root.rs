@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 /// Says where the machine's sources are.
-const APT_CONFIG: &str = "#!/bin/sh\necho \"LIST='$HOUSE/etc/sources.list'\"\necho \"PARTS='$HOUSE/etc/sources.list.d/'\"\n";
+const APT_CONFIG: &str =
+    "#!/bin/sh\necho \"LIST='$HOUSE/etc/sources.list'\"\necho \"PARTS='$HOUSE/etc/sources.list.d/'\"\n";
 
 /// Knows one package, `linux-source-5.10`, in versions 5.10.1-1 (gone once there is a file `moved`) and 5.10.2-1.
 /// `update` fails with the words in `$HOUSE/refusal`, or with those in `run-out` unless dates are not checked.
@@ -131,7 +132,10 @@ fn a_suite_that_is_not_listed_gets_a_root_of_its_own() {
     assert!(done.status.success(), "{done:?}");
     let told = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(told.contains("old: linux-source-5.10 5.10.1-1"), "{told}");
-    assert!(String::from_utf8_lossy(&done.stderr).contains("fetching the package lists of bullseye-security from http://host/debian-security"));
+    assert!(
+        String::from_utf8_lossy(&done.stderr)
+            .contains("fetching the package lists of bullseye-security from http://host/debian-security")
+    );
 
     let sources = fs::read_to_string(house.root().join("sources.list.d/twinboot.sources")).expect("reads");
     assert_eq!(
@@ -139,7 +143,11 @@ fn a_suite_that_is_not_listed_gets_a_root_of_its_own() {
         "Types: deb\nURIs: http://host/debian-security\nSuites: bullseye-security\nComponents: main\nTargets: Packages\nSigned-By: /keys/debian.gpg\n\n"
     );
     let settings = fs::read_to_string(house.root().join("apt.conf")).expect("reads");
-    for secure in ["Acquire::AllowInsecureRepositories \"false\"", "APT::Get::AllowUnauthenticated \"false\"", "Dir::Etc::sourcelist \"/dev/null\""] {
+    for secure in [
+        "Acquire::AllowInsecureRepositories \"false\"",
+        "APT::Get::AllowUnauthenticated \"false\"",
+        "Dir::Etc::sourcelist \"/dev/null\"",
+    ] {
         assert!(settings.contains(secure), "{settings}");
     }
     let calls = house.calls();
@@ -159,7 +167,11 @@ fn a_suite_that_is_listed_is_left_to_the_machine() {
     let house = House::new(&MACHINE.replace("bookworm-security", "bookworm-security bullseye-security"));
     assert!(house.lock(&[]).status.success());
     assert!(!house.path("cache/apt-roots").exists());
-    assert!(house.calls().contains("--target-release=bullseye-security linux-source-5.10/bullseye-security"), "{}", house.calls());
+    assert!(
+        house.calls().contains("--target-release=bullseye-security linux-source-5.10/bullseye-security"),
+        "{}",
+        house.calls()
+    );
 }
 
 #[test]
@@ -167,16 +179,25 @@ fn without_a_security_archive_the_plain_suite_is_taken_and_told() {
     let house = House::new("Types: deb\nURIs: http://host/debian\nSuites: bookworm\nComponents: main\n");
     let done = house.lock(&[]);
     assert!(done.status.success(), "{done:?}");
-    assert!(String::from_utf8_lossy(&done.stderr).contains("bullseye is asked instead of bullseye-security"), "{done:?}");
+    assert!(
+        String::from_utf8_lossy(&done.stderr).contains("bullseye is asked instead of bullseye-security"),
+        "{done:?}"
+    );
     assert!(house.calls().contains("linux-source-5.10/bullseye\n"), "{}", house.calls());
 }
 
 #[test]
 fn refusals_name_the_suite_the_mirror_and_what_to_do() {
     let house = House::new(MACHINE);
-    house.write("refusal", "E: The repository 'http://host/debian-security bullseye-security Release' does not have a Release file.\n");
+    house.write(
+        "refusal",
+        "E: The repository 'http://host/debian-security bullseye-security Release' does not have a Release file.\n",
+    );
     let told = house.refusal();
-    assert!(told.contains("bullseye-security from http://host/debian-security") && told.contains("does not have the suite"), "{told}");
+    assert!(
+        told.contains("bullseye-security from http://host/debian-security") && told.contains("does not have the suite"),
+        "{told}"
+    );
     house.write("refusal", "W: GPG error: http://host NO_PUBKEY 0123\n");
     let told = house.refusal();
     assert!(told.contains("debian-archive-keyring") && told.contains("nothing unsigned"), "{told}");
@@ -188,7 +209,10 @@ fn refusals_name_the_suite_the_mirror_and_what_to_do() {
 #[test]
 fn a_closed_suite_may_have_run_out_and_another_may_not() {
     let house = House::new(MACHINE);
-    house.write("run-out", "E: Release file for http://host/x is expired (invalid since 100d 2h). Updates will not be applied.\n");
+    house.write(
+        "run-out",
+        "E: Release file for http://host/x is expired (invalid since 100d 2h). Updates will not be applied.\n",
+    );
     let done = house.lock(&[]);
     assert!(done.status.success(), "{done:?}");
     assert!(String::from_utf8_lossy(&done.stderr).contains("bullseye-security is closed"), "{done:?}");
@@ -196,7 +220,10 @@ fn a_closed_suite_may_have_run_out_and_another_may_not() {
     let house = House::new(MACHINE);
     let plan = fs::read_to_string(house.path("data/p.yaml")).expect("reads");
     house.write("data/p.yaml", &plan.replace("bullseye-security", "trixie-security"));
-    house.write("run-out", "E: Release file for http://host/x is expired (invalid since 100d 2h). Updates will not be applied.\n");
+    house.write(
+        "run-out",
+        "E: Release file for http://host/x is expired (invalid since 100d 2h). Updates will not be applied.\n",
+    );
     assert!(house.refusal().contains("has run out"));
 }
 

@@ -79,7 +79,8 @@ async fn what_is_there_already_and_what_is_not_needed_are_told_apart() {
 async fn a_source_that_is_gone_makes_its_rows_unknown() {
     let bench = Bench::new();
     write(&bench.path("linux/unpin.patch"), UNPIN);
-    let rows = map(&bench, &[("unpin.patch", UNPIN)], "- {name: v, patches: [unpin.patch], expect: corrupt}\n", MEMORY).await;
+    let rows =
+        map(&bench, &[("unpin.patch", UNPIN)], "- {name: v, patches: [unpin.patch], expect: corrupt}\n", MEMORY).await;
     assert!(matches!(fit(&rows, "linux-6.12", "v"), Fit::Applies { .. }));
     let plan = "name: p\nkernels: [{name: linux-6.1, source: {tarball: {url: 'file:///nowhere/linux-6.1.1.tar.xz', sha256: SUM}}}]\n\
                 variants: [{name: v, patches: [unpin.patch], expect: corrupt}]\ntests: [{name: t, run: r}]\n"

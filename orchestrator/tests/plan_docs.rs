@@ -45,7 +45,8 @@ fn every_kernel_of_the_catalogue_can_be_named_alone() {
         "name: all\nkernels: [{list}]\nvariants: [{{name: v, expect: clean, alone: true}}]\ntests: [{{name: t, run: r}}]\n"
     );
     let roots = twinboot::plan::roots::Roots::new(root());
-    let plan = twinboot::plan::parse(&plan, &root().join("plans/all.yaml"), &roots).unwrap_or_else(|errors| panic!("{errors}"));
+    let plan = twinboot::plan::parse(&plan, &root().join("plans/all.yaml"), &roots)
+        .unwrap_or_else(|errors| panic!("{errors}"));
     for kernel in &plan.kernels {
         assert!(kernel.series.is_some() && kernel.notes.is_some() && !kernel.config.is_empty(), "{kernel:?}");
     }

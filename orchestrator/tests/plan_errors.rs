@@ -101,9 +101,15 @@ fn conditions() {
         (clean, "{name: patched, when: '>=6.1.80', expect: clean}"),
         (clean, "{name: patched, expect: clean, alone: true, base: unpatched}"),
         ("expect: corrupt}", "when: '<6', expect: corrupt}"),
-        ("{name: unpatched, patches: [unpin.patch], expect: corrupt}\n- {name: patched, expect: clean}", "{name: v, when: '>7', expect: corrupt}"),
+        (
+            "{name: unpatched, patches: [unpin.patch], expect: corrupt}\n- {name: patched, expect: clean}",
+            "{name: v, when: '>7', expect: corrupt}"
+        ),
         ("[unpin.patch]", "[{file: unpin.patch, when: '>6.1.5'}]"),
-        ("source: {debian: linux-source-6.1}", "series: next\n  source: {dir: tree}\n  variants: [{name: v, when: '>5', expect: corrupt}]"),
+        (
+            "source: {debian: linux-source-6.1}",
+            "series: next\n  source: {dir: tree}\n  variants: [{name: v, when: '>5', expect: corrupt}]"
+        ),
     ]));
 }
 

@@ -93,11 +93,8 @@ fn conditions_leave_variants_and_patches_out() {
         .collect();
     assert_eq!(shape, [vec![("bad", 0), ("good", 1)], vec![("bad", 1), ("good", 0)], vec![("control", 0)]]);
     assert_eq!(plan.comparisons.len(), 2, "the control is compared with nothing");
-    let left_out: Vec<(&str, &str, Option<&str>)> = plan
-        .left_out
-        .iter()
-        .map(|out| (out.kernel.as_str(), out.variant.as_str(), out.patch.as_deref()))
-        .collect();
+    let left_out: Vec<(&str, &str, Option<&str>)> =
+        plan.left_out.iter().map(|out| (out.kernel.as_str(), out.variant.as_str(), out.patch.as_deref())).collect();
     assert_eq!(
         left_out,
         [

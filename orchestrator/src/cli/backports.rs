@@ -39,9 +39,9 @@ pub fn show(
         setup::block_on(async {
             let cancel = runner::interrupts()?;
             let told = |kernel: &str, step: Step| setup::tell(kernel, &step);
-            kernel::backports(&plan, offline, &cache, &told, &cancel).await.map_err(|error| {
-                Failure::new(if cancel.is_cancelled() { INTERRUPTED } else { INFRASTRUCTURE }, &error)
-            })
+            kernel::backports(&plan, offline, &cache, &told, &cancel)
+                .await
+                .map_err(|error| Failure::new(if cancel.is_cancelled() { INTERRUPTED } else { INFRASTRUCTURE }, &error))
         })??
     } else {
         Vec::new()
@@ -92,7 +92,9 @@ fn word(fit: &Fit, reverse: bool) -> String {
         Fit::Applies { notes } if notes.is_empty() => "applies".to_owned(),
         Fit::Applies { .. } => "applies, some lines further on".to_owned(),
         Fit::Fuzz { lines, .. } => format!("applies with fuzz {lines}"),
-        Fit::Conflict { failures, .. } => format!("conflict in {} places", failures.len()).replace(" 1 places", " 1 place"),
+        Fit::Conflict { failures, .. } => {
+            format!("conflict in {} places", failures.len()).replace(" 1 places", " 1 place")
+        }
         Fit::AlreadyThere if reverse => "out of it already".to_owned(),
         Fit::AlreadyThere => "already there".to_owned(),
         Fit::NotNeeded { when } => format!("not needed (when {when})"),

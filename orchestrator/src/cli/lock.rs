@@ -44,9 +44,9 @@ pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> R
     let locked: BTreeMap<String, LockedKernel> = kernels.iter().zip(&found).map(pinned).collect();
     // What `when` leaves out may hang on a version that only the lock names, so the plan is resolved with it.
     let first = Lock { kernels: locked, ..Lock::default() }.with_format();
-    let first_file = LockFile::parse(&first.text(), &file).map_err(|error| setup::plan_failure(path, plan::Error::Plan(error)))?;
-    let (plan, roots) =
-        plan::load_locked(path, data, &first_file).map_err(|error| setup::plan_failure(path, error))?;
+    let first_file =
+        LockFile::parse(&first.text(), &file).map_err(|error| setup::plan_failure(path, plan::Error::Plan(error)))?;
+    let (plan, roots) = plan::load_locked(path, data, &first_file).map_err(|error| setup::plan_failure(path, error))?;
     let lock = Lock::new(first.kernels, &plan, &roots).map_err(|(path, error)| {
         Failure::say(USAGE, format!("cannot read `{}`, which is to be locked: {error}", path.display()))
     })?;
@@ -55,7 +55,8 @@ pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> R
     for (kernel, found) in kernels.iter().zip(&found) {
         let was = before.as_ref().and_then(|before| before.lock().kernels.get(&kernel.name));
         let was = was.filter(|was| was.identity != found.identity);
-        let was = was.map_or_else(String::new, |was| format!(" (was {})", was.version.as_ref().unwrap_or(&was.identity)));
+        let was =
+            was.map_or_else(String::new, |was| format!(" (was {})", was.version.as_ref().unwrap_or(&was.identity)));
         writeln!(out, "{}: {}{was}", kernel.name, found.label)?;
     }
     writeln!(out, "wrote {}: {} sources, {} files", file.display(), lock.kernels.len(), lock.files.len())?;
@@ -80,7 +81,8 @@ fn identities(places: &Places, kernels: &[Kernel], fresh: bool) -> Result<Vec<ke
 
 /// Replaces the file in one step.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::say(INFRASTRUCTURE, format!("cannot write `{}`: {error}", file.display()));
+    let failed =
+        |error: std::io::Error| Failure::say(INFRASTRUCTURE, format!("cannot write `{}`: {error}", file.display()));
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut beside = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))

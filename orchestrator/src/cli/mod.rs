@@ -64,7 +64,9 @@ fn inspect(
     let mut output = plan::Output { out, err: &mut err, style: Style::for_stderr() };
     Ok(match command {
         args::PlanCommand::Check { plans } => plan::check(plans, data, &mut output)?,
-        args::PlanCommand::Show { plan, format, offline } => backports::show(places, plan, *format, *offline, output.out)?,
+        args::PlanCommand::Show { plan, format, offline } => {
+            backports::show(places, plan, *format, *offline, output.out)?
+        }
         args::PlanCommand::Lock { plan, update } => lock::run(places, plan, *update, output.out)?,
         args::PlanCommand::Schema => plan::print_schema(&mut output)?,
     })

@@ -203,7 +203,9 @@ async fn tried(patches: &[patch::Loaded], dir: &Path, cancel: &CancellationToken
             let fuzz = notes.iter().filter_map(|note| fuzz(note)).max();
             let prefix = format!("{}: ", last.info.file);
             let notes = notes.iter().map(|note| note.strip_prefix(&prefix).unwrap_or(note).to_owned()).collect();
-            Ok(fuzz.map_or(Fit::Applies { notes: Vec::new() }, |lines| Fit::Fuzz { lines, notes: Vec::new() }).with(notes))
+            Ok(fuzz
+                .map_or(Fit::Applies { notes: Vec::new() }, |lines| Fit::Fuzz { lines, notes: Vec::new() })
+                .with(notes))
         }
         Err(patch::Error::Already { .. }) => Ok(Fit::AlreadyThere),
         Err(patch::Error::Rejected { failures, reject, .. }) => Ok(Fit::Conflict { failures, reject }),

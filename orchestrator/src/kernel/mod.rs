@@ -34,8 +34,8 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-pub use error::Error;
 pub use backport::{Backport, Fit, backports};
+pub use error::Error;
 pub use pin::{Identity, source_identity};
 pub use text::source_text;
 pub use toolchain::Toolchain;

@@ -94,7 +94,7 @@ pub fn files(plan: &Plan, roots: &Roots) -> BTreeMap<String, PathBuf> {
         // Both ends are compared with their links followed: a plan's folder is known by its real path.
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let (file, folder, data) = (real(path), real(folder), real(roots.data()));
-        match (file.strip_prefix(&data.join("kernels")), file.strip_prefix(&folder)) {
+        match (file.strip_prefix(data.join("kernels")), file.strip_prefix(&folder)) {
             (Ok(below), _) => format!("kernels/{}", below.display()),
             (_, Ok(below)) => format!("./{}", below.display()),
             _ => file.display().to_string(),
@@ -224,7 +224,8 @@ impl LockFile {
         };
         let at = KeyPath::keys(&["kernels", &kernel.name]);
         if locked.source != named {
-            let message = format!("kernel '{}' is locked as `{}`, and the plan has `{named}`", kernel.name, locked.source);
+            let message =
+                format!("kernel '{}' is locked as `{}`, and the plan has `{named}`", kernel.name, locked.source);
             self.document.error(&at.key("source"), message, Some(UPDATE.to_owned()));
             return;
         }

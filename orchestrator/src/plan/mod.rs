@@ -81,11 +81,7 @@ pub fn load_kernels(path: &Path, data: Option<&Path>) -> Result<Vec<model::Kerne
 /// # Errors
 ///
 /// As for [`load`].
-pub fn load_locked(
-    path: &Path,
-    data: Option<&Path>,
-    lock: &lock::LockFile,
-) -> Result<(model::Plan, Roots), Error> {
+pub fn load_locked(path: &Path, data: Option<&Path>, lock: &lock::LockFile) -> Result<(model::Plan, Roots), Error> {
     let (text, roots) = read(path, data)?;
     let plan = parse_locked(&text, path, &roots, Some(lock)).map_err(Error::Plan)?;
     Ok((plan, roots))

@@ -15,8 +15,8 @@ mod variants;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::model;
 use super::lock::LockFile;
+use super::model;
 use super::roots::Roots;
 use super::schema::{self, Scalar};
 use super::validate::{self, Problem};

@@ -109,7 +109,11 @@ impl Condition {
         };
         let answers: Vec<Option<bool>> = self.0.iter().map(kept).collect();
         // One bound that is broken settles it, whatever the others would say.
-        if answers.contains(&Some(false)) { Some(false) } else { answers.into_iter().collect::<Option<Vec<_>>>().map(|_| true) }
+        if answers.contains(&Some(false)) {
+            Some(false)
+        } else {
+            answers.into_iter().collect::<Option<Vec<_>>>().map(|_| true)
+        }
     }
 }
 

@@ -62,8 +62,12 @@ impl Data {
     /// Reads a plan as if it were `plans/p.yaml`.
     pub fn parse(&self, text: &str) -> Result<Plan, String> {
         let path = self.root().join("plans/p.yaml");
-        parse(text, &path, &Roots::new(self.root()))
-            .map_err(|errors| errors.to_string().replace(&format!("{}/plans/", self.root().display()), ""))
+        parse(text, &path, &Roots::new(self.root())).map_err(|errors| {
+            errors
+                .to_string()
+                .replace(&format!("{}/plans/", self.root().display()), "")
+                .replace(&format!("{}/", self.root().display()), "")
+        })
     }
 
     /// Reads a plan that is right.

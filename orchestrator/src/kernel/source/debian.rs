@@ -77,7 +77,7 @@ pub async fn resolve(
     let root = apt.root().map(Path::to_path_buf);
     if let Some(stamp) = apt::stamp(root.as_deref()) {
         // Best effort: without it the next run asks apt again.
-        let _ = remember(&answer, Remembered { stamp, root, package: package.clone() });
+        let _ = remember(&answer, &Remembered { stamp, root, package: package.clone() });
     }
     Ok(package)
 }
@@ -112,8 +112,8 @@ fn parse_uri(line: &str, name: &str) -> Option<(String, String)> {
     (sha256.len() == 64).then(|| (version.replace("%3a", ":"), sha256.to_ascii_lowercase()))
 }
 
-/// A source that cannot be had.
-pub fn refused(what: &str, reason: String, hint: &str) -> Error {
+/// A package that cannot be had.
+fn refused(what: &str, reason: String, hint: &str) -> Error {
     Error::Source { what: format!("the Debian package {what}"), reason, hint: hint.to_owned() }
 }
 
@@ -152,11 +152,11 @@ fn remembered(answer: &Path) -> Option<Package> {
     (apt::stamp(known.root.as_deref())? == known.stamp).then_some(known.package)
 }
 
-fn remember(answer: &Path, known: Remembered) -> std::io::Result<()> {
+fn remember(answer: &Path, known: &Remembered) -> std::io::Result<()> {
     let dir = answer.parent().unwrap_or(answer);
     std::fs::create_dir_all(dir)?;
     let file = tempfile::NamedTempFile::new_in(dir)?;
-    serde_json::to_writer(&file, &known)?;
+    serde_json::to_writer(&file, known)?;
     file.persist(answer)?;
     Ok(())
 }
@@ -218,11 +218,7 @@ pub async fn take(deb: &Path, files: &BTreeSet<String>, dest: &Path, cancel: &Ca
 }
 
 /// The archive that the package carries, in a folder of its own in `beside`.
-async fn archive(
-    deb: &Path,
-    beside: &Path,
-    cancel: &CancellationToken,
-) -> Result<(tempfile::TempDir, PathBuf), Error> {
+async fn archive(deb: &Path, beside: &Path, cancel: &CancellationToken) -> Result<(tempfile::TempDir, PathBuf), Error> {
     let parts = tempfile::tempdir_in(beside).map_err(Error::io("make a folder in", beside))?;
     let mut command = Command::new("dpkg-deb");
     command.env("LC_ALL", "C").arg("--extract").arg(deb).arg(parts.path());

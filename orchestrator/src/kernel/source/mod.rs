@@ -176,7 +176,12 @@ async fn untar_some(
 ) -> Result<(), Error> {
     let apart = tempfile::tempdir_in(dest).map_err(Error::io("make a folder in", dest))?;
     let mut command = Command::new("tar");
-    command.env("LC_ALL", "C").args(["--extract", "--no-same-owner", "--no-same-permissions", "--no-wildcards-match-slash"]);
+    command.env("LC_ALL", "C").args([
+        "--extract",
+        "--no-same-owner",
+        "--no-same-permissions",
+        "--no-wildcards-match-slash",
+    ]);
     command.args(["--wildcards", "--anchored", "--file"]).arg(archive).arg("--directory").arg(apart.path()).arg("--");
     command.args(files.iter().flat_map(|file| [file.clone(), format!("./{file}"), format!("*/{file}")]));
     match process::capture(command, cancel).await {

@@ -33,7 +33,11 @@ impl Shelf {
     }
 
     /// The entry `name`, with the context that its keys are resolved in and their place in the catalogue.
-    pub(super) fn entry<'a>(&'a self, context: Context<'a>, name: &str) -> Option<(&'a CatalogueEntry, Context<'a>, KeyPath)> {
+    pub(super) fn entry<'a>(
+        &'a self,
+        context: Context<'a>,
+        name: &str,
+    ) -> Option<(&'a CatalogueEntry, Context<'a>, KeyPath)> {
         let document = self.document.as_ref()?;
         let entry = self.entries.get(name)?;
         Some((entry, Context { document, folder: &self.folder, ..context }, KeyPath::keys(&[name])))

@@ -79,7 +79,8 @@ fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, shelf: Option<
                 let at = if context.document.has(&path.key("name")) { path.key("name") } else { path.clone() };
                 shelf.unknown(context, &at, &raw.name);
             } else {
-                let hint = "where its tree comes from: `source: {debian: linux-source-6.1}`, or git, dir, tarball or image";
+                let hint =
+                    "where its tree comes from: `source: {debian: linux-source-6.1}`, or git, dir, tarball or image";
                 context.document.missing(path, "source", Some(hint.to_owned()));
             }
             None

@@ -67,8 +67,7 @@ fn check_list(context: Context, path: &KeyPath, variants: &[schema::Variant], ke
         }
         for (index, pattern) in patterns.iter().enumerate() {
             if !kernels.iter().any(|kernel| glob::matches(pattern, &kernel.name)) {
-                let hint =
-                    guess(pattern, kernels.iter().map(|kernel| kernel.name.as_str()), "kernels of this plan");
+                let hint = guess(pattern, kernels.iter().map(|kernel| kernel.name.as_str()), "kernels of this plan");
                 let message = format!("no kernel is called '{pattern}'");
                 context.document.error(&path.key("kernels").index(index), message, hint);
             }
@@ -140,12 +139,7 @@ fn of_kernel(
 }
 
 /// Whether the kernel's version needs the patch; else its name and the condition.
-fn needed(
-    context: Context,
-    path: &KeyPath,
-    raw: &OrText<PatchFile>,
-    kernel: &Kernel,
-) -> Result<(), (String, String)> {
+fn needed(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Result<(), (String, String)> {
     let OrText::Full(raw) = raw else { return Ok(()) };
     match conditions::broken(context, &path.key("when"), raw.when.as_deref(), kernel) {
         Some(when) => Err((raw.file.clone(), when)),

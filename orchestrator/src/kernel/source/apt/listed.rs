@@ -65,7 +65,8 @@ fn stanza(fields: &[(String, String)]) -> Option<Listed> {
     let field = |name: &str| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
     let words = |name: &str| field(name).unwrap_or_default().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     // The words that apt takes for false, apt-secure's StringToBool.
-    let off = |value: &str| ["no", "false", "without", "off", "disable", "0"].contains(&value.to_ascii_lowercase().as_str());
+    let off =
+        |value: &str| ["no", "false", "without", "off", "disable", "0"].contains(&value.to_ascii_lowercase().as_str());
     if field("enabled").is_some_and(off) || !words("types").iter().any(|kind| kind == "deb") {
         return None;
     }
@@ -91,7 +92,10 @@ mod tests {
         let found = one_line(text);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].uris, ["http://host/debian"]);
-        assert_eq!((found[0].suites.as_slice(), found[0].components.as_slice()), (["bookworm".to_owned()].as_slice(), ["main".to_owned(), "contrib".to_owned()].as_slice()));
+        assert_eq!(
+            (found[0].suites.as_slice(), found[0].components.as_slice()),
+            (["bookworm".to_owned()].as_slice(), ["main".to_owned(), "contrib".to_owned()].as_slice())
+        );
         assert_eq!(found[0].signed_by, None);
         assert_eq!(found[1].signed_by.as_deref(), Some("/k/a.gpg /k/b.gpg"));
         assert_eq!(found[1].suites, ["bookworm-security"]);
@@ -107,6 +111,8 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].uris, ["http://one/debian", "http://two/debian"]);
         assert_eq!(found[0].suites, ["bookworm", "bookworm-updates"]);
-        assert!(found[0].signed_by.as_ref().is_some_and(|key| key.starts_with("\n -----BEGIN") && key.ends_with("\n abc")));
+        assert!(
+            found[0].signed_by.as_ref().is_some_and(|key| key.starts_with("\n -----BEGIN") && key.ends_with("\n abc"))
+        );
     }
 }

@@ -4,8 +4,19 @@ use super::listed::Listed;
 
 /// Code names of Debian's releases, and the names that move from one to the next.
 const RELEASES: [&str; 13] = [
-    "buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid", "stable", "oldstable", "oldoldstable", "testing",
-    "unstable", "experimental",
+    "buster",
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "duke",
+    "sid",
+    "stable",
+    "oldstable",
+    "oldoldstable",
+    "testing",
+    "unstable",
+    "experimental",
 ];
 
 /// Releases that get no more updates, so that a Release file of theirs may have run out for good.
@@ -32,7 +43,9 @@ pub fn lists(sources: &[Listed], suite: &str) -> bool {
 
 /// Whether `suite` belongs to a release that is closed.
 pub fn is_closed(suite: &str) -> bool {
-    CLOSED.iter().any(|release| suite == *release || suite.strip_prefix(release).is_some_and(|rest| rest.starts_with('-')))
+    CLOSED
+        .iter()
+        .any(|release| suite == *release || suite.strip_prefix(release).is_some_and(|rest| rest.starts_with('-')))
 }
 
 /// The machine's Debian archives, to be asked for `suite`; none where it has no Debian archive.
@@ -58,7 +71,9 @@ pub fn choose(sources: &[Listed], suite: &str) -> Option<Choice> {
 
 /// Sources of that kind whose address says that they are Debian's; failing that, those whose suites do.
 fn archives(sources: &[Listed], kind: impl Fn(&Listed) -> bool) -> Vec<Listed> {
-    let wanted = || sources.iter().filter(|source| source.components.iter().any(|component| component == "main") && kind(source));
+    let wanted = || {
+        sources.iter().filter(|source| source.components.iter().any(|component| component == "main") && kind(source))
+    };
     let by_address: Vec<&Listed> = wanted().filter(|source| source.uris.iter().any(|uri| is_debian(uri))).collect();
     let found = if by_address.is_empty() {
         wanted().filter(|source| source.suites.iter().all(|suite| is_release(suite))).collect()
@@ -127,7 +142,8 @@ mod tests {
 
     #[test]
     fn without_a_security_archive_the_plain_suite_is_asked_and_that_is_said() {
-        let choice = choose(&one_line("deb http://host/debian bookworm main"), "bullseye-security").expect("an archive");
+        let choice =
+            choose(&one_line("deb http://host/debian bookworm main"), "bullseye-security").expect("an archive");
         assert_eq!(choice.suite, "bullseye");
         assert!(choice.notice.is_some_and(|notice| notice.contains("bullseye-security")));
     }

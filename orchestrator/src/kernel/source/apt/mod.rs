@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::debian::refused;
 use crate::cache::{Cache, Key};
 use crate::kernel::{Error, Step};
 use crate::process;
@@ -62,7 +61,8 @@ impl Apt {
         let Some(choice) = mirror::choose(&sources, suite) else {
             return Err(refused(
                 &format!("suite {suite}"),
-                "this machine's apt does not list it, and has no Debian mirror among its sources to ask for it".to_owned(),
+                "this machine's apt does not list it, and has no Debian mirror among its sources to ask for it"
+                    .to_owned(),
                 "add a Debian mirror to apt's sources, or use a `git` or `tarball` source",
             ));
         };
@@ -107,6 +107,11 @@ impl Apt {
             Self::Private(root) => root.refresh(progress, cancel).await,
         }
     }
+}
+
+/// Something that apt was to give and did not.
+fn refused(what: &str, reason: String, hint: &str) -> Error {
+    Error::Source { what: what.to_owned(), reason, hint: hint.to_owned() }
 }
 
 /// Identity of the lists and settings that an answer rests on, by name, size and time; none where apt was told to look

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::super::debian::refused;
 use super::mirror::{self, Choice};
+use super::refused;
 use crate::cache::{Cache, Key, Lock};
 use crate::kernel::{Error, Step};
 use crate::process;
@@ -276,9 +276,21 @@ mod tests {
         let cache = Cache::open(Some(dir.path())).expect("opens");
         let root = Root::open(choice("trixie"), &cache, &CancellationToken::new()).await.expect("opens");
         for (stderr, reason, hint) in [
-            ("E: The repository 'http://host/debian trixie Release' does not have a Release file.", "does not have the suite", "spelled"),
-            ("E: Release file for http://host/x is expired (invalid since 3d). Updates will not be applied.", "has run out", "clock"),
-            ("W: GPG error: http://host trixie InRelease: NO_PUBKEY 0123", "cannot be verified", "debian-archive-keyring"),
+            (
+                "E: The repository 'http://host/debian trixie Release' does not have a Release file.",
+                "does not have the suite",
+                "spelled",
+            ),
+            (
+                "E: Release file for http://host/x is expired (invalid since 3d). Updates will not be applied.",
+                "has run out",
+                "clock",
+            ),
+            (
+                "W: GPG error: http://host trixie InRelease: NO_PUBKEY 0123",
+                "cannot be verified",
+                "debian-archive-keyring",
+            ),
             ("E: Failed to fetch http://host/x  Could not resolve 'host'", "Could not resolve", "be reached"),
         ] {
             let failed =
