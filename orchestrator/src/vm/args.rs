@@ -14,7 +14,7 @@ use super::spec::{Accel, Spec};
 /// * `earlycon` makes a kernel that dies before its serial driver is up say so.
 /// * `random.trust_cpu=on` spares the guest the wait for entropy.
 /// * `no_timer_check`: the kernel proves the timer's interrupt by busy-waiting for ten ticks, and panics when a software-emulated
-///   CPU on a busy host does not get that far (arch/x86/kernel/apic/io_apic.c, `check_timer`). KVM guests skip it by themselves.
+///   CPU on a busy host does not get that far (`check_timer` in `arch/x86/kernel/apic/io_apic.c`). KVM guests skip it by themselves.
 const KERNEL: [&str; 7] = [
     "console=ttyS0",
     "earlycon=uart8250,io,0x3f8",
