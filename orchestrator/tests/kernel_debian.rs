@@ -52,6 +52,8 @@ async fn the_variants_of_the_swap_in_race() {
         name: "linux-6.1".to_owned(),
         series: Some("6.1".to_owned()),
         source: Source::Debian { package: "linux-source-6.1".to_owned(), suite: None, version: None },
+        locked: None,
+        notes: None,
         base_config: BaseConfig::Allnoconfig,
         config: ["base", "swap", "preempt"].map(fragment).into(),
         variants: Vec::new(),

@@ -77,6 +77,43 @@ fn sources() {
 }
 
 #[test]
+fn the_catalogue() {
+    let whole = "- name: linux-6.1\n  source: {debian: linux-source-6.1}\n  config: [base, swap]";
+    insta::assert_snapshot!(after(&[
+        (whole, "- linux-6.2"),
+        (whole, "- {name: linux-61}"),
+        (whole, "- linux-6.12\n- {name: linux-6.12, source: {dir: tree}}"),
+        (whole, "- 'linux 6.12'"),
+        (whole, "- {name: linux-6.12, config: [bsae]}"),
+        (whole, "- linux-broken"),
+        (whole, "- 6.12"),
+        (whole, "- [linux-6.12]"),
+    ]));
+}
+
+#[test]
+fn conditions() {
+    let clean = "{name: patched, expect: clean}";
+    insta::assert_snapshot!(after(&[
+        (clean, "{name: patched, when: '6.x', expect: clean}"),
+        (clean, "{name: patched, when: '=>6.1', expect: clean}"),
+        (clean, "{name: patched, when: 6.1, expect: clean}"),
+        (clean, "{name: patched, when: '>=6.1.80', expect: clean}"),
+        (clean, "{name: patched, expect: clean, alone: true, base: unpatched}"),
+        ("expect: corrupt}", "when: '<6', expect: corrupt}"),
+        (
+            "{name: unpatched, patches: [unpin.patch], expect: corrupt}\n- {name: patched, expect: clean}",
+            "{name: v, when: '>7', expect: corrupt}"
+        ),
+        ("[unpin.patch]", "[{file: unpin.patch, when: '>6.1.5'}]"),
+        (
+            "source: {debian: linux-source-6.1}",
+            "series: next\n  source: {dir: tree}\n  variants: [{name: v, when: '>5', expect: corrupt}]"
+        ),
+    ]));
+}
+
+#[test]
 fn configuration() {
     let config = "config: [base, swap]";
     insta::assert_snapshot!(after(&[

@@ -61,6 +61,55 @@ fn the_plan_of_the_design_is_accepted() {
 }
 
 #[test]
+fn kernels_come_from_the_catalogue_and_what_the_plan_says_wins() {
+    let data = Data::new();
+    let plan = data.plan(
+        "name: a\nkernels: [linux-6.12, {name: own, source: {dir: tree}}]\nvariants: [{name: v, expect: corrupt}]\ntests: [{name: t, run: r}]\n",
+    );
+    let [listed, own] = plan.kernels.as_slice() else { panic!("two kernels") };
+    let suite = Some("trixie".to_owned());
+    assert_eq!(listed.source, Source::Debian { package: "linux-source-6.12".into(), suite, version: None });
+    assert_eq!((listed.series.as_deref(), listed.notes.as_deref()), (Some("6.12"), Some("One of them.")));
+    assert_eq!(listed.config.len(), 3);
+    assert!(own.config.is_empty() && own.notes.is_none());
+    let plan = data.plan(
+        "name: a\nkernels: [{name: linux-6.12, config: [base], series: '6.1'}]\nvariants: [{name: v, expect: corrupt}]\ntests: [{name: t, run: r}]\n",
+    );
+    assert_eq!((plan.kernels[0].config.len(), plan.kernels[0].series.as_deref()), (1, Some("6.1")));
+    assert!(matches!(plan.kernels[0].source, Source::Debian { .. }));
+}
+
+#[test]
+fn conditions_leave_variants_and_patches_out() {
+    let plan = Data::new().plan(
+        "name: a\nkernels: [{name: linux-5.10, source: {dir: tree}}, {name: linux-6.1, source: {dir: tree}}, {name: linux-7.3, source: {dir: tree}}]\n\
+         variants:\n- {name: bad, when: '<7', patches: [{file: unpin.patch, when: '>=6.1'}], expect: corrupt}\n\
+         - {name: good, when: '<7', patches: [{file: other.patch, when: '5.10'}], expect: clean}\n\
+         - {name: control, when: '>=7', expect: clean, alone: true}\ntests: [{name: t, run: r}]\n",
+    );
+    let shape: Vec<Vec<(&str, usize)>> = plan
+        .kernels
+        .iter()
+        .map(|kernel| kernel.variants.iter().map(|variant| (variant.name.as_str(), variant.patches.len())).collect())
+        .collect();
+    assert_eq!(shape, [vec![("bad", 0), ("good", 1)], vec![("bad", 1), ("good", 0)], vec![("control", 0)]]);
+    assert_eq!(plan.comparisons.len(), 2, "the control is compared with nothing");
+    let left_out: Vec<(&str, &str, Option<&str>)> =
+        plan.left_out.iter().map(|out| (out.kernel.as_str(), out.variant.as_str(), out.patch.as_deref())).collect();
+    assert_eq!(
+        left_out,
+        [
+            ("linux-5.10", "control", None),
+            ("linux-5.10", "bad", Some("unpin.patch")),
+            ("linux-6.1", "control", None),
+            ("linux-6.1", "good", Some("other.patch")),
+            ("linux-7.3", "bad", None),
+            ("linux-7.3", "good", None),
+        ]
+    );
+}
+
+#[test]
 fn what_is_left_out_has_its_default() {
     let plan = Data::new().plan(
         "name: a\nkernels: [{name: k, source: {dir: tree}}]\nvariants: [{name: v, expect: corrupt}]\n\

@@ -192,6 +192,17 @@ pub enum PlanCommand {
         /// As text for people or as JSON.
         #[arg(long, value_enum, default_value_t = FormatArg::Human)]
         format: FormatArg,
+        /// Fetch nothing to try patches on: what is not in the cache stays unknown.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Pin the sources, patches and fragments of a plan in a lock file beside it, or see that they are as it says.
+    Lock {
+        /// The plan.
+        plan: PathBuf,
+        /// Write the lock file anew with the newest versions there are.
+        #[arg(long)]
+        update: bool,
     },
     /// Print the JSON schema of plans.
     Schema,

@@ -1,12 +1,14 @@
 //! The command line: one file per sub-command.
 
 mod args;
+mod backports;
 mod boot;
 mod build;
 mod clean;
 mod doctor;
 mod exit;
 mod interleave;
+mod lock;
 mod merge;
 pub mod plan;
 mod report;
@@ -63,17 +65,15 @@ fn inspect(
     command: &args::PlanCommand,
     out: &mut dyn std::io::Write,
 ) -> Result<u8, exit::Failure> {
-    let (data, mut err) = (places.data_dir.as_deref(), std::io::stderr().lock());
+    let data = places.data_dir.as_deref();
+    let mut err = std::io::stderr();
     let mut output = plan::Output { out, err: &mut err, style: Style::for_stderr() };
     Ok(match command {
         args::PlanCommand::Check { plans } => plan::check(plans, data, &mut output)?,
-        args::PlanCommand::Show { plan, format } => {
-            let format = match format {
-                args::FormatArg::Human => plan::Format::Human,
-                args::FormatArg::Json => plan::Format::Json,
-            };
-            plan::show(plan, data, format, &mut output)?
+        args::PlanCommand::Show { plan, format, offline } => {
+            backports::show(places, plan, *format, *offline, output.out)?
         }
+        args::PlanCommand::Lock { plan, update } => lock::run(places, plan, *update, output.out)?,
         args::PlanCommand::Schema => plan::print_schema(&mut output)?,
     })
 }

@@ -48,6 +48,9 @@ pub fn load(path: &Path, data: Option<&Path>, output: &mut Output) -> io::Result
         Err(plan::Error::Read { path, source }) => {
             writeln!(output.err, "cannot read the plan {}: {source}", path.display())?;
         }
+        Err(plan::Error::Lock { path, source }) => {
+            writeln!(output.err, "cannot read the lock file {}: {source}", path.display())?;
+        }
         Err(error @ plan::Error::Roots(_)) => writeln!(output.err, "{error}")?,
     }
     Ok(None)
@@ -107,16 +110,32 @@ pub fn print_schema(output: &mut Output) -> io::Result<u8> {
     Ok(OK)
 }
 
-fn json(value: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
+/// Writes `value` as JSON.
+///
+/// # Errors
+///
+/// When the output cannot be written.
+pub fn json(value: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
 
-fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+/// Writes a plan for people.
+///
+/// # Errors
+///
+/// When the output cannot be written.
+pub fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "plan {} ({})", plan.name, plan.path.display())?;
     for kernel in &plan.kernels {
         writeln!(out, "\nkernel {}", kernel.name)?;
         writeln!(out, "  source  {}", source(&kernel.source))?;
+        if let Some(locked) = &kernel.locked {
+            writeln!(out, "  locked  {} by {}", locked.identity, locked.file.display())?;
+        }
+        if let Some(notes) = &kernel.notes {
+            writeln!(out, "  notes   {notes}")?;
+        }
         if !matches!(kernel.source, Source::Image { .. }) {
             writeln!(out, "  config  {}", config(kernel))?;
         }
@@ -287,7 +306,11 @@ fn config(kernel: &Kernel) -> String {
 }
 
 /// Columns as wide as their widest cell.
-fn table<const N: usize>(rows: Vec<[String; N]>, out: &mut dyn Write) -> io::Result<()> {
+///
+/// # Errors
+///
+/// When the output cannot be written.
+pub fn table<const N: usize>(rows: Vec<[String; N]>, out: &mut dyn Write) -> io::Result<()> {
     let widths: [usize; N] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default());
     for row in rows {

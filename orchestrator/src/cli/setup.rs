@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::Places;
 use super::exit::{Failure, INFRASTRUCTURE, USAGE};
 use crate::cache::Cache;
+use crate::kernel::Step;
 use crate::plan;
 use crate::plan::model::Plan;
 use crate::runner::Tools;
@@ -14,13 +15,27 @@ use crate::yaml::Style;
 
 /// Loads a plan; its errors are printed in full, all of them, before this returns.
 pub fn load_plan(places: &Places, path: &Path) -> Result<Plan, Failure> {
-    plan::load(path, places.data_dir.as_deref()).map_err(|error| match error {
+    plan::load(path, places.data_dir.as_deref()).map_err(|error| plan_failure(path, error))
+}
+
+/// What to end with when the plan at `path` cannot be loaded; its errors are printed in full.
+pub fn plan_failure(path: &Path, error: plan::Error) -> Failure {
+    match error {
         plan::Error::Plan(problems) => {
             let _ = std::io::stderr().write_all(problems.render(Style::for_stderr()).as_bytes());
             Failure::say(USAGE, format!("`{}` is not a plan that can run", path.display()))
         }
         error => Failure::new(USAGE, &error),
-    })
+    }
+}
+
+/// Says on standard error what is fetched for a kernel, and what must be known of where it comes from.
+pub fn tell(kernel: &str, step: &Step) {
+    let _ = match step {
+        Step::Fetch(what) => writeln!(std::io::stderr(), "{kernel}: fetching {what}"),
+        Step::Notice(what) => writeln!(std::io::stderr(), "{kernel}: note: {what}"),
+        _ => Ok(()),
+    };
 }
 
 /// The programs and places of this invocation. `build_jobs` is make's `-j`, the number of CPUs when absent.

@@ -53,6 +53,30 @@ pub enum Error {
         /// Of the file.
         found: String,
     },
+    /// The source is another one than the lock file pins.
+    #[error(
+        "{label} is not what `{}` pins, and was not used; see what changed it, or have `twinboot plan lock --update` take it\n  locked {expected}\n  found  {found}", lock.display()
+    )]
+    NotLocked {
+        /// The source as it was found.
+        label: String,
+        /// The lock file.
+        lock: PathBuf,
+        /// From the lock.
+        expected: String,
+        /// Of the source.
+        found: String,
+    },
+    /// What the lock file pins is not to be had.
+    #[error("`{}` pins {label}, which cannot be had", lock.display())]
+    LockedGone {
+        /// From the lock.
+        label: String,
+        /// The lock file.
+        lock: PathBuf,
+        /// Why not.
+        source: Box<Error>,
+    },
     /// A tree is not fit to be built out of.
     #[error("`{}` cannot be built: {reason}", path.display())]
     Tree {

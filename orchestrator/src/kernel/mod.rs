@@ -16,9 +16,11 @@ pub mod make;
 pub mod patch;
 pub mod tree;
 
+mod backport;
 mod compile;
 mod error;
 mod objects;
+mod pin;
 mod source;
 mod text;
 mod toolchain;
@@ -32,7 +34,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+pub use backport::{Backport, Fit, backports};
 pub use error::Error;
+pub use pin::{Identity, source_identity};
 pub use text::source_text;
 pub use toolchain::Toolchain;
 
@@ -85,6 +89,8 @@ pub struct BuiltKernel {
 pub enum Step {
     /// The source is being downloaded.
     Fetch(String),
+    /// What a reader must know of where it comes from.
+    Notice(String),
     /// The source is being unpacked.
     Unpack,
     /// Patches are being applied.
@@ -128,10 +134,11 @@ pub async fn build(
 ) -> Result<BuiltKernel, Error> {
     let source = request.variant.image.as_ref().unwrap_or(&request.kernel.source);
     if let Source::Image { kernel, modules, config } = source {
+        pin::check_image(request.kernel, kernel).await?;
         return ready(request, kernel, modules.as_ref(), config.as_ref(), progress);
     }
     let Settled { asked, patches, base_text, source, toolchain, work, key } =
-        settle(request, source, cache, progress, cancel).await?;
+        settle(request, cache, progress, cancel).await?;
     let recipe = compile::Recipe {
         what: format!("{} ({})", request.kernel.name, request.variant.name),
         source: &source,
@@ -184,7 +191,6 @@ struct Settled {
 /// Reads what `request` names and works out the keys. Nothing is unpacked.
 async fn settle(
     request: &Request<'_>,
-    source: &Source,
     cache: &Cache,
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
@@ -192,7 +198,7 @@ async fn settle(
     let asked = config::load(&request.kernel.config)?;
     let patches = request.variant.patches.iter().map(patch::load).collect::<Result<Vec<_>, _>>()?;
     let (base_name, base_text) = base(&request.kernel.base_config)?;
-    let source = source::resolve(source, cache, progress, cancel).await?;
+    let source = pin::resolve(request.kernel, cache, progress, cancel).await?;
     let toolchain = Toolchain::probe(cancel).await?;
     let options: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();
     let work = || {
@@ -232,6 +238,7 @@ impl Meta {
             kernel: request.kernel.name.clone(),
             variant: request.variant.name.clone(),
             release: self.release.clone(),
+            source: self.source.clone(),
             config_sha256: self.config_sha256.clone(),
             compiler: self.compiler.clone(),
             key,

@@ -31,7 +31,7 @@ pub async fn source_text(
     if files.is_empty() || matches!(source, Source::Image { .. }) {
         return HashMap::new();
     }
-    let Ok(settled) = settle(request, source, cache, &|_| {}, cancel).await else { return HashMap::new() };
+    let Ok(settled) = settle(request, cache, &|_| {}, cancel).await else { return HashMap::new() };
     let Ok(entry) = entry(&settled, cache, &files, cancel).await else { return HashMap::new() };
     files
         .into_iter()

@@ -191,6 +191,9 @@ pub struct Built {
     pub variant: String,
     /// `make kernelrelease`, or what the image says of itself.
     pub release: String,
+    /// What it was built from: `linux-source-6.1 6.1.192-2`; empty in journals of before this was recorded.
+    #[serde(default)]
+    pub source: String,
     /// SHA-256 of the final `.config`.
     pub config_sha256: String,
     /// First line of the compiler's `--version`.

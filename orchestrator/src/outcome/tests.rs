@@ -56,6 +56,7 @@ pub(super) fn built(variant: &str, digest: &str) -> Entry {
         kernel: "k".into(),
         variant: variant.into(),
         release: "6.1".into(),
+        source: String::new(),
         config_sha256: String::new(),
         compiler: String::new(),
         key: String::new(),

@@ -6,6 +6,7 @@ pub mod axis;
 mod control;
 pub mod derive;
 pub mod glob;
+pub mod lock;
 pub mod model;
 pub mod names;
 pub mod partition;
@@ -13,6 +14,7 @@ pub mod resolve;
 pub mod roots;
 pub mod schema;
 pub mod validate;
+pub mod version;
 
 use std::path::{Path, PathBuf};
 
@@ -32,6 +34,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The lock file is there and cannot be read.
+    #[error("cannot read the lock file {}", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The data folder cannot be found.
     #[error(transparent)]
     Roots(#[from] roots::Error),
@@ -47,21 +57,70 @@ pub enum Error {
 ///
 /// When the file or the data folder cannot be read, and all errors in the plan at once.
 pub fn load(path: &Path, data: Option<&Path>) -> Result<model::Plan, Error> {
+    let (text, roots) = read(path, data)?;
+    let lock = lock::LockFile::beside(path)?;
+    let plan = parse_locked(&text, path, &roots, lock.as_ref()).map_err(Error::Plan)?;
+    if let Some(lock) = lock {
+        lock.verify(&plan, &roots).map_err(Error::Plan)?;
+    }
+    Ok(plan)
+}
+
+/// The kernels of the plan in `path` without their variants, as if there were no lock file: what a new one is made from.
+///
+/// # Errors
+///
+/// As for [`load`], of what concerns the kernels.
+pub fn load_kernels(path: &Path, data: Option<&Path>) -> Result<Vec<model::Kernel>, Error> {
+    let (text, roots) = read(path, data)?;
+    let (raw, document) = Document::read::<schema::Plan>(&text, path);
+    let Some(raw) = raw else { return Err(Error::Plan(document.into_diagnostics())) };
+    let kernels = resolve::kernels(&raw, &document, path, &roots);
+    document.finish().map_err(Error::Plan)?;
+    Ok(kernels)
+}
+
+/// The plan in `path` with its sources pinned to what `lock` says, whatever lock file there is; and its data folder.
+///
+/// # Errors
+///
+/// As for [`load`].
+pub fn load_locked(path: &Path, data: Option<&Path>, lock: &lock::LockFile) -> Result<(model::Plan, Roots), Error> {
+    let (text, roots) = read(path, data)?;
+    let plan = parse_locked(&text, path, &roots, Some(lock)).map_err(Error::Plan)?;
+    Ok((plan, roots))
+}
+
+fn read(path: &Path, data: Option<&Path>) -> Result<(String, Roots), Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
     let text = String::from_utf8(bytes).map_err(|error| Error::Plan(Diagnostics::not_utf8(path, &error)))?;
-    let roots = Roots::find(path, data)?;
-    parse(&text, path, &roots).map_err(Error::Plan)
+    Ok((text, Roots::find(path, data)?))
 }
 
 /// Checks and resolves a plan given as text. `path` is where it comes from: its folder is where relative paths start.
-/// Files that the plan names are looked for, not read.
+/// Files that the plan names are looked for, not read, but for the catalogue of kernels. No lock file counts.
 ///
 /// # Errors
 ///
 /// All errors in the plan at once.
 pub fn parse(text: &str, path: &Path, roots: &Roots) -> Result<model::Plan, Diagnostics> {
+    parse_locked(text, path, roots, None)
+}
+
+/// Like [`parse`], with the sources pinned to what `lock` says. Where it does not fit the plan, that is noted in its
+/// document: see [`lock::LockFile::verify`].
+///
+/// # Errors
+///
+/// All errors in the plan at once.
+pub fn parse_locked(
+    text: &str,
+    path: &Path,
+    roots: &Roots,
+    lock: Option<&lock::LockFile>,
+) -> Result<model::Plan, Diagnostics> {
     let (raw, document) = Document::read::<schema::Plan>(text, path);
     let Some(raw) = raw else { return Err(document.into_diagnostics()) };
-    let plan = resolve::resolve(&raw, &document, text, path, roots);
+    let plan = resolve::resolve(&raw, &document, text, path, roots, lock);
     document.finish().map(|()| plan)
 }

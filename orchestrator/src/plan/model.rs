@@ -20,6 +20,8 @@ pub struct Plan {
     pub sha256: String,
     /// Kernels by order of appearance.
     pub kernels: Vec<Kernel>,
+    /// What the kernels' versions leave out, in plan order.
+    pub left_out: Vec<LeftOut>,
     /// Guest shapes, one per point of the guest axes.
     pub guests: Vec<Guest>,
     /// Tests, one per point of the test axes.
@@ -73,12 +75,40 @@ pub struct Kernel {
     pub series: Option<String>,
     /// Where the tree comes from.
     pub source: Source,
+    /// What the plan's lock file pins it to.
+    pub locked: Option<Locked>,
+    /// What the catalogue says of it.
+    pub notes: Option<String>,
     /// What the fragments are merged over.
     pub base_config: BaseConfig,
     /// Configuration layers, later ones win.
     pub config: Vec<ConfigLayer>,
     /// Variants of this kernel, in plan order.
     pub variants: Vec<Variant>,
+}
+
+/// What a lock file says of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Locked {
+    /// The lock file.
+    pub file: PathBuf,
+    /// For people: `linux-source-6.1 6.1.192-2`.
+    pub label: String,
+    /// What the source must be, as [`crate::kernel::source_identity`] tells it.
+    pub identity: String,
+}
+
+/// A variant or a patch that a kernel's version leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// [`Kernel::name`].
+    pub kernel: String,
+    /// Name of the variant.
+    pub variant: String,
+    /// The patch, as the plan names it; none where the whole variant is left out.
+    pub patch: Option<String>,
+    /// The condition that does not hold.
+    pub when: String,
 }
 
 /// Where a kernel comes from.

@@ -2,7 +2,9 @@
 //!
 //! Every error is noted in the [`Document`]; the plan that comes out is meant to be run only when there is none.
 
+mod catalogue;
 mod cells;
+mod conditions;
 mod files;
 mod forced;
 mod guests;
@@ -14,6 +16,7 @@ mod variants;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::lock::LockFile;
 use super::model;
 use super::roots::Roots;
 use super::schema::{self, Scalar};
@@ -28,6 +31,7 @@ struct Context<'a> {
     /// The plan's folder: relative paths start there.
     folder: &'a Path,
     roots: &'a Roots,
+    lock: Option<&'a LockFile>,
 }
 
 impl Context<'_> {
@@ -95,11 +99,30 @@ fn guess<'a>(found: &str, known: impl IntoIterator<Item = &'a str> + Clone, what
     (!known.is_empty()).then(|| format!("{what}: {}", known.join(", ")))
 }
 
-/// Resolves a plan that was read from `text` into `document`; `path` is where the text comes from.
-pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path, roots: &Roots) -> model::Plan {
+/// The kernels of a plan without their variants: what they are made from.
+pub fn kernels(raw: &schema::Plan, document: &Document, path: &Path, roots: &Roots) -> Vec<model::Kernel> {
+    let folder = folder(path);
+    kernels::sources(Context { document, folder: &folder, roots, lock: None }, raw).1
+}
+
+fn folder(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let folder = path.parent().map_or_else(PathBuf::new, |folder| folder.canonicalize().unwrap_or(folder.into()));
-    let context = Context { document, folder: &folder, roots };
+    path.parent().map_or_else(PathBuf::new, |folder| folder.canonicalize().unwrap_or(folder.into()))
+}
+
+/// Resolves a plan that was read from `text` into `document`; `path` is where the text comes from.
+/// `lock` is the plan's lock file, where it has one: what it says against the plan is noted in its own document.
+pub fn resolve(
+    raw: &schema::Plan,
+    document: &Document,
+    text: &str,
+    path: &Path,
+    roots: &Roots,
+    lock: Option<&LockFile>,
+) -> model::Plan {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = folder(&path);
+    let context = Context { document, folder: &folder, roots, lock };
     let root = KeyPath::root();
 
     if document.has(&root.key("name")) {
@@ -113,7 +136,7 @@ pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path,
     context.check(&KeyPath::keys(&["defaults", "rounds"]), validate::rounds(raw.defaults.rounds));
     context.check(&KeyPath::keys(&["defaults", "at_most"]), validate::interval(raw.defaults.at_most.0));
 
-    let kernels = kernels::resolve(context, raw);
+    let (kernels, left_out) = kernels::resolve(context, raw);
     let guest = guests::resolve(context, &raw.guest);
     let tests = programs::resolve(context, raw);
     let (interleavings, sweeps) = forced::resolve(context, raw, &kernels, &tests);
@@ -134,6 +157,7 @@ pub fn resolve(raw: &schema::Plan, document: &Document, text: &str, path: &Path,
         path,
         sha256: crate::cache::sha256(text),
         kernels,
+        left_out,
         guests: points.guests,
         tests: points.tests,
         cells,

@@ -93,6 +93,11 @@ impl Roots {
         names(&self.data.join(SIGN), ".config")
     }
 
+    /// Where the catalogue of kernels is or would be.
+    pub fn catalogue(&self) -> PathBuf {
+        self.data.join("kernels/sources.yaml")
+    }
+
     /// Folder of the patches for a series such as `6.1`.
     pub fn patches(&self, series: &str) -> PathBuf {
         self.data.join("kernels/patches").join(series)

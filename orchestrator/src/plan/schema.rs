@@ -3,6 +3,7 @@
 //! Reading is forgiving, so that one pass finds every error: a required key that is missing reads as empty and is
 //! reported by [`super::resolve`]. The doc comments here are the reference that users read.
 
+mod catalogue;
 mod forced;
 mod generate;
 mod guest;
@@ -13,8 +14,9 @@ mod value;
 
 use serde::{Deserialize, Serialize};
 
+pub use catalogue::{Catalogue, CatalogueEntry};
 pub use forced::{At, ByThread, Expect, Interleaving, Sweep};
-pub use generate::{json_schema, reference};
+pub use generate::{catalogue_schema, json_schema, reference};
 pub use guest::{Brd, Guest, SwapDevice, SwapSetting, Zram};
 pub use kernel::{BaseConfig, Debian, Git, Image, Kernel, PatchFile, Source, Tarball, Variant};
 pub use matrix::{ARGS_OF_ALL, Axis, GUEST_AXES, Matrix};
@@ -36,9 +38,9 @@ pub struct Plan {
     /// Name of the plan: small letters, digits, `.`, `_` and `-`. Result folders carry it.
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"))]
     pub name: String,
-    /// Source trees to build, at least one.
+    /// Source trees to build, at least one: written out, or by their names in the catalogue (`kernels/sources.yaml`).
     #[schemars(length(min = 1))]
-    pub kernels: Vec<Kernel>,
+    pub kernels: Vec<OrText<Kernel>>,
     /// What to build of every kernel that has no `variants` of its own.
     #[schemars(length(min = 1))]
     pub variants: Vec<Variant>,

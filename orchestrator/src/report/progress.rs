@@ -126,7 +126,8 @@ impl Screen {
             Step::Cached => false,
             _ => true,
         };
-        if !live && (milestone || (fresh && !matches!(step, Step::Cached))) {
+        let lasting = matches!(step, Step::Notice(_));
+        if lasting || !live && (milestone || (fresh && !matches!(step, Step::Cached))) {
             self.say(&format!("{name}: {}", step_text(step)));
         }
     }
@@ -269,6 +270,7 @@ fn round_name(id: &RoundId) -> String {
 fn step_text(step: &Step) -> String {
     match step {
         Step::Fetch(what) => format!("fetching {what}"),
+        Step::Notice(what) => format!("note: {what}"),
         Step::Unpack => "unpacking".to_owned(),
         Step::Patch => "patching".to_owned(),
         Step::Configure => "configuring".to_owned(),

@@ -122,6 +122,8 @@ pub fn kernel_of(source: Source) -> Kernel {
         name: "fake".to_owned(),
         series: None,
         source,
+        locked: None,
+        notes: None,
         base_config: BaseConfig::Allnoconfig,
         config: vec![ConfigLayer::Inline([("SWAP".to_owned(), "y".to_owned())].into())],
         variants: Vec::new(),

@@ -60,6 +60,12 @@ impl Data {
             std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("makes folders");
             std::fs::write(path, "").expect("writes");
         }
+        std::fs::write(
+            data.root().join("kernels/sources.yaml"),
+            "linux-6.12:\n  source: {debian: {package: linux-source-6.12, suite: trixie}}\n  config: [base, swap, preempt]\n  notes: One of them.\n\
+             linux-broken:\n  source: {debian: linux-source-6.12, dir: nowhere}\n  config: [nothing]\n",
+        )
+        .expect("writes");
         data
     }
 
@@ -71,8 +77,12 @@ impl Data {
     /// Reads a plan as if it were `plans/p.yaml`.
     pub fn parse(&self, text: &str) -> Result<Plan, String> {
         let path = self.root().join("plans/p.yaml");
-        parse(text, &path, &Roots::new(self.root()))
-            .map_err(|errors| errors.to_string().replace(&format!("{}/plans/", self.root().display()), ""))
+        parse(text, &path, &Roots::new(self.root())).map_err(|errors| {
+            errors
+                .to_string()
+                .replace(&format!("{}/plans/", self.root().display()), "")
+                .replace(&format!("{}/", self.root().display()), "")
+        })
     }
 
     /// Reads a plan that is right.

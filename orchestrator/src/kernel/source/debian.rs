@@ -7,26 +7,14 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use super::apt::{self, Apt};
 use super::{short, untar, untar_some};
-use crate::cache::{Cache, Filled, Key};
+use crate::cache::{Cache, Filled};
 use crate::kernel::{Error, Step};
 use crate::process;
 
 /// Name of a package file in its cache entry.
 pub const FILE: &str = "package.deb";
-
-/// What apt's answers depend on: as long as none of these files changes, neither does the answer.
-const APT_STATE: [&str; 6] = [
-    "/etc/apt/apt.conf",
-    "/etc/apt/apt.conf.d",
-    "/etc/apt/preferences.d",
-    "/etc/apt/sources.list.d",
-    "/var/lib/apt/lists",
-    "/var/lib/dpkg",
-];
-
-/// More of them, that are single files.
-const APT_FILES: [&str; 3] = ["/etc/apt/preferences", "/etc/apt/sources.list", "/var/lib/dpkg/status"];
 
 /// A package at a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,38 +25,47 @@ pub struct Package {
     pub version: String,
     /// SHA-256 of the `.deb` as the signed package list gives it.
     pub sha256: String,
-    /// `-t` for apt.
+    /// Suite it was asked for from.
     suite: Option<String>,
 }
 
-/// Asks apt which package file that would be; no network is used.
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Package.
+    pub name: &'a str,
+    /// Suite to take it from; apt's choice when absent.
+    pub suite: Option<&'a str>,
+    /// Exact version; the newest when absent.
+    pub version: Option<&'a str>,
+    /// Fetch the package lists anew where twinboot keeps them itself.
+    pub fresh: bool,
+}
+
+/// Asks apt which package file that would be; no network is used, but for the package lists of a suite that the machine's
+/// apt does not list: once, and again when `fresh` ones are asked for or the package is not in those that are there.
 ///
 /// apt takes about a second to start up, so its answer is kept for as long as its lists and settings stay as they are.
 pub async fn resolve(
-    name: &str,
-    suite: Option<&str>,
-    version: Option<&str>,
+    wanted: Wanted<'_>,
     cache: &Cache,
+    progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<Package, Error> {
+    let Wanted { name, suite, version, fresh } = wanted;
     let what = [Some(name), version, suite].into_iter().flatten().collect::<Vec<_>>().join(" ");
-    let request = match (version, suite) {
-        (Some(version), _) => format!("{name}={version}"),
-        // `/suite` fails where the suite lacks the package; `-t` alone would quietly take it from another one.
-        (None, Some(suite)) => format!("{name}/{suite}"),
-        (None, None) => name.to_owned(),
-    };
     let answer = cache.root().join("apt").join(short(&what)).join("answer.json");
-    let stamp = apt_stamp();
-    if let Some(stamp) = &stamp
-        && let Some(known) = remembered(&answer, stamp)
-    {
+    if !fresh && let Some(known) = remembered(&answer) {
         return Ok(known);
     }
-    let mut command = Command::new("apt-get");
-    command.env("LC_ALL", "C").args(["--quiet=2", "download", "--print-uris"]);
-    command.args(suite.map(|suite| format!("--target-release={suite}"))).arg(&request);
-    let uris = match process::capture(command, cancel).await {
+    let apt = Apt::serving(suite, fresh, cache, progress, cancel).await?;
+    let uris = match ask(&apt, name, version, cancel).await {
+        Err(process::Error::Failed { .. }) if apt.refresh(progress, cancel).await? => {
+            ask(&apt, name, version, cancel).await
+        }
+        asked => asked,
+    };
+    let uris = match uris {
         Ok(uris) => uris,
         Err(error @ process::Error::Interrupted { .. }) => return Err(error.into()),
         Err(error) => return Err(explain(&what, &error)),
@@ -77,11 +74,30 @@ pub async fn resolve(
         return Err(refused(&what, format!("apt gave no address with a SHA-256 for it: `{}`", uris.trim()), UPDATE));
     };
     let package = Package { name: name.to_owned(), version, sha256, suite: suite.map(str::to_owned) };
-    if let Some(stamp) = stamp {
+    let root = apt.root().map(Path::to_path_buf);
+    if let Some(stamp) = apt::stamp(root.as_deref()) {
         // Best effort: without it the next run asks apt again.
-        let _ = remember(&answer, &stamp, &package);
+        let _ = remember(&answer, &Remembered { stamp, root, package: package.clone() });
     }
     Ok(package)
+}
+
+async fn ask(
+    apt: &Apt,
+    name: &str,
+    version: Option<&str>,
+    cancel: &CancellationToken,
+) -> Result<String, process::Error> {
+    let mut command = apt.get();
+    command.args(["--quiet=2", "download", "--print-uris"]);
+    command.args(apt.suite().map(|suite| format!("--target-release={suite}")));
+    command.arg(match (version, apt.suite()) {
+        (Some(version), _) => format!("{name}={version}"),
+        // `/suite` fails where the suite lacks the package; `-t` alone would quietly take it from another one.
+        (None, Some(suite)) => format!("{name}/{suite}"),
+        (None, None) => name.to_owned(),
+    });
+    process::capture(command, cancel).await
 }
 
 const UPDATE: &str = "run `apt-get update`, and see that the package's suite is in apt's sources";
@@ -96,6 +112,7 @@ fn parse_uri(line: &str, name: &str) -> Option<(String, String)> {
     (sha256.len() == 64).then(|| (version.replace("%3a", ":"), sha256.to_ascii_lowercase()))
 }
 
+/// A package that cannot be had.
 fn refused(what: &str, reason: String, hint: &str) -> Error {
     Error::Source { what: format!("the Debian package {what}"), reason, hint: hint.to_owned() }
 }
@@ -110,9 +127,9 @@ fn explain(what: &str, error: &process::Error) -> Error {
         process::Error::Failed { stderr, .. } => {
             let said: Vec<&str> = stderr.lines().filter_map(|line| line.strip_prefix("E: ")).collect();
             let hint = if stderr.contains("APT::Default-Release") || stderr.contains("Release '") {
-                "only suites in this machine's apt sources can be used: add the suite there and run `apt-get update`"
+                "run `apt-get update`, and see how the suite is spelled in apt's sources"
             } else if stderr.contains("Version '") {
-                "ask `apt-cache policy` for the versions there are, or run `apt-get update`"
+                "mirrors keep the newest few versions: name another one, have `twinboot plan lock --update` take the newest, or keep the old one as a `tarball`"
             } else {
                 UPDATE
             };
@@ -125,43 +142,23 @@ fn explain(what: &str, error: &process::Error) -> Error {
 #[derive(Serialize, Deserialize)]
 struct Remembered {
     stamp: String,
+    /// The private root that answered; the machine's apt where absent.
+    root: Option<PathBuf>,
     package: Package,
 }
 
-fn remembered(answer: &Path, stamp: &str) -> Option<Package> {
+fn remembered(answer: &Path) -> Option<Package> {
     let known: Remembered = serde_json::from_slice(&std::fs::read(answer).ok()?).ok()?;
-    (known.stamp == stamp).then_some(known.package)
+    (apt::stamp(known.root.as_deref())? == known.stamp).then_some(known.package)
 }
 
-fn remember(answer: &Path, stamp: &str, package: &Package) -> std::io::Result<()> {
+fn remember(answer: &Path, known: &Remembered) -> std::io::Result<()> {
     let dir = answer.parent().unwrap_or(answer);
     std::fs::create_dir_all(dir)?;
     let file = tempfile::NamedTempFile::new_in(dir)?;
-    serde_json::to_writer(&file, &Remembered { stamp: stamp.to_owned(), package: package.clone() })?;
+    serde_json::to_writer(&file, known)?;
     file.persist(answer)?;
     Ok(())
-}
-
-/// Identity of apt's lists and settings, by name, size and time; none where apt was told to look elsewhere.
-fn apt_stamp() -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    if std::env::var_os("APT_CONFIG").is_some() {
-        return None;
-    }
-    let folders =
-        APT_STATE.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> =
-        folders.chain(APT_FILES.iter().map(PathBuf::from)).filter(|path| path.is_file()).collect();
-    files.sort();
-    let key = files.iter().filter_map(|path| Some((path, path.metadata().ok()?))).fold(
-        Key::new(),
-        |key, (path, metadata)| {
-            let known =
-                [metadata.mtime(), metadata.mtime_nsec(), metadata.size().cast_signed()].map(i64::to_le_bytes).concat();
-            key.part(&path.to_string_lossy(), known)
-        },
-    );
-    Some(key.finish())
 }
 
 /// Has apt download and verify the package into the cache.
@@ -175,15 +172,20 @@ pub async fn fetch(
     cache
         .fill("sources", &package.sha256[..32], cancel, async |dir: &Path| {
             progress(Step::Fetch(what.clone()));
-            let mut command = Command::new("apt-get");
-            command.env("LC_ALL", "C").current_dir(dir).args(["--quiet=2", "download"]);
-            command.args(package.suite.as_ref().map(|suite| format!("--target-release={suite}")));
+            let apt = Apt::serving(package.suite.as_deref(), false, cache, progress, cancel).await?;
+            let mut command = apt.get();
+            command.current_dir(dir).args(["--quiet=2", "download"]);
+            command.args(apt.suite().map(|suite| format!("--target-release={suite}")));
             // The exact version: the candidate may have moved on since it was asked for.
             command.arg(format!("{}={}", package.name, package.version));
             match process::capture(command, cancel).await {
                 Ok(_) => {}
                 Err(error @ process::Error::Interrupted { .. }) => return Err(error.into()),
-                Err(error) => return Err(explain(&what, &error)),
+                Err(error) => {
+                    // Lists that are no longer true send apt to a file that the mirror has taken away.
+                    apt.refresh(progress, cancel).await?;
+                    return Err(explain(&what, &error));
+                }
             }
             let found = std::fs::read_dir(dir).map_err(Error::io("list", dir))?.flatten().map(|entry| entry.path());
             let Some(deb) = found.into_iter().find(|path| path.extension().is_some_and(|end| end == "deb")) else {
@@ -268,6 +270,6 @@ mod tests {
         let suite = error(
             "E: The value 'nosuch' is invalid for APT::Default-Release as such a release is not available in the sources\n",
         );
-        assert!(suite.contains("add the suite there"), "{suite}");
+        assert!(suite.contains("apt-get update"), "{suite}");
     }
 }

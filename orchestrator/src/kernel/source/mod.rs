@@ -1,5 +1,6 @@
 //! Where kernel trees come from: each kind says what it is, cheaply and for good, and unpacks itself when it is needed.
 
+mod apt;
 mod debian;
 mod dir;
 mod git;
@@ -16,6 +17,7 @@ use super::{Error, Step};
 use crate::cache::Cache;
 use crate::plan::model;
 use crate::process;
+pub use tarball::sha256_of;
 
 /// A source whose content is settled, though perhaps not here yet.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct Resolved {
     pub identity: String,
     /// For people: `linux-source-6.1 6.1.192-2`, `v6.1.192 (commit 1234…)`.
     pub label: String,
+    /// Version of the Debian package, or the git commit.
+    pub version: Option<String>,
     origin: Origin,
 }
 
@@ -36,33 +40,43 @@ enum Origin {
 }
 
 /// Settles what a source is. Neither unpacks nor, where it can be helped, downloads anything.
+///
+/// `fresh`: what the newest version is, is asked anew where twinboot keeps package lists itself.
 pub async fn resolve(
     source: &model::Source,
+    fresh: bool,
     cache: &Cache,
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<Resolved, Error> {
     match source {
         model::Source::Debian { package, suite, version } => {
-            let package = debian::resolve(package, suite.as_deref(), version.as_deref(), cache, cancel).await?;
+            let (suite, version) = (suite.as_deref(), version.as_deref());
+            let wanted = debian::Wanted { name: package, suite, version, fresh };
+            let package = debian::resolve(wanted, cache, progress, cancel).await?;
             let label = format!("{} {}", package.name, package.version);
-            Ok(Resolved { identity: format!("sha256 {}", package.sha256), label, origin: Origin::Debian(package) })
+            let version = Some(package.version.clone());
+            let identity = format!("sha256 {}", package.sha256);
+            Ok(Resolved { identity, label, version, origin: Origin::Debian(package) })
         }
         model::Source::Git { location, rev } => {
             let revision = git::resolve(location, rev, cache, progress, cancel).await?;
             let commit = &revision.commit;
             let label = if rev == commit { format!("commit {commit}") } else { format!("{rev} (commit {commit})") };
-            Ok(Resolved { identity: format!("git {commit}"), label, origin: Origin::Git(revision) })
+            let version = Some(commit.clone());
+            Ok(Resolved { identity: format!("git {commit}"), label, version, origin: Origin::Git(revision) })
         }
         model::Source::Dir(path) => {
             let snapshot = dir::snapshot(path, cancel).await?;
             let label = format!("{} ({})", path.display(), &snapshot.identity[..12.min(snapshot.identity.len())]);
-            Ok(Resolved { identity: format!("dir {}", snapshot.identity), label, origin: Origin::Dir(snapshot) })
+            let identity = format!("dir {}", snapshot.identity);
+            Ok(Resolved { identity, label, version: None, origin: Origin::Dir(snapshot) })
         }
         model::Source::Tarball { location, sha256 } => {
             let archive = tarball::Archive { location: location.clone(), sha256: sha256.to_ascii_lowercase() };
             let label = format!("{} (sha256 {})", archive.name(), &archive.sha256[..12.min(archive.sha256.len())]);
-            Ok(Resolved { identity: format!("sha256 {}", archive.sha256), label, origin: Origin::Tarball(archive) })
+            let identity = format!("sha256 {}", archive.sha256);
+            Ok(Resolved { identity, label, version: None, origin: Origin::Tarball(archive) })
         }
         model::Source::Image { kernel, .. } => {
             Err(Error::Image { path: kernel.clone(), reason: "a ready kernel has no source to build from".to_owned() })
@@ -107,6 +121,19 @@ impl Resolved {
 }
 
 impl Resolved {
+    /// Whether [`Resolved::take`] needs no network.
+    pub fn is_here(&self, cache: &Cache) -> bool {
+        let fetched = |sha256: &str| cache.get("sources", &sha256[..32.min(sha256.len())]).is_some();
+        match &self.origin {
+            Origin::Debian(package) => fetched(&package.sha256),
+            Origin::Tarball(archive) => {
+                matches!(archive.location, model::Location::Path(_)) || fetched(&archive.sha256)
+            }
+            // A revision that has been settled is in the repository or its mirror.
+            Origin::Git(_) | Origin::Dir(_) => true,
+        }
+    }
+
     /// Writes those of `files` that the source has, and nothing else, into `dest`: a text to show needs no whole tree.
     /// Names are relative to the tree.
     pub async fn take(

@@ -3,46 +3,117 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::catalogue::Shelf;
 use super::{Context, variants};
-use crate::plan::model::{BaseConfig, ConfigLayer, Kernel, Location, Source};
+use crate::plan::model::{BaseConfig, ConfigLayer, Kernel, LeftOut, Location, Source};
 use crate::plan::schema::{self, OrText};
 use crate::plan::validate;
 use crate::yaml::KeyPath;
 
-pub(super) fn resolve(context: Context, raw: &schema::Plan) -> Vec<Kernel> {
+pub(super) fn resolve(context: Context, raw: &schema::Plan) -> (Vec<Kernel>, Vec<LeftOut>) {
+    let (written, mut kernels) = sources(context, raw);
+    let left_out = variants::resolve(context, &raw.variants, &written, &mut kernels);
+    (kernels, left_out)
+}
+
+/// The kernels as they are written and what they are made from, without their variants.
+pub(super) fn sources(context: Context, raw: &schema::Plan) -> (Vec<schema::Kernel>, Vec<Kernel>) {
     if raw.kernels.is_empty() {
         context.no_items(&KeyPath::root(), "kernels", "kernel");
     }
     let mut seen = BTreeMap::new();
     let mut kernels = Vec::new();
-    for (index, kernel) in raw.kernels.iter().enumerate() {
+    let mut shelf: Option<(Shelf, KeyPath)> = None;
+    let written: Vec<schema::Kernel> = raw.kernels.iter().map(written).collect();
+    for (index, (kernel, raw)) in written.iter().zip(&raw.kernels).enumerate() {
         let path = KeyPath::keys(&["kernels"]).index(index);
-        context.name(&path, &kernel.name, "kernel", &mut seen);
-        kernels.push(self::kernel(context, &path, kernel));
+        match raw {
+            OrText::Text(name) => {
+                context.check(&path, validate::name(name));
+                let position = seen.len();
+                if seen.insert(name.as_str(), position).is_some() {
+                    context.document.error(&path, format!("another kernel is called '{name}' already"), None);
+                }
+            }
+            OrText::Full(_) => context.name(&path, &kernel.name, "kernel", &mut seen),
+        }
+        let by_name = kernel.source.is_none() && !context.document.has(&path.key("source")) && !kernel.name.is_empty();
+        if by_name && shelf.is_none() {
+            shelf = Some((Shelf::read(context), path.clone()));
+        }
+        let shelf = shelf.as_ref().filter(|_| by_name).map(|(shelf, _)| shelf);
+        let mut resolved = self::kernel(context, &path, kernel, shelf);
+        if let Some(lock) = context.lock {
+            lock.pin(&mut resolved);
+        }
+        kernels.push(resolved);
     }
-    variants::resolve(context, raw, &mut kernels);
-    kernels
+    if let Some((shelf, path)) = shelf {
+        shelf.finish(context, &path);
+    }
+    (written, kernels)
 }
 
-fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel) -> Kernel {
-    let source = raw.source.as_ref().and_then(|source| self::source(context, &path.key("source"), source));
-    if raw.source.is_none() {
-        let hint = "where its tree comes from: `source: {debian: linux-source-6.1}`, or git, dir, tarball or image";
-        context.document.missing(path, "source", Some(hint.to_owned()));
+/// A kernel that is only named has nothing but its name.
+fn written(raw: &OrText<schema::Kernel>) -> schema::Kernel {
+    match raw {
+        OrText::Text(name) => schema::Kernel { name: name.clone(), ..schema::Kernel::default() },
+        OrText::Full(kernel) => kernel.clone(),
     }
+}
+
+/// `shelf` is the catalogue, where the kernel is to come from it.
+fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, shelf: Option<&Shelf>) -> Kernel {
+    let entry = shelf.and_then(|shelf| shelf.entry(context, &raw.name));
+    let source = match (&raw.source, &entry) {
+        (Some(source), _) => self::source(context, &path.key("source"), source),
+        (None, Some((entry, shelf, at))) => {
+            if entry.source.is_none() {
+                let hint = "where its tree comes from: `source: {debian: linux-source-6.1}`".to_owned();
+                shelf.document.missing(at, "source", Some(hint));
+            }
+            entry.source.as_ref().and_then(|source| self::source(*shelf, &at.key("source"), source))
+        }
+        (None, None) => {
+            if let Some(shelf) = shelf {
+                let at = if context.document.has(&path.key("name")) { path.key("name") } else { path.clone() };
+                shelf.unknown(context, &at, &raw.name);
+            } else {
+                let hint =
+                    "where its tree comes from: `source: {debian: linux-source-6.1}`, or git, dir, tarball or image";
+                context.document.missing(path, "source", Some(hint.to_owned()));
+            }
+            None
+        }
+    };
     if matches!(source, Some(Source::Image { .. })) {
         for key in ["config", "base_config"].into_iter().filter(|key| context.document.has(&path.key(key))) {
             let hint = "a kernel with an `image` source is built already; take this out, or give it another source";
             context.document.key_error(&path.key(key), format!("`{key}` has no effect"), Some(hint.to_owned()));
         }
     }
+    let given = |key: &str| context.document.has(&path.key(key));
+    let base_config = match &entry {
+        Some((entry, shelf, at)) if !given("base_config") => {
+            self::base_config(*shelf, &at.key("base_config"), &entry.base_config.0)
+        }
+        _ => self::base_config(context, &path.key("base_config"), &raw.base_config.0),
+    };
+    let config = match &entry {
+        Some((entry, shelf, at)) if !given("config") => self::config(*shelf, &at.key("config"), &entry.config),
+        _ => self::config(context, &path.key("config"), &raw.config),
+    };
+    let said = raw.series.as_ref().or_else(|| entry.as_ref().and_then(|(entry, ..)| entry.series.as_ref()));
+    let notes = entry.as_ref().map(|(entry, ..)| entry.notes.split_whitespace().collect::<Vec<_>>().join(" "));
     Kernel {
         name: raw.name.clone(),
-        series: raw.series.clone().or_else(|| source.as_ref().and_then(|source| series(&raw.name, source))),
+        series: said.cloned().or_else(|| source.as_ref().and_then(|source| series(&raw.name, source))),
         // An error has been noted where there is none.
         source: source.unwrap_or_else(|| Source::Dir(PathBuf::new())),
-        base_config: base_config(context, &path.key("base_config"), &raw.base_config.0),
-        config: config(context, &path.key("config"), &raw.config),
+        locked: None,
+        notes: notes.filter(|notes| !notes.is_empty()),
+        base_config,
+        config,
         variants: Vec::new(),
     }
 }

@@ -2,43 +2,52 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, guess, kernels};
+use super::{Context, conditions, guess, kernels};
 use crate::plan::glob;
-use crate::plan::model::{Expectation, Kernel, Patch, Source, Variant};
+use crate::plan::model::{Expectation, Kernel, LeftOut, Patch, Source, Variant};
 use crate::plan::schema::{self, OrText, PatchFile};
 use crate::yaml::KeyPath;
 
 /// Gives every kernel its variants: its own, or those of the plan.
-pub(super) fn resolve(context: Context, raw: &schema::Plan, resolved: &mut [Kernel]) {
+/// Returns what their versions leave out.
+pub(super) fn resolve(
+    context: Context,
+    shared_variants: &[schema::Variant],
+    kernels: &[schema::Kernel],
+    resolved: &mut [Kernel],
+) -> Vec<LeftOut> {
+    let mut left_out = Vec::new();
     let shared = KeyPath::keys(&["variants"]);
-    let needs_shared = raw.kernels.iter().any(|kernel| kernel.variants.is_none());
-    if raw.variants.is_empty() && (needs_shared || context.document.has(&shared)) && !raw.kernels.is_empty() {
+    let needs_shared = kernels.iter().any(|kernel| kernel.variants.is_none());
+    if shared_variants.is_empty() && (needs_shared || context.document.has(&shared)) && !kernels.is_empty() {
         context.no_items(&KeyPath::root(), "variants", "variant");
     }
-    check_list(context, &shared, &raw.variants, raw);
-    for (index, (kernel, resolved)) in raw.kernels.iter().zip(resolved).enumerate() {
+    check_list(context, &shared, shared_variants, kernels);
+    for (index, (kernel, resolved)) in kernels.iter().zip(resolved).enumerate() {
         let own = KeyPath::keys(&["kernels"]).index(index).key("variants");
         match &kernel.variants {
             Some(variants) => {
                 if variants.is_empty() && context.document.has(&own) {
                     context.no_items(&KeyPath::keys(&["kernels"]).index(index), "variants", "variant");
                 }
-                check_list(context, &own, variants, raw);
-                of_kernel(context, &own, variants, resolved);
+                check_list(context, &own, variants, kernels);
+                of_kernel(context, &own, variants, resolved, &mut left_out);
             }
             None if context.document.has(&own) => {}
-            None => of_kernel(context, &shared, &raw.variants, resolved),
+            None => of_kernel(context, &shared, shared_variants, resolved, &mut left_out),
         }
-        if resolved.variants.is_empty() && kernel.variants.is_none() && !raw.variants.is_empty() {
+        let none_given = kernel.variants.as_ref().map_or(shared_variants.is_empty(), Vec::is_empty);
+        if resolved.variants.is_empty() && !none_given {
             let at = KeyPath::keys(&["kernels"]).index(index).key("name");
             let message = format!("no variant is built for kernel '{}'", kernel.name);
-            context.document.error(&at, message, Some("see the `kernels` patterns of the variants".to_owned()));
+            context.document.error(&at, message, Some("see `kernels` and `when` of the variants".to_owned()));
         }
     }
+    left_out
 }
 
 /// Checks what does not depend on the kernel.
-fn check_list(context: Context, path: &KeyPath, variants: &[schema::Variant], raw: &schema::Plan) {
+fn check_list(context: Context, path: &KeyPath, variants: &[schema::Variant], kernels: &[schema::Kernel]) {
     let mut seen = BTreeMap::new();
     for (index, variant) in variants.iter().enumerate() {
         let path = path.index(index);
@@ -47,14 +56,18 @@ fn check_list(context: Context, path: &KeyPath, variants: &[schema::Variant], ra
             let hint = "what a run must show: `corrupt`, `clean` or `any`";
             context.document.missing(&path, "expect", Some(hint.to_owned()));
         }
+        if variant.alone && variant.base.is_some() {
+            let hint = "take one of the two out".to_owned();
+            let message = format!("variant '{}' is alone and has a base", variant.name);
+            context.document.key_error(&path.key("alone"), message, Some(hint));
+        }
         let Some(patterns) = &variant.kernels else { continue };
         if patterns.is_empty() {
             context.no_items(&path, "kernels", "pattern");
         }
         for (index, pattern) in patterns.iter().enumerate() {
-            if !raw.kernels.iter().any(|kernel| glob::matches(pattern, &kernel.name)) {
-                let hint =
-                    guess(pattern, raw.kernels.iter().map(|kernel| kernel.name.as_str()), "kernels of this plan");
+            if !kernels.iter().any(|kernel| glob::matches(pattern, &kernel.name)) {
+                let hint = guess(pattern, kernels.iter().map(|kernel| kernel.name.as_str()), "kernels of this plan");
                 let message = format!("no kernel is called '{pattern}'");
                 context.document.error(&path.key("kernels").index(index), message, hint);
             }
@@ -63,29 +76,54 @@ fn check_list(context: Context, path: &KeyPath, variants: &[schema::Variant], ra
 }
 
 fn is_base(variant: &schema::Variant) -> bool {
-    variant.expect == Some(Expectation::Corrupt) && variant.base.is_none()
+    variant.expect == Some(Expectation::Corrupt) && variant.base.is_none() && !variant.alone
 }
 
 /// Resolves those of `variants` that are built for `kernel`.
-fn of_kernel(context: Context, path: &KeyPath, variants: &[schema::Variant], kernel: &mut Kernel) {
+fn of_kernel(
+    context: Context,
+    path: &KeyPath,
+    variants: &[schema::Variant],
+    kernel: &mut Kernel,
+    left_out: &mut Vec<LeftOut>,
+) {
     let built_for = |variant: &schema::Variant| {
         let patterns = variant.kernels.as_ref();
         patterns.is_none_or(|patterns| patterns.iter().any(|pattern| glob::matches(pattern, &kernel.name)))
     };
-    let ours: Vec<(usize, &schema::Variant)> =
+    let mut ours: Vec<(usize, &schema::Variant)> =
         variants.iter().enumerate().filter(|(_, variant)| built_for(variant)).collect();
+    ours.retain(|(index, variant)| {
+        let broken = conditions::broken(context, &path.index(*index).key("when"), variant.when.as_deref(), kernel);
+        if let Some(when) = broken {
+            let (kernel, variant) = (kernel.name.clone(), variant.name.clone());
+            left_out.push(LeftOut { kernel, variant, patch: None, when });
+            return false;
+        }
+        true
+    });
     let bases: Vec<&str> =
         ours.iter().filter(|(_, variant)| is_base(variant)).map(|(_, variant)| variant.name.as_str()).collect();
     let unsure = ours.iter().any(|(_, variant)| variant.expect.is_none());
     let mut resolved: Vec<Variant> = Vec::new();
     for (index, variant) in ours {
         let path = path.index(index);
-        let patches = variant.patches.iter().enumerate();
+        let mut patches = Vec::new();
+        for (index, patch) in variant.patches.iter().enumerate() {
+            let at = path.key("patches").index(index);
+            match needed(context, &at, patch, kernel) {
+                Ok(()) => patches.push(self::patch(context, &at, patch, kernel)),
+                Err((file, when)) => left_out.push(LeftOut {
+                    kernel: kernel.name.clone(),
+                    variant: variant.name.clone(),
+                    patch: Some(file),
+                    when,
+                }),
+            }
+        }
         let resolved_variant = Variant {
             name: variant.name.clone(),
-            patches: patches
-                .map(|(index, patch)| self::patch(context, &path.key("patches").index(index), patch, kernel))
-                .collect(),
+            patches,
             image: variant.image.as_ref().map(|image| kernels::image(context, &path.key("image"), image)),
             // An error has been noted where there is none.
             expect: variant.expect.unwrap_or(Expectation::Any),
@@ -98,6 +136,15 @@ fn of_kernel(context: Context, path: &KeyPath, variants: &[schema::Variant], ker
         resolved.push(resolved_variant);
     }
     kernel.variants = resolved;
+}
+
+/// Whether the kernel's version needs the patch; else its name and the condition.
+fn needed(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Result<(), (String, String)> {
+    let OrText::Full(raw) = raw else { return Ok(()) };
+    match conditions::broken(context, &path.key("when"), raw.when.as_deref(), kernel) {
+        Some(when) => Err((raw.file.clone(), when)),
+        None => Ok(()),
+    }
 }
 
 fn patch(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Patch {
@@ -169,13 +216,16 @@ fn base(
         }
         return Some(name.clone());
     }
+    if variant.alone {
+        return None;
+    }
     // What it expects, or its base, was there and unreadable: told already.
     if variant.expect.is_none() || is_base(variant) || context.document.has(&at) {
         return None;
     }
     if bases.is_empty() && !unsure {
         let message = format!("variant '{}' of {} has nothing to be compared with", variant.name, called(kernel));
-        let hint = "add a variant that expects `corrupt`, the positive control, or name one with `base:`";
+        let hint = "add a variant that expects `corrupt`, the positive control, or name one with `base:`, or have it judged `alone: true`";
         context.document.error(path, message, Some(hint.to_owned()));
     }
     bases.first().map(|base| (*base).to_owned())

@@ -16,6 +16,15 @@ pub fn json_schema() -> Value {
     schema
 }
 
+/// JSON schema (draft 2020-12) of the catalogue.
+pub fn catalogue_schema() -> Value {
+    let generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<super::Catalogue>().to_value();
+    tidy(&mut schema);
+    schema.sort_all_objects();
+    schema
+}
+
 /// Takes out what only says that an optional key may be left out: `null` types and empty defaults.
 fn tidy(schema: &mut Value) {
     match schema {

@@ -8,15 +8,17 @@ use serde::{Deserialize, Serialize};
 use super::value::{OrText, Scalar};
 use crate::plan::model::Expectation;
 
-/// A source tree at a version, its configuration, and what is built of it.
+/// A source tree at a version, its configuration, and what is built of it. Without a `source` the kernel is the one of
+/// that name in the catalogue, `kernels/sources.yaml`, and what is written here replaces what stands there; its name alone
+/// is enough (`kernels: [linux-6.1, linux-5.10]`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["name", "source"]))]
+#[schemars(extend("required" = ["name"]))]
 pub struct Kernel {
     /// Name, unique in the plan: letters, digits, `.`, `_`, `+` and `-`.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._+-]*$"))]
     pub name: String,
-    /// Where the tree comes from: exactly one of the keys below.
+    /// Where the tree comes from: exactly one of the keys below; the catalogue's unless given.
     pub source: Option<Source>,
     /// Folder under `kernels/patches/` in which patches are looked up, such as `'6.1'`. Taken from the name of the
     /// Debian package, or from the first `6.1`-like part of the kernel's name, unless given.
@@ -137,6 +139,14 @@ pub struct Variant {
     /// Kernels it is built for, as patterns with `*` and `?`; all unless given.
     #[schemars(length(min = 1))]
     pub kernels: Option<Vec<String>>,
+    /// Versions it is built for, as bounds with commas between them: `">=6.1,<6.13"`; all unless given. A bound (`=`,
+    /// `!=`, `<`, `<=`, `>`, `>=`) is compared in the numbers it has, so that `=6.1` takes every 6.1.y and `>6.1` begins with 6.2. What is
+    /// known of a version without fetching anything counts: the version of the package, revision or archive that the
+    /// plan or its lock file names, else the series.
+    #[schemars(length(min = 1))]
+    pub when: Option<String>,
+    /// It is judged by itself and compared with nothing: a kernel that the race was never in.
+    pub alone: bool,
 }
 
 /// A plain diff or a `git format-patch` mail.
@@ -148,4 +158,7 @@ pub struct PatchFile {
     pub file: String,
     /// Apply it in reverse, to take a fix out.
     pub reverse: bool,
+    /// Versions that need it, as for a variant; it is left out of the others. All unless given.
+    #[schemars(length(min = 1))]
+    pub when: Option<String>,
 }

@@ -134,6 +134,7 @@ fn cell(cell: &CellResult) -> CellSummary {
             })
             .collect(),
         config_sha256: built.map(|built| built.config_sha256.clone()),
+        source: built.map(|built| built.source.clone()).filter(|source| !source.is_empty()),
         compiler: built.map(|built| built.compiler.clone()),
         load_digest: built.map(|built| built.load_digest.clone()),
         build_error: match &cell.build {

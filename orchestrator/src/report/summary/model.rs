@@ -147,6 +147,9 @@ pub struct CellSummary {
     pub patches: Vec<PatchSummary>,
     /// SHA-256 of the final `.config`.
     pub config_sha256: Option<String>,
+    /// What the kernel was built from, with its version; null in results of before this was recorded.
+    #[serde(default)]
+    pub source: Option<String>,
     /// Compiler.
     pub compiler: Option<String>,
     /// SHA-256 over the loadable sections of `vmlinux`.
