@@ -181,8 +181,12 @@ impl Screen {
                 self.drawings.remove(&failed.cell).inspect(ProgressBar::finish_and_clear);
                 self.say(&format!("{}: cannot be forced: {}", failed.cell, failed.reason));
             }
-            Entry::SweepTraced(_) | Entry::SweepTried(_) => {}
-            Entry::Built(_) | Entry::BuildFailed(_) | Entry::RoundStarted(_) | Entry::RunFinished(_) => {}
+            Entry::SweepTraced(_)
+            | Entry::SweepTried(_)
+            | Entry::Built(_)
+            | Entry::BuildFailed(_)
+            | Entry::RoundStarted(_)
+            | Entry::RunFinished(_) => {}
         }
     }
 
