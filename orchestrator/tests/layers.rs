@@ -17,6 +17,7 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
         &["crate::report", "crate::runner", "crate::vm", "clap::", "indicatif", "crate::cli"],
         &[],
     ),
+    ("orchestrator/src/forced", &["crate::report", "crate::runner", "clap::", "indicatif", "crate::cli"], &[]),
     ("orchestrator/src", &["qapi::"], &["vm/qmp.rs"]),
     ("orchestrator/src", &["ssh2::"], &["vm/ssh.rs"]),
     ("orchestrator/src", &["indicatif::"], &["report/progress.rs"]),

@@ -3,15 +3,18 @@
 //! Nothing here knows of virtual machines: [`Scene`] carries out what is asked and tells what happens, and everything that
 //! decides between *corrupt*, *clean*, *excluded* and *lost* stands in this file.
 
+mod heard;
+mod looks;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 use twinboot_protocol::SwapEntry;
-use twinboot_protocol::orders::{Answer, Damage, Order};
+use twinboot_protocol::orders::{Damage, Order};
 
-use super::scene::{Catch, End, Happening, Scene, Sight};
+use super::scene::{Catch, End, Scene};
 use super::usual::Usual;
-use super::waiting::{self, BETWEEN, Told};
+use super::waiting;
 use crate::diagram::{Action, Diagram, Hold};
 use crate::outcome::forced::{Exclusion, ForcedOutcome, StepTaken, ThreadState};
 
@@ -78,13 +81,14 @@ pub async fn play<S: Scene>(scene: &mut S, script: &Script<'_>, usual: &mut Usua
         steps: Vec::new(),
         states: Vec::new(),
         holds: 0,
-        prepared: None,
+        prepared: false,
+        entry: None,
         judged: None,
     };
     let stop = round.whole().await;
     let (entry_before, entry_after) = match &round.judged {
-        Some(judged) => (judged.before.or(round.prepared.flatten()), judged.after),
-        None => (round.prepared.flatten(), None),
+        Some(judged) => (judged.before.or(round.entry), judged.after),
+        None => (round.entry, None),
     };
     let orderly = round.judged.is_some();
     let damage = round.judged.take().and_then(|judged| judged.damage);
@@ -108,7 +112,9 @@ struct Round<'a, S> {
     states: Vec<ThreadState>,
     /// Holds so far, to let go in the order in which they were taken.
     holds: u32,
-    prepared: Option<Option<SwapEntry>>,
+    prepared: bool,
+    /// Swap entry of the prepared object.
+    entry: Option<SwapEntry>,
     judged: Option<Judgement>,
 }
 
@@ -162,7 +168,7 @@ enum Until {
 impl<S: Scene> Round<'_, S> {
     async fn whole(&mut self) -> Result<(), Stop> {
         self.scene.order(Order::Prepare { round: self.script.round }).await?;
-        self.answered("bring its objects into order for the round", |round| round.prepared.is_some()).await?;
+        self.answered("bring its objects into order for the round", |round| round.prepared).await?;
         let drawn = self.drawn().await;
         match &drawn {
             Ok(()) | Err(Stop::Excluded { .. }) => self.let_go(&drawn).await?,
@@ -256,9 +262,8 @@ impl<S: Scene> Round<'_, S> {
         }
         let how = match self.action(self.next_of(index)) {
             Some(Action::Hold(Hold::Sleep)) => Catch::Sleep,
-            Some(Action::Hold(Hold::Freeze)) => Catch::Freeze,
-            // It must not run on before the next point is watched.
-            Some(Action::Reach(_)) => Catch::Freeze,
+            // Before the next point it must not run on until that is watched.
+            Some(Action::Hold(Hold::Freeze) | Action::Reach(_)) => Catch::Freeze,
             _ => Catch::Note,
         };
         self.threads[column].watched = Some(index);
@@ -324,151 +329,15 @@ impl<S: Scene> Round<'_, S> {
         format!("step {} (`{thread}`: `{text}`) was not done within {after} s{seen}", index + 1)
     }
 
-    /// Looks at a thread again and again: the function it waits in, if it does and goes on doing so.
-    async fn blocked(&mut self, column: usize, until: Until) -> Result<Option<String>, Stop> {
-        let tids: Vec<i32> = self.threads.iter().map(|thread| thread.tid).collect();
-        let (mut all, mut own): (Vec<Vec<Sight>>, Vec<Sight>) = (Vec::new(), Vec::new());
-        loop {
-            let sights = self.scene.look(&tids).await?;
-            own.extend(sights.get(column).cloned());
-            all.push(sights);
-            match waiting::tell(&own) {
-                Told::Works => return Ok(None),
-                Told::Waits { function, look } => {
-                    self.states = self.states(&all[look]);
-                    return Ok(Some(function));
-                }
-                Told::Open => {}
-            }
-            let next_look = Instant::now() + BETWEEN;
-            while let Ok(happening) = tokio::time::timeout_at(next_look, self.scene.next()).await {
-                self.take(happening).await?;
-                if self.done(column, until) || self.threads[column].running.is_none() {
-                    return Ok(None);
-                }
-            }
-        }
-    }
-
-    async fn see_all(&mut self) -> Result<Vec<ThreadState>, End> {
-        let tids: Vec<i32> = self.threads.iter().map(|thread| thread.tid).collect();
-        let sights = self.scene.look(&tids).await?;
-        Ok(self.states(&sights))
-    }
-
-    fn states(&self, sights: &[Sight]) -> Vec<ThreadState> {
-        let state = |(column, sight): (usize, &Sight)| {
-            let thread = &self.threads[column];
-            let word = match (thread.held, thread.running) {
-                (Some(_), _) if self.is_frozen(thread) => "frozen",
-                (Some(_), _) => "held",
-                (None, None) => "idle",
-                (None, Some(_)) => sight.posture.word(),
-            };
-            let stack = if word == "idle" { Vec::new() } else { sight.stack.clone() };
-            ThreadState { thread: self.script.diagram.threads[column].clone(), state: word.to_owned(), stack }
-        };
-        sights.iter().enumerate().map(state).collect()
-    }
-
-    fn is_frozen(&self, thread: &Thread) -> bool {
-        let hold = thread.reached.and_then(|reach| self.action(self.next_of(reach)));
-        matches!(hold, Some(Action::Hold(Hold::Freeze)))
-    }
-
-    async fn take(&mut self, happening: Happening) -> Result<(), Stop> {
-        match happening {
-            Happening::Answer(answer) => self.answer(answer)?,
-            Happening::Noted { tid } => {
-                if let Some(column) = self.column(tid) {
-                    self.reach(column);
-                    self.scene.unwatch(tid).await?;
-                }
-            }
-            Happening::Held { tid } => {
-                if let Some(column) = self.column(tid) {
-                    let reached = self.threads[column].watched;
-                    self.reach(column);
-                    let next = reached.and_then(|index| self.next_of(index));
-                    if matches!(self.action(next), Some(Action::Hold(_))) {
-                        self.threads[column].held = Some(self.holds);
-                        self.holds += 1;
-                    } else {
-                        self.arm(column, next).await?;
-                        self.scene.release(tid).await?;
-                    }
-                }
-            }
-            Happening::Illegal { tid, address, why } => {
-                let step = self.column(tid).and_then(|column| self.threads[column].watched);
-                return Err(Stop::Illegal { step: step.unwrap_or_default(), address, why });
-            }
-            Happening::Slipped { tid } => {
-                if let Some(column) = self.column(tid)
-                    && self.threads[column].held.take().is_some()
-                {
-                    let thread = &self.script.diagram.threads[column];
-                    return Err(lost(format!(
-                        "`{thread}` went on by itself: its virtual CPU had stood for as long as the guest bears"
-                    )));
-                }
-            }
-            Happening::Ended(end) => return Err(end.into()),
-        }
-        Ok(())
-    }
-
-    fn column(&self, tid: i32) -> Option<usize> {
-        self.threads.iter().position(|thread| thread.tid == tid)
-    }
-
-    fn reach(&mut self, column: usize) {
-        let thread = &mut self.threads[column];
-        thread.reached = thread.watched.take().or(thread.reached);
-    }
-
-    fn answer(&mut self, answer: Answer) -> Result<(), Stop> {
-        match answer {
-            Answer::Offer { .. } => {}
-            Answer::Prepared { round, entry } if round == self.script.round => self.prepared = Some(entry),
-            Answer::Judged { round, damage, entry_before, entry_after } if round == self.script.round => {
-                self.judged = Some(Judgement { damage, before: entry_before, after: entry_after });
-            }
-            Answer::Prepared { round, .. } | Answer::Judged { round, .. } => {
-                let now = self.script.round;
-                return Err(lost(format!("the guest test answered for round {round} in round {now}")));
-            }
-            Answer::Done { thread, saw, refused, .. } => self.back(&thread, saw, refused),
-            Answer::Failed { message } => return Err(lost(format!("the guest test gave up: {message}"))),
-        }
-        Ok(())
-    }
-
-    /// A thread's operation came back.
-    fn back(&mut self, thread: &str, saw: Option<String>, refused: Option<String>) {
-        let Some(column) = self.script.diagram.threads.iter().position(|name| name == thread) else { return };
-        let Some((step, since)) = self.threads[column].running.take() else { return };
-        if !self.script.held
-            && let Action::Operate { operation, object, .. } = &self.script.diagram.steps[step].action
-        {
-            self.usual.note(operation, object.as_deref(), since.elapsed());
-        }
-        if let Some(taken) = self.steps.get_mut(step) {
-            taken.saw = refused.map(|why| format!("refused: {why}")).or(saw);
-        }
-    }
-
     /// Waits for an answer that does not depend on what threads do.
     async fn answered(&mut self, what: &str, came: impl Fn(&Self) -> bool) -> Result<(), Stop> {
         let deadline = Instant::now() + self.script.deadline;
         while !came(self) {
-            match tokio::time::timeout_at(deadline, self.scene.next()).await {
-                Ok(happening) => self.take(happening).await?,
-                Err(_) => {
-                    let after = self.script.deadline.as_secs_f64();
-                    return Err(lost(format!("the guest test did not {what} within {after} s")));
-                }
-            }
+            let Ok(happening) = tokio::time::timeout_at(deadline, self.scene.next()).await else {
+                let after = self.script.deadline.as_secs_f64();
+                return Err(lost(format!("the guest test did not {what} within {after} s")));
+            };
+            self.take(happening).await?;
         }
         Ok(())
     }
@@ -488,23 +357,22 @@ impl<S: Scene> Round<'_, S> {
         }
         let deadline = Instant::now() + self.script.deadline;
         while let Some(column) = self.threads.iter().position(|thread| thread.running.is_some()) {
-            match tokio::time::timeout_at(deadline, self.scene.next()).await {
-                Ok(happening) => self.take(happening).await?,
-                Err(_) => {
-                    let (thread, after) = (&self.script.diagram.threads[column], self.script.deadline.as_secs_f64());
-                    let before = match drawn {
-                        Err(Stop::Excluded { step, .. }) => {
-                            format!("; step {} had not been taken before, so this is no exclusion", step + 1)
-                        }
-                        _ => String::new(),
-                    };
-                    let reason = format!(
-                        "`{thread}` did not come back within {after} s after every thread had been let go{before}"
-                    );
-                    return Err(lost(reason));
-                }
-            }
+            let Ok(happening) = tokio::time::timeout_at(deadline, self.scene.next()).await else {
+                return Err(lost(self.never_back(column, drawn)));
+            };
+            self.take(happening).await?;
         }
         Ok(())
+    }
+
+    fn never_back(&self, column: usize, drawn: &Result<(), Stop>) -> String {
+        let (thread, after) = (&self.script.diagram.threads[column], self.script.deadline.as_secs_f64());
+        let before = match drawn {
+            Err(Stop::Excluded { step, .. }) => {
+                format!("; step {} had not been taken before, so this is no exclusion", step + 1)
+            }
+            _ => String::new(),
+        };
+        format!("`{thread}` did not come back within {after} s after every thread had been let go{before}")
     }
 }

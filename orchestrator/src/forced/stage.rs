@@ -1,8 +1,9 @@
 //! A guest whose test takes orders and whose threads can be held: one virtual machine, its debugger, and an SSH session in
 //! which the test runs.
 
+mod test;
+
 use std::fs::File;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use twinboot_protocol::Preflight;
 use twinboot_protocol::orders::{Actor, Answer, Offered, Order};
-use twinboot_protocol::{Preflight, Record};
 
 use super::error::Error;
 use super::scene::{Catch, End, Happening, Posture, Scene, Sight};
@@ -20,7 +21,6 @@ use crate::machine::{GuestLogs, Machine};
 use crate::outcome::entry::ConsoleProblem;
 use crate::plan::model::Deadlines;
 use crate::symbols::{Start, Symbols};
-use crate::vm::args::quote;
 use crate::vm::{self, DeathKind, Vm, ssh};
 
 /// How long the console may take to say why a guest's session broke off.
@@ -32,9 +32,6 @@ const NAP_MS: u32 = 20;
 
 /// Index of rbx in [`crate::debugger::Registers::general`].
 const BX: usize = 1;
-
-/// Lines of the test's standard error that are kept.
-const STDERR_KEPT: usize = 40;
 
 /// What a stage is made from.
 #[derive(Debug, Clone)]
@@ -139,7 +136,7 @@ impl Stage {
         logs: GuestLogs,
         cancel: &CancellationToken,
     ) -> Result<Self, Error> {
-        let command = command_line(setting);
+        let command = test::command_line(setting);
         let opened = async {
             let (exec, input) = session.exec_interactive(&command).await.map_err(Error::Login)?;
             let stream = vm.gdb().await.map_err(Error::Guest)?;
@@ -255,59 +252,6 @@ impl Stage {
         logs.keep();
         drop(scratch);
         problems
-    }
-
-    fn heard(&mut self, event: Option<ssh::Event>) -> Option<Happening> {
-        let broken = match event {
-            Some(ssh::Event::Out(line)) => return self.line(&line),
-            Some(ssh::Event::Err(line)) => {
-                if self.stderr.len() < STDERR_KEPT {
-                    self.stderr.push(String::from_utf8_lossy(&line).into_owned());
-                }
-                return None;
-            }
-            Some(ssh::Event::Exit(exit)) => {
-                let said = self.stderr.join("\n");
-                let said = if said.is_empty() { said } else { format!(": {said}") };
-                self.ended = Some(End::Lost(format!("`{}` ended with {exit}{said}", self.command)));
-                self.exit = Some(exit);
-                return None;
-            }
-            Some(ssh::Event::Lost(reason)) => reason,
-            None => "the session ended without saying why".to_owned(),
-        };
-        self.broken.get_or_insert((broken, Instant::now()));
-        None
-    }
-
-    /// A line of the test's output.
-    fn line(&mut self, line: &[u8]) -> Option<Happening> {
-        self.write(line);
-        if let Ok(answer) = serde_json::from_slice::<Answer>(line) {
-            return Some(Happening::Answer(answer));
-        }
-        match serde_json::from_slice::<Record>(line) {
-            Ok(Record::Preflight(preflight)) if preflight.protocol != twinboot_protocol::VERSION => {
-                let reason = format!(
-                    "the guest test speaks protocol {}, this twinboot {}: build both from one tree",
-                    preflight.protocol,
-                    twinboot_protocol::VERSION
-                );
-                self.ended = Some(End::Lost(reason));
-                None
-            }
-            Ok(Record::Preflight(preflight)) => {
-                self.preflight = Some(preflight);
-                None
-            }
-            Ok(Record::Failure(failure)) => Some(Happening::Answer(Answer::Failed { message: failure.message })),
-            _ => None,
-        }
-    }
-
-    /// Keeps what was said. A transcript that cannot be written costs the transcript alone.
-    fn write(&mut self, line: &[u8]) {
-        let _ = self.transcript.write_all(&[line, b"\n"].concat());
     }
 
     fn told(&mut self, event: Event) -> Option<Happening> {
@@ -433,16 +377,4 @@ fn end_of(death: &vm::Death) -> End {
 /// Whether the configuration at `path` has `CONFIG_PREEMPT_COUNT`; one that cannot be read does not.
 fn counts_preemption(path: &std::path::Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line == "CONFIG_PREEMPT_COUNT=y"))
-}
-
-fn command_line(setting: &Setting) -> String {
-    let mut words = vec![setting.program.clone(), "--interleave".to_owned(), setting.threads.join(",")];
-    for (key, value) in &setting.args {
-        match value.as_str() {
-            "false" => {}
-            "true" => words.push(format!("--{key}")),
-            value => words.extend([format!("--{key}"), value.to_owned()]),
-        }
-    }
-    words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
