@@ -124,7 +124,7 @@ impl SweepTally {
 
     /// A point was tried. True at each quarter of the sweep.
     pub fn tried(&mut self, tried: &SweepTried) -> bool {
-        let quarter = |done: u64| if self.planned == 0 { 0 } else { done * 4 / self.planned };
+        let quarter = |done: u64| (done * 4).checked_div(self.planned).unwrap_or(0);
         let before = quarter(self.done());
         self.outcomes.insert(tried.address, tried.outcome.clone());
         quarter(self.done()) > before

@@ -213,15 +213,15 @@ impl<P: Probers> Worker<P> {
             },
         };
         let begun = Instant::now();
-        let mut probed = prober.probe(job.address).await;
+        let mut came = prober.probe(job.address).await;
         job.seconds += begun.elapsed().as_secs_f64();
-        if probed.orderly {
+        if came.orderly {
             self.prober = Some(prober);
         } else {
-            probed.problems.extend(prober.end().await);
+            came.problems.extend(prober.end().await);
         }
-        job.problems.append(&mut probed.problems);
-        let outcome = probed.outcome?;
+        job.problems.append(&mut came.problems);
+        let outcome = came.outcome?;
         job.tries += 1;
         let lost = match &outcome {
             ForcedOutcome::Lost { reason } => Some(Some(reason.clone())),
@@ -233,7 +233,7 @@ impl<P: Probers> Worker<P> {
             if self.is_doubtful(&mut job, &outcome) {
                 return Some(job);
             }
-            self.report(job, outcome, probed.threads).await;
+            self.report(job, outcome, came.threads).await;
             return None;
         };
         let in_a_row = {
@@ -251,7 +251,7 @@ impl<P: Probers> Worker<P> {
             return Some(job);
         }
         let outcome = job.lost.clone().map_or(outcome, |reason| ForcedOutcome::Lost { reason });
-        self.report(job, outcome, probed.threads).await;
+        self.report(job, outcome, came.threads).await;
         None
     }
 

@@ -76,17 +76,17 @@ async fn sweep(toys: Toys, jobs: usize, cancel: &CancellationToken) -> (Result<(
     let (tell, mut told) = mpsc::channel(1);
     let listen = tokio::spawn(async move {
         let mut all = Vec::new();
-        while let Some(tried) = told.recv().await {
-            all.push(tried);
+        while let Some(points) = told.recv().await {
+            all.push(points);
         }
         all
     });
     let done = work(Arc::new(Shop(toys.clone())), None, jobs, &addresses, &tell, cancel).await;
     drop(tell);
-    let mut tried = listen.await.expect("no panic");
-    tried.sort_by_key(|it| it.address);
+    let mut points = listen.await.expect("no panic");
+    points.sort_by_key(|it| it.address);
     assert_eq!(toys.started.load(Ordering::SeqCst), toys.ended.load(Ordering::SeqCst), "no prober is left behind");
-    (done, tried, toys)
+    (done, points, toys)
 }
 
 fn lost(reason: &str) -> ForcedOutcome {
@@ -99,9 +99,9 @@ fn another_way() -> ForcedOutcome {
 
 #[tokio::test]
 async fn every_point_is_told_of_once_and_shared_out() {
-    let (done, tried, toys) = sweep(Toys::default(), 3, &CancellationToken::new()).await;
+    let (done, points, toys) = sweep(Toys::default(), 3, &CancellationToken::new()).await;
     done.expect("ends well");
-    assert_eq!(tried.iter().map(|it| it.address).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    assert_eq!(points.iter().map(|it| it.address).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
     assert_eq!(toys.started.load(Ordering::SeqCst), 3);
     let tries = toys.tries.lock().expect("no panic").clone();
     assert_eq!(tries.len(), 20);
@@ -117,10 +117,10 @@ async fn a_lost_point_is_tried_three_times_and_a_crash_costs_the_guest() {
         (9, vec![ForcedOutcome::Crashed { reason: "panic".to_owned() }]),
     ]);
     let toys = Toys { script: Mutex::new(script), ..Toys::default() };
-    let (done, tried, toys) = sweep(toys, 2, &CancellationToken::new()).await;
+    let (done, points, toys) = sweep(toys, 2, &CancellationToken::new()).await;
     done.expect("ends well");
-    assert_eq!(tried.len(), 20);
-    let outcome = |address: u64| tried.iter().find(|it| it.address == address).expect("told of").outcome.clone();
+    assert_eq!(points.len(), 20);
+    let outcome = |address: u64| points.iter().find(|it| it.address == address).expect("told of").outcome.clone();
     let tries = |address: u64| toys.tries.lock().expect("no panic").iter().filter(|(_, it)| *it == address).count();
     assert_eq!((outcome(3), tries(3)), (ForcedOutcome::Clean, 2));
     assert_eq!((outcome(5), tries(5)), (lost("late!"), 3), "not every try took another way");
@@ -142,9 +142,9 @@ async fn an_exclusion_counts_when_it_was_seen_twice() {
         (18, vec![blocked("do_swap_page"), ForcedOutcome::Clean]),
     ]);
     let toys = Toys { script: Mutex::new(script), ..Toys::default() };
-    let (done, tried, toys) = sweep(toys, 1, &CancellationToken::new()).await;
+    let (done, points, toys) = sweep(toys, 1, &CancellationToken::new()).await;
     done.expect("ends well");
-    let outcome = |address: u64| tried.iter().find(|it| it.address == address).expect("told of").outcome.clone();
+    let outcome = |address: u64| points.iter().find(|it| it.address == address).expect("told of").outcome.clone();
     let tries = |address: u64| toys.tries.lock().expect("no panic").iter().filter(|(_, it)| *it == address).count();
     assert_eq!((outcome(2), tries(2)), (ForcedOutcome::Clean, 2));
     assert_eq!((outcome(4), tries(4)), (blocked("do_swap_page"), 2));
@@ -154,22 +154,22 @@ async fn an_exclusion_counts_when_it_was_seen_twice() {
 #[tokio::test]
 async fn a_guest_that_comes_up_in_the_end_is_enough() {
     let toys = Toys { failing: AtomicU32::new(2), ..Toys::default() };
-    let (done, tried, _) = sweep(toys, 1, &CancellationToken::new()).await;
+    let (done, points, _) = sweep(toys, 1, &CancellationToken::new()).await;
     done.expect("ends well");
-    assert_eq!(tried.len(), 20);
+    assert_eq!(points.len(), 20);
     let toys = Toys { failing: AtomicU32::new(100), ..Toys::default() };
-    let (done, tried, _) = sweep(toys, 2, &CancellationToken::new()).await;
+    let (done, points, _) = sweep(toys, 2, &CancellationToken::new()).await;
     assert!(matches!(&done, Err(Error::Lost(reason)) if reason == "no guest"), "{done:?}");
-    assert!(tried.is_empty());
+    assert!(points.is_empty());
 }
 
 #[tokio::test]
 async fn a_sweep_that_only_loses_is_given_up() {
     let script = (1..=20).map(|address| (address, vec![lost("gone")])).collect();
     let toys = Toys { script: Mutex::new(script), ..Toys::default() };
-    let (done, tried, toys) = sweep(toys, 2, &CancellationToken::new()).await;
+    let (done, points, toys) = sweep(toys, 2, &CancellationToken::new()).await;
     assert!(matches!(&done, Err(Error::GivenUp { rounds: 12, reason }) if reason == "gone!"), "{done:?}");
-    assert!(tried.is_empty(), "{tried:?}");
+    assert!(points.is_empty(), "{points:?}");
     assert!(toys.tries.lock().expect("no panic").len() <= 13);
 }
 
@@ -177,7 +177,7 @@ async fn a_sweep_that_only_loses_is_given_up() {
 async fn an_interrupt_ends_it_and_keeps_what_was_told() {
     let cancel = CancellationToken::new();
     let toys = Toys { stop_at: Some((6, cancel.clone())), ..Toys::default() };
-    let (done, tried, _) = sweep(toys, 1, &cancel).await;
+    let (done, points, _) = sweep(toys, 1, &cancel).await;
     assert!(matches!(done, Err(Error::Interrupted)), "{done:?}");
-    assert_eq!(tried.iter().map(|it| it.address).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(points.iter().map(|it| it.address).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
 }

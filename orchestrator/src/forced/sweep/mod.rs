@@ -82,8 +82,7 @@ pub struct Known {
 /// without a word.
 pub async fn run(task: SweepTask, tell: &mpsc::Sender<Entry>, cancel: &CancellationToken) {
     let failed = match sweep(&task, tell, cancel).await {
-        Ok(()) => return,
-        Err(Failure::Own(Error::Interrupted)) => return,
+        Ok(()) | Err(Failure::Own(Error::Interrupted)) => return,
         Err(Failure::Own(error)) => failed(&task.id, &error),
         Err(Failure::Shared(error)) => failed(&task.id, &error),
     };
@@ -111,17 +110,16 @@ async fn sweep(task: &SweepTask, tell: &mpsc::Sender<Entry>, cancel: &Cancellati
     let symbols = task.symbols.clone().map_err(Failure::Shared)?;
     let setting = setting(task, symbols.clone()).await?;
     let troupe = Troupe::new(setting, task.sweep.clone(), cancel.clone());
-    let (points, first) = match task.known.points.clone() {
-        Some(points) => (points, None),
-        None => {
-            let (traced, player) = trace(task, &symbols, &troupe, cancel).await?;
-            let points = traced.points.clone();
-            if tell.send(Entry::SweepTraced(Box::new(traced))).await.is_err() {
-                crew::Prober::end(player).await;
-                return Err(Error::Interrupted.into());
-            }
-            (points, Some(player))
+    let (points, first) = if let Some(points) = task.known.points.clone() {
+        (points, None)
+    } else {
+        let (traced, player) = trace(task, &symbols, &troupe, cancel).await?;
+        let points = traced.points.clone();
+        if tell.send(Entry::SweepTraced(Box::new(traced))).await.is_err() {
+            crew::Prober::end(player).await;
+            return Err(Error::Interrupted.into());
         }
+        (points, Some(player))
     };
     let left: Vec<u64> = points::to_try(&points)
         .into_iter()

@@ -52,7 +52,7 @@ pub fn files(points: &[SweepPoint]) -> BTreeSet<String> {
 }
 
 /// Writes each point's source line beside it, where the text is known.
-pub fn annotate(points: &mut [SweepPoint], text: &HashMap<String, Vec<String>>) {
+pub(super) fn annotate(points: &mut [SweepPoint], text: &HashMap<String, Vec<String>>) {
     for point in points {
         let lines = point.file.as_ref().and_then(|file| text.get(file));
         let index = point.line.and_then(|line| usize::try_from(line).ok()?.checked_sub(1));

@@ -212,7 +212,7 @@ impl Code for Kernel {
             file: placed.file.clone(),
             line: None,
             pieces: Vec::new(),
-            ranges: Vec::from([placed.start..placed.end]),
+            ranges: std::iter::once(placed.start..placed.end).collect(),
         };
         let instructions = self.0.instructions(&function);
         Some(Unit { name: placed.name, symbol: placed.symbol, start: placed.start, file: placed.file, instructions })
