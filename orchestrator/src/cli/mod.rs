@@ -6,6 +6,7 @@ mod build;
 mod clean;
 mod doctor;
 mod exit;
+mod matrix;
 mod merge;
 pub mod plan;
 mod report;
@@ -70,6 +71,7 @@ fn inspect(
             };
             plan::show(plan, data, format, &mut output)?
         }
+        args::PlanCommand::Matrix(args) => return matrix::run(places, args, output.out),
         args::PlanCommand::Schema => plan::print_schema(&mut output)?,
     })
 }

@@ -18,6 +18,7 @@ pub mod tree;
 
 mod compile;
 mod error;
+mod foreseen;
 mod objects;
 mod source;
 mod toolchain;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 pub use error::Error;
+pub use foreseen::foreseen_key;
 pub use toolchain::Toolchain;
 
 use crate::cache::{Cache, Filled, Key, Lock};
@@ -134,14 +136,14 @@ pub async fn build(
     let source = source::resolve(source, cache, progress, cancel).await?;
     let toolchain = Toolchain::probe(cancel).await?;
 
-    let options: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();
+    let options = options(&asked);
     let work = || {
         Key::new()
             .part("recipe", RECIPE)
             .part("source", &source.identity)
             .part("base", base_name)
             .part("base text", base_text.as_deref().unwrap_or_default())
-            .part("options", options.join("\n"))
+            .part("options", &options)
             .part("compiler", &toolchain.compiler)
             .part("linker", &toolchain.linker)
     };
@@ -240,6 +242,12 @@ fn base(base: &BaseConfig) -> Result<(&'static str, Option<String>), Error> {
         BaseConfig::Defconfig => ("defconfig", None),
         BaseConfig::File(path) => ("file", Some(fs::read_to_string(path).map_err(Error::io("read", path))?)),
     })
+}
+
+/// What was asked of the configuration, for keys.
+fn options(asked: &[config::Asked]) -> String {
+    let lines: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();
+    lines.join("\n")
 }
 
 /// A kernel that the plan brings along: nothing is built, and nothing can be patched.

@@ -5,6 +5,7 @@
 pub mod axis;
 mod control;
 pub mod glob;
+pub mod jobs;
 pub mod model;
 pub mod names;
 pub mod partition;
