@@ -57,7 +57,8 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let results = Results::fold(merged.entries);
     let code = finish(&absolute, &results, args.format, out)?;
     // A cell that nobody ran is no failure of the host's: it may be run yet.
-    let only_missing = results.cells.iter().all(|cell| cell.met != Met::Unmeasured || merged.missing.contains(&cell.spec.id));
+    let only_missing =
+        results.cells.iter().all(|cell| cell.met != Met::Unmeasured || merged.missing.contains(&cell.spec.id));
     let incomplete = matches!(code, OK | INFRASTRUCTURE) && only_missing && !merged.missing.is_empty();
     Ok(if incomplete { RETRY } else { code })
 }

@@ -112,9 +112,10 @@ impl Plan {
             let test = self.tests.iter().find(|test| test.name == cell.test)?;
             Some(test.stop.at_most.saturating_mul(test.rounds))
         });
-        let forced = group.forced.iter().filter_map(|cell| {
-            self.interleavings.iter().find(|it| it.name == cell.name).map(|it| it.deadline)
-        });
+        let forced = group
+            .forced
+            .iter()
+            .filter_map(|cell| self.interleavings.iter().find(|it| it.name == cell.name).map(|it| it.deadline));
         cells.chain(forced).fold(Duration::ZERO, Duration::saturating_add)
     }
 }
