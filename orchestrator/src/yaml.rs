@@ -40,6 +40,15 @@ pub fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, Diagnost
     }
 }
 
+/// `value` as YAML text.
+///
+/// # Errors
+///
+/// When the value has no YAML form, such as a map whose keys are maps.
+pub fn write(value: &impl serde::Serialize) -> std::io::Result<String> {
+    serde_yaml::to_string(value).map_err(std::io::Error::other)
+}
+
 /// A YAML text with the places of its keys and values, and what was found wrong with it so far.
 #[derive(Debug)]
 pub struct Document {

@@ -90,7 +90,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Go on with the run in this folder, which was killed or interrupted [default: --out, or results/latest]. Rounds
-    /// that came to their end are not run again.
+    /// that came to their end are not run again. With --out DIR a first start is no mistake: where DIR holds no run, it
+    /// begins.
     #[expect(clippy::option_option, reason = "the form in which clap tells an option without its value")]
     #[arg(long, value_name = "DIR")]
     pub resume: Option<Option<PathBuf>>,
@@ -204,8 +205,40 @@ pub enum PlanCommand {
         #[arg(long)]
         update: bool,
     },
+    /// Deal a plan out to jobs of a CI engine, one for each group of cells that are compared with each other.
+    Matrix(MatrixArgs),
     /// Print the JSON schema of plans.
     Schema,
+}
+
+/// `twinboot plan matrix`
+#[derive(Debug, Args)]
+pub struct MatrixArgs {
+    /// The plan.
+    pub plan: PathBuf,
+    /// Only cells whose id matches (`*` and `?`; may be repeated); give `twinboot run` the same.
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// In whose form.
+    #[arg(long, value_enum, default_value_t = EngineArg::Human)]
+    pub format: EngineArg,
+    /// Jobs at most: more groups than that are dealt out in turn [default: what the engine takes: 256 for github, 200
+    /// for gitlab].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
+}
+
+/// Forms of a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineArg {
+    /// A line a job: partition, most seconds of racing, cells, name; separated by tabs.
+    Human,
+    /// For programs.
+    Json,
+    /// One line for `strategy.matrix` of a GitHub workflow.
+    Github,
+    /// Jobs of a GitLab child pipeline.
+    Gitlab,
 }
 
 /// `twinboot build`

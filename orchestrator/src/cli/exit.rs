@@ -75,6 +75,10 @@ impl From<crate::runner::Error> for Failure {
         use crate::runner::Error;
         match &error {
             Error::Interrupted => Self::new(INTERRUPTED, &error),
+            // The journal's lock: a task that was declared dead still runs, or its file server has not noticed yet.
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::WouldBlock => {
+                Self::new(RETRY, &error).hint("wait until the other one has ended, then try again")
+            }
             Error::Occupied { .. } | Error::Resume { .. } => Self::new(USAGE, &error),
             Error::Accelerator(_) => {
                 Self::new(INFRASTRUCTURE, &error).hint("`--accel auto` falls back to TCG by itself")

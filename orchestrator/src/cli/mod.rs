@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod interleave;
 mod lock;
+mod matrix;
 mod merge;
 pub mod plan;
 mod report;
@@ -74,6 +75,7 @@ fn inspect(
             backports::show(places, plan, *format, *offline, output.out)?
         }
         args::PlanCommand::Lock { plan, update } => lock::run(places, plan, *update, output.out)?,
+        args::PlanCommand::Matrix(args) => return matrix::run(places, args, output.out),
         args::PlanCommand::Schema => plan::print_schema(&mut output)?,
     })
 }

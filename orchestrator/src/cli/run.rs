@@ -15,7 +15,7 @@ use crate::report::progress::Progress;
 use crate::report::terminal::Look;
 use crate::report::{self, Format as _};
 use crate::runner::resume::Past;
-use crate::runner::{self, Options, Share, Start, shell};
+use crate::runner::{self, Options, Share, Start, journal, shell};
 
 /// Builds, boots, races, reports.
 pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -39,7 +39,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     if args.dry_run {
         return dry_run(&plan, out);
     }
-    let past = args.resume.as_ref().map(|dir| take_up(dir.as_deref(), args)).transpose()?;
+    let past = args.resume.as_ref().map(|dir| take_up(dir.as_deref(), args)).transpose()?.flatten();
     if let Some(past) = past.as_ref().filter(|past| past.complete()) {
         let results = Results::fold(past.entries.iter().cloned());
         return finish(&past.results, &results, args.format, out);
@@ -63,12 +63,19 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     finish(&run.results, &results, args.format, out)
 }
 
-/// Opens the run that is to be gone on with: in the folder named, else in `--out`, else the newest.
-fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Past, Failure> {
+/// Opens the run that is to be gone on with: in the folder named, else in `--out`, else the newest. `--out DIR --resume` is
+/// what a scheduler says each time that it starts a task: the first time nothing is there yet, and the run starts.
+fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<Past>, Failure> {
+    if let (None, Some(out)) = (dir, args.out.as_deref())
+        && !out.join(journal::FILE).exists()
+    {
+        writeln!(std::io::stderr(), "nothing to go on with in `{}`: starting", out.display())?;
+        return Ok(None);
+    }
     let dir = dir.or(args.out.as_deref()).unwrap_or(Path::new("results/latest"));
     let past = Past::open(dir)?;
     args.seed.map_or(Ok(()), |seed| past.agrees(seed))?;
-    Ok(past)
+    Ok(Some(past))
 }
 
 /// Writes every report of `results` into its folder, prints one, and says how it ended.
@@ -110,10 +117,10 @@ fn look() -> Look {
 }
 
 /// Keeps the cells that match one of `globs`, the comparisons between them, and the kernels they need.
-fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
+pub(super) fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
     let ids: Vec<String> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
     plan.keep_cells(|id| globs.iter().any(|glob| glob::matches(glob, id)));
-    if plan.cells.is_empty() {
+    if plan.cells.is_empty() && plan.forced.is_empty() {
         let message = format!("no cell matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
         return Err(Failure::say(USAGE, message));
     }

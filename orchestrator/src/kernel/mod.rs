@@ -19,6 +19,7 @@ pub mod tree;
 mod backport;
 mod compile;
 mod error;
+mod foreseen;
 mod objects;
 mod pin;
 mod source;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use backport::{Backport, Fit, backports};
 pub use error::Error;
+pub use foreseen::foreseen_key;
 pub use pin::{Identity, source_identity};
 pub use text::source_text;
 pub use toolchain::Toolchain;
@@ -200,14 +202,14 @@ async fn settle(
     let (base_name, base_text) = base(&request.kernel.base_config)?;
     let source = pin::resolve(request.kernel, cache, progress, cancel).await?;
     let toolchain = Toolchain::probe(cancel).await?;
-    let options: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();
+    let options = options(&asked);
     let work = || {
         Key::new()
             .part("recipe", RECIPE)
             .part("source", &source.identity)
             .part("base", base_name)
             .part("base text", base_text.as_deref().unwrap_or_default())
-            .part("options", options.join("\n"))
+            .part("options", &options)
             .part("compiler", &toolchain.compiler)
             .part("linker", &toolchain.linker)
     };
@@ -273,6 +275,12 @@ fn base(base: &BaseConfig) -> Result<(&'static str, Option<String>), Error> {
         BaseConfig::Defconfig => ("defconfig", None),
         BaseConfig::File(path) => ("file", Some(fs::read_to_string(path).map_err(Error::io("read", path))?)),
     })
+}
+
+/// What was asked of the configuration, for keys.
+fn options(asked: &[config::Asked]) -> String {
+    let lines: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();
+    lines.join("\n")
 }
 
 /// A kernel that the plan brings along: nothing is built, and nothing can be patched.

@@ -6,6 +6,7 @@ pub mod axis;
 mod control;
 pub mod derive;
 pub mod glob;
+pub mod jobs;
 pub mod lock;
 pub mod model;
 pub mod names;

@@ -7,5 +7,6 @@
 mod ends;
 mod house;
 mod login;
+mod matrix;
 mod resume;
 mod whole;

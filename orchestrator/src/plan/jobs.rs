@@ -1,0 +1,178 @@
+//! A plan dealt out to the jobs of an engine that runs them on machines of its own choice.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::model::{Cell, ForcedCell, Plan};
+use super::partition::{Kind, Partition};
+
+/// What one machine is to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Job {
+    /// For people, unique in the plan: `linux-6.1 anon-preempt`, or `3 of 8` where the job holds several groups.
+    pub name: String,
+    /// Its share, for `twinboot run --partition`.
+    #[serde(serialize_with = "as_text")]
+    pub partition: Partition,
+    /// Cell ids, in plan order.
+    pub cells: Vec<String>,
+    /// Kernel and variant of every cell, each once, in plan order.
+    pub builds: Vec<Build>,
+    /// Most seconds that its guests race, one after the other; boots and builds come on top.
+    pub seconds: u64,
+}
+
+/// A kernel to build.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Build {
+    /// [`super::model::Kernel::name`].
+    pub kernel: String,
+    /// [`super::model::Variant::name`].
+    pub variant: String,
+}
+
+fn as_text<S: serde::Serializer>(partition: &Partition, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(partition)
+}
+
+/// One group of cells that are compared with each other.
+struct Group<'a> {
+    cells: Vec<&'a Cell>,
+    forced: Vec<&'a ForcedCell>,
+}
+
+impl Plan {
+    /// One job for each group of cells that are compared with each other, those that race longest first. Where that makes
+    /// more than `most`, the groups are dealt out to `most` jobs in turn.
+    pub fn jobs(&self, most: u32) -> Vec<Job> {
+        let groups: Vec<Group> = self.groups().into_iter().map(|ids| self.group(&ids)).collect();
+        let of = u32::try_from(groups.len()).unwrap_or(u32::MAX).min(most.max(1));
+        let mut jobs: Vec<Job> = (1..=of)
+            .map(|share| {
+                let ours = groups.iter().skip(share as usize - 1).step_by(of as usize);
+                self.job(Partition { kind: Kind::Slice, share, of }, &ours.collect::<Vec<_>>())
+            })
+            .collect();
+        let mut seen = BTreeSet::new();
+        for job in &mut jobs {
+            if !seen.insert(job.name.clone()) {
+                job.name.clone_from(&job.cells[0]);
+            }
+        }
+        // A stable sort: jobs of the same length stay in plan order.
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.seconds));
+        jobs
+    }
+
+    fn group(&self, ids: &[String]) -> Group<'_> {
+        Group {
+            cells: self.cells.iter().filter(|cell| ids.contains(&cell.id)).collect(),
+            forced: self.forced.iter().filter(|cell| ids.contains(&cell.id)).collect(),
+        }
+    }
+
+    fn job(&self, partition: Partition, groups: &[&Group]) -> Job {
+        let mut cells = Vec::new();
+        let mut builds = Vec::new();
+        let mut racing = Duration::ZERO;
+        for group in groups {
+            let forced = group.forced.iter().map(|cell| (&cell.id, &cell.kernel, &cell.variant));
+            for (id, kernel, variant) in
+                group.cells.iter().map(|cell| (&cell.id, &cell.kernel, &cell.variant)).chain(forced)
+            {
+                cells.push(id.clone());
+                let build = Build { kernel: kernel.clone(), variant: variant.clone() };
+                if !builds.contains(&build) {
+                    builds.push(build);
+                }
+            }
+            racing += self.racing(group);
+        }
+        let name = match groups {
+            [group] => self.name_of(group),
+            _ => format!("{} of {}", partition.share, partition.of),
+        };
+        Job { name, partition, cells, builds, seconds: racing.as_secs() }
+    }
+
+    /// What the cells of one group have in common.
+    fn name_of(&self, group: &Group) -> String {
+        let first = group.cells.first().map(|cell| (&cell.kernel, &cell.test, &cell.guest));
+        let forced = || group.forced.first().map(|cell| (&cell.kernel, &cell.name, &cell.guest));
+        let Some((kernel, test, guest)) = first.or_else(forced) else { return String::new() };
+        if self.guests.len() > 1 { format!("{kernel} {test} {guest}") } else { format!("{kernel} {test}") }
+    }
+
+    /// Longest time that the group's guests race. A forced round has steps instead of a duration, and takes a fraction of
+    /// a second unless one of them is stuck: the deadline of a step stands for a cell.
+    fn racing(&self, group: &Group) -> Duration {
+        let cells = group.cells.iter().filter_map(|cell| {
+            let test = self.tests.iter().find(|test| test.name == cell.test)?;
+            Some(test.stop.at_most.saturating_mul(test.rounds))
+        });
+        let forced = group
+            .forced
+            .iter()
+            .filter_map(|cell| self.interleavings.iter().find(|it| it.name == cell.name).map(|it| it.deadline));
+        cells.chain(forced).fold(Duration::ZERO, Duration::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn plan() -> Plan {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        crate::plan::load(&root.join("plans/swap-skip-race.yaml"), Some(root)).expect("a shipped plan")
+    }
+
+    #[test]
+    fn each_job_holds_what_its_partition_runs() {
+        for most in [1, 2, 3, 256] {
+            let jobs = plan().jobs(most);
+            assert!(jobs.len() <= most as usize);
+            let mut all = Vec::new();
+            for job in &jobs {
+                let mut part = plan();
+                part.partition(&job.partition);
+                let mut ids: Vec<_> = part.cells.into_iter().map(|cell| cell.id).collect();
+                ids.extend(part.forced.into_iter().map(|cell| cell.id));
+                let (mut ours, mut theirs) = (job.cells.clone(), ids);
+                ours.sort();
+                theirs.sort();
+                assert_eq!(ours, theirs, "{}", job.partition);
+                all.extend(ours);
+            }
+            assert_eq!(all.len(), plan().cells.len() + plan().forced.len(), "at most {most}");
+        }
+    }
+
+    #[test]
+    fn the_longest_comes_first_and_names_differ() {
+        let mut plan = plan();
+        let last = plan.tests.last_mut().expect("has tests");
+        last.rounds *= 100;
+        let name = last.name.clone();
+        let jobs = plan.jobs(256);
+        assert!(jobs[0].name.contains(&name), "{jobs:?}");
+        assert!(jobs.is_sorted_by_key(|job| std::cmp::Reverse(job.seconds)), "{jobs:?}");
+        let names: BTreeSet<_> = jobs.iter().map(|job| &job.name).collect();
+        assert_eq!(names.len(), jobs.len());
+    }
+
+    #[test]
+    fn a_job_names_every_kernel_it_needs_once() {
+        let jobs = plan().jobs(1);
+        let mut builds = jobs[0].builds.clone();
+        builds.sort();
+        builds.dedup();
+        assert_eq!(builds.len(), jobs[0].builds.len());
+        let variants: usize = plan().kernels.iter().map(|kernel| kernel.variants.len()).sum();
+        assert_eq!(builds.len(), variants);
+    }
+}
