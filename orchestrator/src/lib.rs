@@ -4,6 +4,7 @@
 //! [`report`]. `docs/architecture.md` draws it.
 
 pub mod cache;
+mod causes;
 pub mod cli;
 pub mod debugger;
 pub mod diagram;

@@ -66,18 +66,10 @@ pub enum Command {
     Clean(CleanArgs),
 }
 
-/// `twinboot run`
+/// How the guests of a run are run, and where its results go.
 #[derive(Debug, Args)]
-pub struct RunArgs {
-    /// The plan.
-    pub plan: PathBuf,
-    /// Only cells whose id matches (`*` and `?`; may be repeated).
-    #[arg(long, value_name = "GLOB")]
-    pub only: Vec<String>,
-    /// Run every base against itself instead: the same kernel twice must not differ.
-    #[arg(long, value_enum)]
-    pub control: Option<ControlArg>,
-    /// Guests at a time [default: as many as the CPUs carry].
+pub struct GuestArgs {
+    /// Guests at a time [default: as many as the CPUs carry; for a sweep one for each CPU].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
     /// What executes the guests.
@@ -89,6 +81,25 @@ pub struct RunArgs {
     /// Results folder [default: results/<plan>-<utc>].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// What to print at the end.
+    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
+    pub format: FormatArg,
+}
+
+/// `twinboot run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The plan.
+    pub plan: PathBuf,
+    /// How its guests are run.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+    /// Only cells whose id matches (`*` and `?`; may be repeated).
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Run every base against itself instead: the same kernel twice must not differ.
+    #[arg(long, value_enum)]
+    pub control: Option<ControlArg>,
     /// Go on with the run in this folder, which was killed or interrupted [default: --out, or results/latest]. Rounds
     /// that came to their end are not run again. With --out DIR a first start is no mistake: where DIR holds no run, it
     /// begins.
@@ -99,9 +110,6 @@ pub struct RunArgs {
     /// `hash:2/5` those whose name falls to the second of five.
     #[arg(long, value_name = "KIND:M/N")]
     pub partition: Option<Partition>,
-    /// What to print at the end.
-    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
-    pub format: FormatArg,
     /// Print what would run, and stop.
     #[arg(long)]
     pub dry_run: bool,
@@ -112,27 +120,15 @@ pub struct RunArgs {
 pub struct InterleaveArgs {
     /// The plan.
     pub plan: PathBuf,
+    /// How its guests are run.
+    #[command(flatten)]
+    pub guests: GuestArgs,
     /// Only interleavings of cells whose id matches (`*` and `?`; may be repeated).
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
     /// Forced rounds for each cell, and as many in which nothing is held [default: as the plan says].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..1 << 30))]
     pub rounds: Option<u32>,
-    /// Guests at a time [default: as many as the CPUs carry].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: Option<u16>,
-    /// What executes the guests.
-    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
-    pub accel: AccelArg,
-    /// Seed of every random choice [default: drawn, and printed].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
-    pub seed: Option<u64>,
-    /// Results folder [default: results/<plan>-<utc>].
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// What to print at the end.
-    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
-    pub format: FormatArg,
 }
 
 /// `twinboot sweep`
@@ -140,30 +136,18 @@ pub struct InterleaveArgs {
 pub struct SweepArgs {
     /// The plan.
     pub plan: PathBuf,
+    /// How its guests are run.
+    #[command(flatten)]
+    pub guests: GuestArgs,
     /// Only sweeps of cells whose id matches (`*` and `?`; may be repeated).
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
     /// Only where a call has returned, and function entries, instead of every instruction boundary.
     #[arg(long)]
     pub coarse: bool,
-    /// Guests at a time [default: one for each CPU].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: Option<u16>,
-    /// What executes the guests.
-    #[arg(long, value_enum, default_value_t = AccelArg::Auto)]
-    pub accel: AccelArg,
-    /// Seed of every random choice [default: drawn, and printed].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
-    pub seed: Option<u64>,
-    /// Results folder [default: results/<plan>-<utc>].
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
     /// Take up the sweep of this results folder: only what its journal lacks is tried [default folder: results/latest].
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "results/latest", conflicts_with = "out")]
     pub resume: Option<PathBuf>,
-    /// What to print at the end.
-    #[arg(long, value_enum, default_value_t = FormatArg::Human)]
-    pub format: FormatArg,
     /// Print what would be swept, and stop.
     #[arg(long)]
     pub dry_run: bool,

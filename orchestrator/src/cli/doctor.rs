@@ -71,7 +71,7 @@ fn accelerator(places: &Places, args: &DoctorArgs, cache: &Cache, out: &mut dyn 
                 writeln!(out, "         {notice}")?;
             }
         }
-        Err(error) => writeln!(out, "accel    unknown: {}", crate::runner::chain(&error))?,
+        Err(error) => writeln!(out, "accel    unknown: {}", crate::causes::chain(&error))?,
     }
     Ok(())
 }

@@ -2,16 +2,14 @@
 
 use std::io::Write;
 
-use clap::ValueEnum as _;
-
-use super::args::{AccelArg, InterleaveArgs, Places};
+use super::args::{InterleaveArgs, Places};
 use super::exit::{Failure, USAGE};
-use super::{run, setup};
+use super::{rerun, run, setup};
 use crate::outcome::Results;
 use crate::plan::glob;
 use crate::plan::model::Plan;
 use crate::report::progress::Progress;
-use crate::runner::{self, Options, Start, shell};
+use crate::runner::{self, Options, Start};
 
 /// Builds, boots, forces the plan's interleavings alone, reports.
 pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -19,12 +17,12 @@ pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Resul
     for drawn in &mut plan.interleavings {
         drawn.rounds = args.rounds.unwrap_or(drawn.rounds);
     }
-    let tools = setup::tools(places, args.accel.into(), None)?;
-    let seed = args.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
+    let tools = setup::tools(places, args.guests.accel.into(), None)?;
+    let seed = args.guests.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
     let options = Options {
-        out: args.out.clone(),
+        out: args.guests.out.clone(),
         seed,
-        jobs: args.jobs.map(usize::from),
+        jobs: args.guests.jobs.map(usize::from),
         rerun: rerun(args, seed),
         share: None,
     };
@@ -37,7 +35,7 @@ pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Resul
     });
     progress.finish();
     let done = done??;
-    run::finish(&done.results, &Results::fold(done.entries), args.format, out)
+    run::finish(&done.results, &Results::fold(done.entries), args.guests.format, out)
 }
 
 /// Keeps the interleavings whose cell matches one of `globs`, or all, and the kernels they need.
@@ -56,15 +54,8 @@ fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
-/// The command that makes the same run again: this one, with its seed spelled out.
+/// The command that makes the same run again.
 fn rerun(args: &InterleaveArgs, seed: u64) -> String {
-    let mut words = vec!["twinboot".to_owned(), "interleave".to_owned(), args.plan.display().to_string()];
-    words.extend(["--seed".to_owned(), seed.to_string()]);
-    words.extend(args.only.iter().flat_map(|glob| ["--only".to_owned(), glob.clone()]));
-    words.extend(args.rounds.iter().flat_map(|rounds| ["--rounds".to_owned(), rounds.to_string()]));
-    words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".to_owned(), jobs.to_string()]));
-    if let Some(accel) = args.accel.to_possible_value().filter(|_| args.accel != AccelArg::Auto) {
-        words.extend(["--accel".to_owned(), accel.get_name().to_owned()]);
-    }
-    words.iter().map(|word| shell::quote(word)).collect::<Vec<_>>().join(" ")
+    let rounds = args.rounds.iter().flat_map(|rounds| ["--rounds".to_owned(), rounds.to_string()]);
+    rerun::rerun("interleave", &args.plan, seed, rerun::only(&args.only).chain(rounds), &args.guests)
 }

@@ -13,6 +13,7 @@ mod matrix;
 mod merge;
 pub mod plan;
 mod report;
+mod rerun;
 mod run;
 mod setup;
 mod shell;

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use clap::ValueEnum as _;
 
-use super::args::{AccelArg, ControlArg, FormatArg, Places, RunArgs};
+use super::args::{ControlArg, FormatArg, Places, RunArgs};
 use super::exit::{Failure, INFRASTRUCTURE, OK, USAGE};
-use super::setup;
+use super::{rerun, setup};
 use crate::outcome::{Results, exit_code};
 use crate::plan::glob;
 use crate::plan::model::Plan;
@@ -15,7 +15,7 @@ use crate::report::progress::Progress;
 use crate::report::terminal::Look;
 use crate::report::{self, Format as _};
 use crate::runner::resume::Past;
-use crate::runner::{self, Options, Share, Start, journal, shell};
+use crate::runner::{self, Options, Share, Start, journal};
 
 /// Builds, boots, races, reports.
 pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -42,14 +42,19 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     let past = args.resume.as_ref().map(|dir| take_up(dir.as_deref(), args)).transpose()?.flatten();
     if let Some(past) = past.as_ref().filter(|past| past.complete()) {
         let results = Results::fold(past.entries.iter().cloned());
-        return finish(&past.results, &results, args.format, out);
+        return finish(&past.results, &results, args.guests.format, out);
     }
-    let tools = setup::tools(places, args.accel.into(), None)?;
-    let drawn = || args.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
+    let tools = setup::tools(places, args.guests.accel.into(), None)?;
+    let drawn = || args.guests.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
     let seed = past.as_ref().map_or_else(drawn, Past::seed);
     let start = past.map_or(Start::Afresh, Start::Resume);
-    let options =
-        Options { out: args.out.clone(), seed, jobs: args.jobs.map(usize::from), rerun: rerun(args, seed), share };
+    let options = Options {
+        out: args.guests.out.clone(),
+        seed,
+        jobs: args.guests.jobs.map(usize::from),
+        rerun: rerun(args, seed),
+        share,
+    };
     let progress = Progress::on_stderr();
     let observer = progress.observer();
     let run = setup::block_on(async {
@@ -60,21 +65,21 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     progress.finish();
     let run = run??;
     let results = Results::fold(run.entries);
-    finish(&run.results, &results, args.format, out)
+    finish(&run.results, &results, args.guests.format, out)
 }
 
 /// Opens the run that is to be gone on with: in the folder named, else in `--out`, else the newest. `--out DIR --resume` is
 /// what a scheduler says each time that it starts a task: the first time nothing is there yet, and the run starts.
 fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<Past>, Failure> {
-    if let (None, Some(out)) = (dir, args.out.as_deref())
+    if let (None, Some(out)) = (dir, args.guests.out.as_deref())
         && !out.join(journal::FILE).exists()
     {
         writeln!(std::io::stderr(), "nothing to go on with in `{}`: starting", out.display())?;
         return Ok(None);
     }
-    let dir = dir.or(args.out.as_deref()).unwrap_or(Path::new("results/latest"));
+    let dir = dir.or(args.guests.out.as_deref()).unwrap_or(Path::new("results/latest"));
     let past = Past::open(dir)?;
-    args.seed.map_or(Ok(()), |seed| past.agrees(seed))?;
+    args.guests.seed.map_or(Ok(()), |seed| past.agrees(seed))?;
     Ok(Some(past))
 }
 
@@ -128,24 +133,17 @@ pub(super) fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
 }
 
 fn dry_run(plan: &Plan, out: &mut dyn Write) -> Result<u8, Failure> {
-    for cell in &plan.cells {
-        writeln!(out, "{}", cell.id)?;
+    let ids = plan.forced.iter().map(|cell| &cell.id).chain(plan.cells.iter().map(|cell| &cell.id));
+    for id in ids {
+        writeln!(out, "{id}")?;
     }
     Ok(OK)
 }
 
-/// The command that makes the same run again: this one, with its seed spelled out.
+/// The command that makes the same run again.
 fn rerun(args: &RunArgs, seed: u64) -> String {
-    let mut words = vec!["twinboot".to_owned(), "run".to_owned(), args.plan.display().to_string()];
-    words.extend(["--seed".to_owned(), seed.to_string()]);
-    if let Some(control) = args.control.and_then(|control| control.to_possible_value()) {
-        words.extend(["--control".to_owned(), control.get_name().to_owned()]);
-    }
-    words.extend(args.partition.iter().flat_map(|part| ["--partition".to_owned(), part.to_string()]));
-    words.extend(args.only.iter().flat_map(|glob| ["--only".to_owned(), glob.clone()]));
-    words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".to_owned(), jobs.to_string()]));
-    if let Some(accel) = args.accel.to_possible_value().filter(|_| args.accel != AccelArg::Auto) {
-        words.extend(["--accel".to_owned(), accel.get_name().to_owned()]);
-    }
-    words.iter().map(|word| shell::quote(word)).collect::<Vec<_>>().join(" ")
+    let control = args.control.and_then(|control| control.to_possible_value());
+    let control = control.iter().flat_map(|control| ["--control".to_owned(), control.get_name().to_owned()]);
+    let partition = args.partition.iter().flat_map(|part| ["--partition".to_owned(), part.to_string()]);
+    rerun::rerun("run", &args.plan, seed, control.chain(partition).chain(rerun::only(&args.only)), &args.guests)
 }

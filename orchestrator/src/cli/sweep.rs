@@ -2,17 +2,15 @@
 
 use std::io::Write;
 
-use clap::ValueEnum as _;
-
-use super::args::{AccelArg, Places, SweepArgs};
+use super::args::{Places, SweepArgs};
 use super::exit::{Failure, OK, USAGE};
-use super::{run, setup};
+use super::{rerun, run, setup};
 use crate::outcome::Results;
 use crate::plan::glob;
 use crate::plan::model::Plan;
 use crate::report::progress::Progress;
 use crate::runner::resume::Past;
-use crate::runner::{self, Options, Start, SweepOptions, shell};
+use crate::runner::{self, Options, Start, SweepOptions};
 
 /// Builds, boots, sweeps, reports.
 pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -23,14 +21,14 @@ pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8,
         }
         return Ok(OK);
     }
-    let tools = setup::tools(places, args.accel.into(), None)?;
+    let tools = setup::tools(places, args.guests.accel.into(), None)?;
     let past = args.resume.as_deref().map(Past::open).transpose()?;
-    let seed = seed(args.seed, past.as_ref())?;
+    let seed = seed(args.guests.seed, past.as_ref())?;
     let start = past.map_or(Start::Afresh, Start::Resume);
     let options = Options {
-        out: args.out.clone(),
+        out: args.guests.out.clone(),
         seed,
-        jobs: args.jobs.map(usize::from),
+        jobs: args.guests.jobs.map(usize::from),
         rerun: rerun(args, seed),
         share: None,
     };
@@ -44,7 +42,7 @@ pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8,
     });
     progress.finish();
     let done = done??;
-    run::finish(&done.results, &Results::fold(done.entries), args.format, out)
+    run::finish(&done.results, &Results::fold(done.entries), args.guests.format, out)
 }
 
 /// That of the run that is gone on with, the one asked for, or a drawn one.
@@ -74,15 +72,8 @@ fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
-/// The command that makes the same sweep again: this one, with its seed spelled out.
+/// The command that makes the same sweep again.
 fn rerun(args: &SweepArgs, seed: u64) -> String {
-    let mut words = vec!["twinboot".to_owned(), "sweep".to_owned(), args.plan.display().to_string()];
-    words.extend(["--seed".to_owned(), seed.to_string()]);
-    words.extend(args.only.iter().flat_map(|glob| ["--only".to_owned(), glob.clone()]));
-    words.extend(args.coarse.then(|| "--coarse".to_owned()));
-    words.extend(args.jobs.iter().flat_map(|jobs| ["--jobs".to_owned(), jobs.to_string()]));
-    if let Some(accel) = args.accel.to_possible_value().filter(|_| args.accel != AccelArg::Auto) {
-        words.extend(["--accel".to_owned(), accel.get_name().to_owned()]);
-    }
-    words.iter().map(|word| shell::quote(word)).collect::<Vec<_>>().join(" ")
+    let coarse = args.coarse.then(|| "--coarse".to_owned());
+    rerun::rerun("sweep", &args.plan, seed, rerun::only(&args.only).chain(coarse), &args.guests)
 }

@@ -13,6 +13,7 @@ use super::handle::{Event, Hit, OnHit, Options, Watch};
 use super::registers::Registers;
 use super::seen::{self, Kept, Seen};
 use super::trace::{Trace, Tracing};
+use crate::causes::chain;
 
 /// Below a held thread's stack pointer, in bytes: nothing of the kernel lives there (it is built without a red zone).
 const BELOW: u64 = 0x100;
@@ -388,17 +389,6 @@ fn answer<T>(done: oneshot::Sender<Result<T, Error>>, result: Result<T, Error>) 
     // Nobody may be waiting any more.
     let _ = done.send(result);
     reason.map_or(Ok(()), |reason| Err(Error::Lost { reason }))
-}
-
-/// An error with what it comes from.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 async fn sleep_until(when: Option<Instant>) {

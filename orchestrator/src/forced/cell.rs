@@ -12,6 +12,7 @@ use super::error::Error;
 use super::play::{Ended, Played, Script, play};
 use super::stage::{Setting, Stage};
 use super::usual::Usual;
+use crate::causes::chain;
 use crate::debugger::Layout;
 use crate::diagram::{Action, Diagram, Hold};
 use crate::machine::Machine;
@@ -266,16 +267,4 @@ fn illegal(diagram: &Diagram, step: usize, address: u64, why: &str, symbols: &Sy
         "`{thread}` cannot be held at `{text}` ({place}): {why}. Hold it at another point, or write `freeze` in place of \
          `hold`: its virtual CPU then stands still while the others run"
     )
-}
-
-/// An error and everything under it, on one line each.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(under) = source {
-        text.push_str(": ");
-        text.push_str(&under.to_string());
-        source = under.source();
-    }
-    text
 }

@@ -17,7 +17,7 @@ pub mod sweep;
 mod usual;
 mod waiting;
 
-use cell::chain;
+use crate::causes::chain;
 pub use cell::{Task, run};
 pub use check::{against_offer, operate};
 pub use error::Error;

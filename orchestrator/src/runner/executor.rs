@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::messages::{Event, Observer};
-use super::prepare::chain;
 use super::records::Records;
 use super::shell::command_line;
+use crate::causes::chain;
 use crate::machine::{GuestLogs, Machine};
 use crate::outcome::entry::{ConsoleProblem, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
 use crate::plan::model::Test;

@@ -23,7 +23,7 @@ mod sweep;
 mod swept;
 
 pub use dispatcher::{Options, Run, Share, Start, run};
-pub use prepare::{Ground, Tools, build_kernels, chain, prepare, variants};
+pub use prepare::{Ground, Tools, build_kernels, prepare, variants};
 pub use signals::interrupts;
 pub use single::Single;
 pub use sweep::{SweepOptions, sweeps};

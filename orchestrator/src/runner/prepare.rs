@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Error;
 use super::messages::{Event, Observer};
 use crate::cache::Cache;
+use crate::causes::chain;
 use crate::image::{self, Image};
 use crate::kernel::{self, BuiltKernel};
 use crate::outcome::entry::{BuildFailed, Built};
@@ -131,16 +132,4 @@ async fn images(
         images.insert(recipe.to_path_buf(), image);
     }
     Ok(images)
-}
-
-/// An error and everything under it, on one line each.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(under) = source {
-        text.push_str(": ");
-        text.push_str(&under.to_string());
-        source = under.source();
-    }
-    text
 }
