@@ -85,7 +85,9 @@ pub(super) fn marked(line: &str, note: Option<&str>, width: usize) -> Vec<String
 }
 
 fn titled(what: &str, spec: &ForcedSpec) -> String {
-    one_line(&format!("{what} {} on {} ({})", spec.name, spec.kernel, guest(spec)))
+    // What is not named in the plan is called what it is.
+    let name = if spec.name == what { String::new() } else { format!(" {}", spec.name) };
+    one_line(&format!("{what}{name} on {} ({})", spec.kernel, guest(spec)))
 }
 
 /// CPUs, memory and swap.
