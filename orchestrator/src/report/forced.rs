@@ -230,30 +230,42 @@ pub(super) fn reason(results: &Results, it: &ForcedComparison) -> String {
         ForcedVerdict::Closed | ForcedVerdict::ClosedSoFar if it.sweep => {
             sweep().map_or_else(String::new, |sweep| bound(sweep).trim_end_matches('.').to_owned())
         }
-        ForcedVerdict::Closed | ForcedVerdict::ClosedSoFar => {
-            "the base corrupts in every round in which the interleaving is forced, and the patched kernel does not let it \
-             happen"
-                .to_owned()
-        }
+        ForcedVerdict::Closed | ForcedVerdict::ClosedSoFar => format!(
+            "the base {} in every round in which the interleaving is forced, and the patched kernel does not let it happen",
+            harm(results, &it.base)
+        ),
         ForcedVerdict::Harmless => {
-            "the patched kernel lets the interleaving happen, and nothing is corrupted by it".to_owned()
+            "the patched kernel lets the interleaving happen, and no harm comes of it".to_owned()
         }
         ForcedVerdict::Narrowed => format!("fewer points corrupt, but these still do: {}", sweep::left(&it.left)),
         ForcedVerdict::NotClosed if it.sweep && !it.left.is_empty() => {
             format!("the patched kernel corrupts at {}", sweep::left(&it.left))
         }
-        ForcedVerdict::NotClosed => "the patched kernel corrupts when the interleaving is forced".to_owned(),
+        ForcedVerdict::NotClosed => {
+            format!("the patched kernel {} when the interleaving is forced", harm(results, &it.patched))
+        }
         ForcedVerdict::Broken => "the patched kernel dies of it, and the base does not".to_owned(),
         ForcedVerdict::NotReproduced if it.sweep => {
             "no point of the base corrupts, so nothing can be said of the patch".to_owned()
         }
         ForcedVerdict::NotReproduced => {
-            "the base does not corrupt when the interleaving is forced: it does not draw this race".to_owned()
+            "the base does not corrupt or die when the interleaving is forced: it does not draw this race".to_owned()
         }
         ForcedVerdict::Inconclusive => {
-            "both kernels run the same code, or a side has no round that counts, or the base corrupts only now and then"
+            "both kernels run the same code, or a side has no round that counts, or the base comes to harm only now and \
+             then, or without the hold too"
                 .to_owned()
         }
+    }
+}
+
+/// What the forced rounds of a cell do to its kernel.
+fn harm(results: &Results, cell: &str) -> &'static str {
+    let held = results.forced.iter().find(|it| it.spec.id == cell).map(|it| it.held);
+    match held.map(|held| (held.damaged(), held.crashed)) {
+        Some((0, 1..)) => "dies",
+        Some((1.., 1..)) => "corrupts or dies",
+        _ => "corrupts",
     }
 }
 

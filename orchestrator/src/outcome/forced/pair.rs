@@ -9,8 +9,8 @@ use crate::outcome::cell::BuildState;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForcedVerdict {
-    /// The base corrupts, the patched kernel does not: it excludes the drawn interleaving, or no legal point of the
-    /// sweep corrupts.
+    /// The base corrupts or dies, the patched kernel does not: it excludes the drawn interleaving, or no legal point of
+    /// the sweep corrupts.
     Closed,
     /// A sweep that is not complete: no point that was tried corrupts any more, but some were not.
     ClosedSoFar,
@@ -18,11 +18,11 @@ pub enum ForcedVerdict {
     Harmless,
     /// Fewer points of the sweep corrupt, but some do.
     Narrowed,
-    /// The patched kernel corrupts.
+    /// The patched kernel corrupts, or dies of the drawn interleaving as the base does.
     NotClosed,
     /// The patched kernel died of it, the base did not.
     Broken,
-    /// The base does not corrupt: the drawing or the sweep does not hold this race.
+    /// The base does not corrupt, nor die of the drawn interleaving: the drawing or the sweep does not hold this race.
     NotReproduced,
     /// Not enough is known.
     Inconclusive,
@@ -126,14 +126,16 @@ fn diagram(base: &ForcedResult, patched: &ForcedResult) -> ForcedVerdict {
     if base.held.judged() == 0 || patched.held.judged() == 0 || same_code(&base.build, &patched.build) {
         return ForcedVerdict::Inconclusive;
     }
+    let harmed = base.held.corrupt + base.held.crashed;
     if patched.crashes() && !base.crashes() {
         ForcedVerdict::Broken
-    } else if patched.corrupts() {
+    } else if patched.corrupts() || (patched.held.crashed > 0 && base.held.crashed > 0) {
         ForcedVerdict::NotClosed
-    } else if base.held.corrupt == 0 {
+    } else if harmed == 0 {
         ForcedVerdict::NotReproduced
-    } else if base.held.corrupt < base.held.judged() || patched.held.crashed > 0 {
-        // What the base does only now and then, the patched kernel may have been spared by chance.
+    } else if harmed < base.held.judged() || base.control.crashed > 0 || patched.crashes() {
+        // What the base does only now and then, the patched kernel may have been spared by chance. What kills a kernel
+        // without the hold is not what is drawn.
         ForcedVerdict::Inconclusive
     } else if patched.held.excluded > 0 {
         ForcedVerdict::Closed

@@ -222,8 +222,20 @@ fn every_word_of_a_diagram() {
     assert_eq!(case(&corrupt(), &lost()), ForcedVerdict::Inconclusive);
     assert_eq!(case(&ForcedOutcome::Clean, &ForcedOutcome::Clean), ForcedVerdict::NotReproduced);
     assert_eq!(case(&ForcedOutcome::Clean, &corrupt()), ForcedVerdict::NotClosed);
-    assert_eq!(case(&crashed(), &crashed()), ForcedVerdict::NotReproduced);
+    assert_eq!(case(&crashed(), &crashed()), ForcedVerdict::NotClosed);
+    assert_eq!(case(&crashed(), &corrupt()), ForcedVerdict::NotClosed);
+    assert_eq!(case(&crashed(), &blocked("f")), ForcedVerdict::Closed);
+    assert_eq!(case(&crashed(), &ForcedOutcome::Clean), ForcedVerdict::Harmless);
     assert_eq!(case(&lost(), &blocked("f")), ForcedVerdict::Inconclusive);
+}
+
+#[test]
+fn a_base_that_dies_without_the_hold_closes_nothing() {
+    let case = || {
+        rounds(alone(&drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &crashed()), (DRAWN_PATCHED, &blocked("f"))])
+    };
+    assert_eq!(word(&case().with(round(DRAWN_BASE, 1, false, ForcedOutcome::Clean))), ForcedVerdict::Closed);
+    assert_eq!(word(&case().with(round(DRAWN_BASE, 1, false, crashed()))), ForcedVerdict::Inconclusive);
 }
 
 #[test]
