@@ -61,14 +61,16 @@ async fn a_hold_is_renewed_until_the_release_and_gives_everything_back_on_anothe
         assert!(!debugger.release(VICTIM).await.expect("is released already"));
         fake.wakes(1, 0, VICTIM);
         settle_until(&debugger, || fake.machine().breakpoints.is_empty()).await;
-        let machine = fake.machine();
-        let back = machine.registers(0);
-        assert_eq!(back.rip, POINT + 1, "it has executed its instruction");
-        assert_eq!((back.general, back.eflags), (hit.registers.general, hit.registers.eflags));
-        assert_eq!(machine.cpus[0][140..], cpu, "segments, bases, control registers and x87 state are the CPU's");
-        let steps = resumed(&machine).into_iter().filter(|request| request.starts_with("vCont;s")).collect::<Vec<_>>();
-        assert_eq!(steps, ["vCont;s:1"], "the one that was released, on the CPU where it woke up");
-        drop(machine);
+        {
+            let machine = fake.machine();
+            let back = machine.registers(0);
+            assert_eq!(back.rip, POINT + 1, "it has executed its instruction");
+            assert_eq!((back.general, back.eflags), (hit.registers.general, hit.registers.eflags));
+            assert_eq!(machine.cpus[0][140..], cpu, "segments, bases, control registers and x87 state are the CPU's");
+            let steps =
+                resumed(&machine).into_iter().filter(|request| request.starts_with("vCont;s")).collect::<Vec<_>>();
+            assert_eq!(steps, ["vCont;s:1"], "the one that was released, on the CPU where it woke up");
+        }
         drop(debugger);
         fake.end().await;
     }
@@ -190,10 +192,11 @@ async fn several_threads_are_held_at_one_point() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     leaving.await.expect("no panic").expect("detaches");
-    let machine = fake.machine();
-    assert!(machine.detached && machine.breakpoints.is_empty());
-    assert_eq!((machine.registers(0).rip, machine.registers(1).rip), (POINT + 1, POINT + 1));
-    drop(machine);
+    {
+        let machine = fake.machine();
+        assert!(machine.detached && machine.breakpoints.is_empty());
+        assert_eq!((machine.registers(0).rip, machine.registers(1).rip), (POINT + 1, POINT + 1));
+    }
     fake.end().await;
 }
 

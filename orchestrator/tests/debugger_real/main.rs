@@ -3,6 +3,7 @@
 //! Needs QEMU, gcc with a static C library, and in `TWINBOOT_VMLINUX` a kernel with debug information, built with
 //! `CONFIG_PREEMPT=y` and an initramfs (such as `twinboot build` leaves in the cache).
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -283,7 +284,7 @@ async fn what_it_costs() {
     debugger.unwatch(99_999).await.expect("unwatches");
     costs.push(("their removal", start.elapsed(), 1));
     for (what, time, times) in costs {
-        println!("{what}: {:.3} ms", time.as_secs_f64() * 1e3 / f64::from(times));
+        writeln!(std::io::stderr(), "{what}: {:.3} ms", time.as_secs_f64() * 1e3 / f64::from(times)).expect("writes");
     }
     guest.assert_unharmed();
     guest.vm.quit().await.expect("ends");

@@ -160,7 +160,10 @@ mod tests {
     use super::*;
 
     /// Functions of 0x10 one-byte instructions each, at 0x100, 0x200 …, with the given kinds at the given offsets.
-    struct Toy(Vec<(&'static str, &'static str, Vec<(u64, Kind)>)>);
+    struct Toy(Vec<Function>);
+
+    /// Name, file, and what its instructions are.
+    type Function = (&'static str, &'static str, Vec<(u64, Kind)>);
 
     impl Code for Toy {
         fn unit(&self, address: u64) -> Option<Unit> {
