@@ -231,9 +231,8 @@ fn every_word_of_a_diagram() {
 
 #[test]
 fn a_base_that_dies_without_the_hold_closes_nothing() {
-    let case = || {
-        rounds(alone(&drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &crashed()), (DRAWN_PATCHED, &blocked("f"))])
-    };
+    let case =
+        || rounds(alone(&drawn(Expect::Any, Expect::Any)), &[(DRAWN_BASE, &crashed()), (DRAWN_PATCHED, &blocked("f"))]);
     assert_eq!(word(&case().with(round(DRAWN_BASE, 1, false, ForcedOutcome::Clean))), ForcedVerdict::Closed);
     assert_eq!(word(&case().with(round(DRAWN_BASE, 1, false, crashed()))), ForcedVerdict::Inconclusive);
 }
