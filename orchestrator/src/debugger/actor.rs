@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -21,6 +22,9 @@ const BELOW: u64 = 0x100;
 /// Steps that may be needed to get past an instruction: a string move takes one for each of its rounds.
 const STEPS_OFF: u32 = 10_000;
 
+/// The longest nap: a release waits for its end.
+const LONGEST_NAP: Duration = Duration::from_millis(200);
+
 /// What the handle asks for.
 pub(super) enum Command {
     Watch(Watch, oneshot::Sender<Result<(), Error>>),
@@ -38,7 +42,18 @@ struct Held {
     saved: Registers,
     /// Its stack pointer when a nap is over. Nobody else's can be there: it is the thread's own stack.
     back: u64,
+    since: Instant,
+    /// Naps so far.
+    naps: u32,
     released: bool,
+}
+
+impl Held {
+    /// Where it is when a nap is over. In a kernel that has no place for that alone, it is the instruction at which the thread
+    /// is held, and whoever else comes there is stepped over it.
+    fn lands(&self, landing: Option<u64>) -> u64 {
+        landing.unwrap_or(self.saved.rip)
+    }
 }
 
 /// A thread whose virtual CPU stands.
@@ -55,6 +70,8 @@ pub(super) struct Actor {
     events: mpsc::UnboundedSender<Event>,
     watches: HashMap<i32, (BTreeSet<u64>, OnHit)>,
     held: HashMap<i32, Held>,
+    /// How long the last hold was wanted.
+    wanted: Duration,
     frozen: HashMap<i32, Frozen>,
     pub tracing: Option<Tracing>,
     /// The handle is gone or has asked to detach.
@@ -71,7 +88,19 @@ impl Actor {
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         let (watches, held, frozen) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { guest, options, commands, events, watches, held, frozen, tracing: None, leaving: false, detached: None }
+        Self {
+            guest,
+            options,
+            commands,
+            events,
+            watches,
+            held,
+            wanted: Duration::ZERO,
+            frozen,
+            tracing: None,
+            leaving: false,
+            detached: None,
+        }
     }
 
     /// Works until the handle is gone and every thread with it, or the guest.
@@ -179,7 +208,8 @@ impl Actor {
 
     async fn hit(&mut self, thread: u32, registers: Registers) -> Result<(), Error> {
         let address = registers.rip;
-        let back = |held: &Held| held.saved.rip == address && held.back == registers.sp();
+        let landing = self.guest.layout.landing;
+        let back = |held: &Held| held.lands(landing) == address && held.back == registers.sp();
         if let Some((&tid, held)) = self.held.iter().find(|(_, held)| back(held)) {
             return if held.released { self.restore(thread, tid).await } else { self.nap(thread, tid).await };
         }
@@ -210,7 +240,7 @@ impl Actor {
                 // A function begins with rsp 8 bytes off a multiple of 16, its return address there
                 // (System V ABI for x86-64, 3.2.2).
                 let back = (registers.sp() - BELOW) & !15;
-                self.held.insert(tid, Held { saved: registers, back, released: false });
+                self.held.insert(tid, Held { saved: registers, back, since: Instant::now(), naps: 0, released: false });
                 self.nap(thread, tid).await?;
                 self.tell(Event::Held(hit));
                 Ok(())
@@ -233,19 +263,28 @@ impl Actor {
         self.step_off(thread, hit.address).await
     }
 
-    /// Sends a held thread into `msleep`, to return to the instruction it is held at.
+    /// Sends a held thread into `msleep`, to return to where it lands.
+    ///
+    /// QEMU forgets all code it has translated whenever a breakpoint is hit (`gdb_vm_state_change` in its gdbstub.c), and the
+    /// guest crawls until it has been translated again. So there are to be few naps: the first one is as long as the hold
+    /// before was, and each later one a quarter of the hold so far.
     async fn nap(&mut self, thread: u32, tid: i32) -> Result<(), Error> {
-        let Some(held) = self.held.get(&tid) else { return Ok(()) };
-        let (saved, slot) = (held.saved, held.back - 8);
-        let napping = saved.calling(self.guest.layout.msleep, self.options.nap_ms.into(), slot);
-        self.guest.gdb.write(thread, &napping, Some((slot, &saved.rip.to_le_bytes()))).await
+        let Some(held) = self.held.get_mut(&tid) else { return Ok(()) };
+        let expected = if held.naps == 0 { self.wanted } else { held.since.elapsed() / 4 };
+        held.naps += 1;
+        let nap = expected.min(LONGEST_NAP).max(Duration::from_millis(self.options.nap_ms.into()));
+        let (saved, slot, lands) = (held.saved, held.back - 8, held.lands(self.guest.layout.landing));
+        let milliseconds = u64::try_from(nap.as_millis()).unwrap_or(u64::MAX);
+        let napping = saved.calling(self.guest.layout.msleep, milliseconds, slot);
+        self.guest.gdb.write(thread, &napping, Some((slot, &lands.to_le_bytes()))).await
     }
 
     /// Gives a thread whose last nap is over what it had, on whatever CPU it woke up.
     async fn restore(&mut self, thread: u32, tid: i32) -> Result<(), Error> {
         let Some(held) = self.held.remove(&tid) else { return Ok(()) };
         self.guest.gdb.write(thread, &held.saved, None).await?;
-        self.step_off(thread, held.saved.rip).await
+        // Somebody may be waited for where it was held.
+        if self.guest.gdb.breaks_at(held.saved.rip) { self.step_off(thread, held.saved.rip).await } else { Ok(()) }
     }
 
     /// Executes the instruction under a breakpoint on the one CPU that stands there, while all others stand as well. The
@@ -263,9 +302,11 @@ impl Actor {
 
     /// Sets the breakpoints that are wanted and removes all others.
     async fn sync(&mut self) -> Result<(), Error> {
+        let landing = self.guest.layout.landing;
         let watched = self.watches.values().flat_map(|(addresses, _)| addresses.iter().copied());
         let ahead = self.tracing.iter().flat_map(|tracing| tracing.ahead.iter().copied());
-        let wanted: BTreeSet<u64> = watched.chain(self.held.values().map(|held| held.saved.rip)).chain(ahead).collect();
+        let wanted: BTreeSet<u64> =
+            watched.chain(self.held.values().map(|held| held.lands(landing))).chain(ahead).collect();
         let stale: Vec<u64> = self.guest.gdb.breakpoints().filter(|address| !wanted.contains(address)).collect();
         self.guest.gdb.remove(&stale).await?;
         self.guest.gdb.insert(&wanted.into_iter().collect::<Vec<_>>()).await
@@ -337,7 +378,10 @@ impl Actor {
 
     /// A held thread's present nap is its last; false when it is not held, or was released before.
     fn let_go(&mut self, tid: i32) -> bool {
-        self.held.get_mut(&tid).is_some_and(|held| !std::mem::replace(&mut held.released, true))
+        let Some(held) = self.held.get_mut(&tid).filter(|held| !held.released) else { return false };
+        held.released = true;
+        self.wanted = held.since.elapsed();
+        true
     }
 
     /// A frozen thread goes on; false when it is not frozen.

@@ -24,6 +24,7 @@ pub(super) fn layout() -> Layout {
         preempt_count: COUNT,
         init_task: task(0),
         msleep: MSLEEP,
+        landing: None,
         task: TaskLayout {
             pid: 8,
             comm: 16,

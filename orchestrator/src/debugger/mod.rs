@@ -42,6 +42,9 @@ pub struct Layout {
     pub init_task: u64,
     /// `msleep`, the function that a held thread is sent into.
     pub msleep: u64,
+    /// Padding between two functions, where a held thread's sleep returns to: nobody else ever comes there. None where the
+    /// kernel has none at hand.
+    pub landing: Option<u64>,
     /// In `task_struct`.
     pub task: TaskLayout,
     /// Bytes of a kernel stack (`THREAD_SIZE`).

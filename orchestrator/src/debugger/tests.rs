@@ -76,6 +76,49 @@ async fn a_hold_is_renewed_until_the_release_and_gives_everything_back_on_anothe
     }
 }
 
+#[tokio::test]
+async fn naps_that_land_in_padding_leave_the_point_to_others_and_grow() {
+    let (fake, stream) = Fake::new(2, Manners::default());
+    let landing = fake::MSLEEP - 1;
+    let layout = Layout { landing: Some(landing), ..layout() };
+    let mut debugger = Debugger::attach(stream, Arc::new(layout)).await.expect("attaches");
+    for (hold, first) in [(0, 4..5), (1, 60..201)] {
+        debugger.watch(watch(VICTIM, OnHit::Hold)).await.expect("watches");
+        fake.arrives(0, VICTIM, POINT);
+        let Event::Held(hit) = event(&mut debugger).await else { panic!("not held") };
+        settle(&debugger).await;
+        {
+            let machine = fake.machine();
+            let asleep = machine.registers(0);
+            assert_eq!(machine.peek(asleep.sp()), landing);
+            assert_eq!(machine.breakpoints.iter().copied().collect::<Vec<_>>(), [landing]);
+            assert!(
+                first.contains(&asleep.general[5]),
+                "nap {hold}: as long as the hold before: {}",
+                asleep.general[5]
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        let naps = || fake.machine().log.iter().filter(|request| request.starts_with('G')).count();
+        let before = naps();
+        fake.wakes(0, 0, VICTIM);
+        settle_until(&debugger, || naps() > before).await;
+        settle(&debugger).await;
+        assert!(fake.machine().registers(0).general[5] >= 15, "a quarter of the hold so far");
+        debugger.release(VICTIM).await.expect("is held");
+        fake.wakes(0, 1, VICTIM);
+        settle_until(&debugger, || fake.machine().breakpoints.is_empty()).await;
+        let back = fake.machine().registers(1);
+        assert_eq!((back.rip, back.general, back.eflags), (POINT, hit.registers.general, hit.registers.eflags));
+        assert!(!resumed(&fake.machine()).iter().any(|request| request.starts_with("vCont;s")), "nothing to step over");
+        // It runs on.
+        fake.arrives(1, VICTIM, POINT + 0x100);
+        settle_until(&debugger, || fake.machine().registers(1).rip == POINT + 0x100).await;
+    }
+    drop(debugger);
+    fake.end().await;
+}
+
 /// Waits for the fake's guest to get there, with the debugger kept busy.
 async fn settle_until(debugger: &Debugger, there: impl Fn() -> bool) {
     let patience = tokio::time::Instant::now() + AMPLE;

@@ -222,7 +222,7 @@ async fn a_step_whose_thread_is_seen_to_wait_and_then_goes_on_is_excluded() {
         panic!("{:?}", played.ended)
     };
     assert_eq!(function, "do_swap_page");
-    assert!((100..1000).contains(for_ms), "{for_ms}");
+    assert!((60..1000).contains(for_ms), "{for_ms}");
     assert!(played.orderly, "the next round can be played in this guest");
     assert_eq!(log.iter().filter(|words| *words == "look").count(), 4);
     assert_eq!(log[log.len() - 2..], ["release 71", "judge"]);
@@ -325,8 +325,8 @@ async fn an_operation_that_is_slow_by_nature_is_left_alone_for_longer() {
     let mut usual = Usual::default();
     usual.note("fork", None, Duration::from_millis(30));
     usual.note("fork", None, Duration::from_millis(20));
-    assert_eq!(usual.patience("fork", None), Duration::from_millis(300));
-    assert_eq!(usual.patience("fork", Some("page")), Duration::from_millis(100));
+    assert_eq!(usual.patience("fork", None), Duration::from_millis(120));
+    assert_eq!(usual.patience("fork", Some("page")), Duration::from_millis(60));
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,10 +15,10 @@ const MOST_LOOKS: usize = 16;
 pub const BETWEEN: Duration = Duration::from_millis(7);
 
 /// A step that takes less than this is never looked at.
-pub const PATIENCE: Duration = Duration::from_millis(100);
+pub const PATIENCE: Duration = Duration::from_millis(60);
 
 /// How many times longer than usual a step may take before somebody looks.
-pub const TIMES_USUAL: u32 = 10;
+pub const TIMES_USUAL: u32 = 4;
 
 /// Functions that wait on behalf of their caller: what a thread waits *for* is told by who called them. Prefixes end in
 /// `*`. From `kernel/sched`, `kernel/locking`, `kernel/time`, `kernel/rcu`, `mm/filemap.c` and `lib` of 5.10 to 7.3.

@@ -31,7 +31,7 @@ impl Mark {
             PointState::Crashed(_) => Self::Crashed,
             PointState::Lost(_) | PointState::Untried => Self::Unknown,
             PointState::Illegal(_) => Self::Illegal,
-            PointState::Unreached => Self::Unreached,
+            PointState::Unreached | PointState::Once => Self::Unreached,
         }
     }
 
@@ -138,6 +138,7 @@ impl Row {
             PointState::Illegal(why) => why.clone(),
             PointState::Excluded(function) => format!("the others wait in {function}"),
             PointState::Crashed(reason) | PointState::Lost(reason) => reason.clone(),
+            PointState::Once => "the victim came here once and never again".to_owned(),
             PointState::Corrupt(_) | PointState::Clean | PointState::Unreached | PointState::Untried => return,
         };
         if !self.why.contains(&why) {

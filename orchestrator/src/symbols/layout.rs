@@ -20,12 +20,17 @@ impl Symbols {
     /// A symbol or a structure member that is needed is not there.
     pub fn layout(&self) -> Result<Layout, Error> {
         let (current_task, preempt_count) = self.per_cpu()?;
+        let msleep = self.needed("msleep", NEW)?;
         Ok(Layout {
             per_cpu_offset: self.needed("__per_cpu_offset", SMP)?,
             current_task,
             preempt_count,
             init_task: self.needed("init_task", NEW)?,
-            msleep: self.needed("msleep", NEW)?,
+            msleep,
+            // Functions are aligned, so that the byte before one is padding unless it is another's last. Since 6.2 the
+            // padding may have a symbol.
+            landing: Some(msleep - 1)
+                .filter(|address| self.function_at(*address).is_none_or(|placed| placed.symbol.starts_with("__pfx_"))),
             task: self.task_layout()?,
             stack_size: self.stack_size()?,
         })

@@ -131,6 +131,8 @@ struct Desk {
     /// Functions of which it is known that others wait in them for the victim: seen twice at one point.
     waits: HashSet<String>,
     lost_in_a_row: u32,
+    /// Some point has said something.
+    said: bool,
     failed_in_a_row: u32,
     failure: Option<Error>,
 }
@@ -229,7 +231,10 @@ impl<P: Probers> Worker<P> {
             _ => None,
         };
         let Some(reason) = lost else {
-            self.shared.desk().lost_in_a_row = 0;
+            {
+                let mut desk = self.shared.desk();
+                (desk.lost_in_a_row, desk.said) = (0, true);
+            }
             if self.is_doubtful(&mut job, &outcome) {
                 return Some(job);
             }
@@ -238,7 +243,8 @@ impl<P: Probers> Worker<P> {
         };
         let in_a_row = {
             let mut desk = self.shared.desk();
-            desk.lost_in_a_row += 1;
+            // A point that the victim happened to come to when it was followed says nothing against the rest.
+            desk.lost_in_a_row += u32::from(reason.is_some() || !desk.said);
             desk.lost_in_a_row
         };
         if in_a_row >= MOST_LOST {

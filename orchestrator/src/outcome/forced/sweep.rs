@@ -27,6 +27,9 @@ pub enum PointState {
     Illegal(String),
     /// The victim does not come here.
     Unreached,
+    /// The victim came here when it was followed, and in no round that was to hold it here: where a reschedule happened to be
+    /// due, say.
+    Once,
     /// It has not been tried yet.
     Untried,
 }
@@ -61,6 +64,9 @@ pub struct SweepCounts {
     pub illegal: u64,
     /// Points that are not on the victim's way.
     pub unreached: u64,
+    /// Points that the victim came to once, when it was followed, and never again.
+    #[serde(default)]
+    pub once: u64,
 }
 
 impl SweepCounts {
@@ -237,10 +243,8 @@ fn state(point: &SweepPoint, trial: Option<&SweepTried>) -> PointState {
         ForcedOutcome::Excluded { why: Exclusion::Blocked { function, .. }, .. } => {
             PointState::Excluded(function.clone())
         }
-        // Only the victim has a point to get to: it was never held, so nothing was tested.
-        ForcedOutcome::Excluded { why: Exclusion::TookAnotherWay, .. } => {
-            PointState::Lost("the victim did not come through this point in its round".to_owned())
-        }
+        // Only the victim has a point to get to, and it was tried as often as a lost one is.
+        ForcedOutcome::Excluded { why: Exclusion::TookAnotherWay, .. } => PointState::Once,
         ForcedOutcome::Crashed { reason } => PointState::Crashed(reason.clone()),
         ForcedOutcome::Lost { reason } => PointState::Lost(reason.clone()),
     }
@@ -257,6 +261,7 @@ fn counts<'a>(points: impl Iterator<Item = &'a PointResult>) -> SweepCounts {
             PointState::Lost(_) => &mut counts.lost,
             PointState::Illegal(_) => &mut counts.illegal,
             PointState::Unreached => &mut counts.unreached,
+            PointState::Once => &mut counts.once,
             PointState::Untried => &mut counts.untried,
         } += 1;
     }
@@ -281,6 +286,7 @@ fn windows(way: &[PointResult]) -> Vec<Window> {
             }
             (PointState::Illegal(_) | PointState::Unreached, _) => illegal += 1,
             (PointState::Lost(_) | PointState::Untried, _) => missing += 1,
+            (PointState::Once, _) => {}
             (PointState::Clean | PointState::Excluded(_) | PointState::Crashed(_), _) => open = false,
         }
     }

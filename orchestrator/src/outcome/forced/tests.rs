@@ -333,6 +333,23 @@ fn windows_follow_the_victim_and_not_the_addresses() {
 }
 
 #[test]
+fn a_point_met_once_and_never_again_is_not_on_the_way_and_a_lost_one_is_missing() {
+    let astray = || ForcedOutcome::Excluded { step: 1, why: Exclusion::TookAnotherWay, damage: None };
+    let with = |what: ForcedOutcome| {
+        let case = sweeping(alone(&swept()), SWEPT_BASE, &[1, 4]).with(tried(SWEPT_BASE, 2, what));
+        case.results().sweeps.remove(0)
+    };
+    let it = with(astray());
+    assert!(it.complete);
+    assert_eq!((it.counts.once, it.counts.lost, it.counts.legal()), (1, 0, 6));
+    let told: Vec<_> = it.windows.iter().map(|it| (it.corrupt, it.illegal, it.missing)).collect();
+    assert_eq!(told, [(2, 1, 0)], "it does not end a window");
+    let it = with(lost());
+    assert!(!it.complete);
+    assert_eq!((it.counts.once, it.counts.lost, it.counts.legal()), (0, 1, 7));
+}
+
+#[test]
 fn every_word_of_a_sweep() {
     let case =
         |base: &[u64], patched: &[u64]| sweeping(sweeping(alone(&swept()), SWEPT_BASE, base), SWEPT_PATCHED, patched);
@@ -351,9 +368,9 @@ fn every_word_of_a_sweep() {
     assert_eq!(exit_code(&missing.results()), 3, "the rest is conclusive");
     let narrowed = case(&[1, 2], &[2]).with(tried(SWEPT_PATCHED, 5, lost()));
     assert_eq!(word(&narrowed), ForcedVerdict::NotClosed, "what is missing counts against the patch");
-    // The victim never was at the point: nothing was tested there.
+    // The victim never was at the point: it is not on its way.
     let elsewhere = ForcedOutcome::Excluded { step: 0, why: Exclusion::TookAnotherWay, damage: None };
-    assert_eq!(word(&case(&[1, 2, 4], &[]).with(tried(SWEPT_PATCHED, 5, elsewhere))), ForcedVerdict::ClosedSoFar);
+    assert_eq!(word(&case(&[1, 2, 4], &[]).with(tried(SWEPT_PATCHED, 5, elsewhere))), ForcedVerdict::Closed);
 }
 
 #[test]
@@ -497,7 +514,7 @@ proptest! {
         let whole = fold(&trials);
         // Nine points, however often each was tried.
         let counts = &whole.counts;
-        prop_assert_eq!(counts.legal() + counts.illegal + counts.unreached, 9);
+        prop_assert_eq!(counts.legal() + counts.illegal + counts.unreached + counts.once, 9);
         // The last trial of each place, alone.
         let mut last: Vec<(u64, u8)> = Vec::new();
         for &(place, kind) in &trials {

@@ -78,6 +78,7 @@ pub(in crate::report) fn rest(counts: &SweepCounts) -> String {
         (counts.untried, "not tried yet"),
         (counts.illegal, "not legal"),
         (counts.unreached, "not on the victim's way"),
+        (counts.once, "met once and never again"),
     ];
     let told =
         parts.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{} {word}", count(*number)));

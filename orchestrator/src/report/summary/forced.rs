@@ -346,6 +346,7 @@ fn point(it: &PointResult) -> PointSummary {
         PointState::Lost(reason) => ("lost", Some(reason.clone())),
         PointState::Illegal(why) => ("illegal", Some(why.clone())),
         PointState::Unreached => ("unreached", None),
+        PointState::Once => ("once", None),
         PointState::Untried => ("untried", None),
     };
     PointSummary {
