@@ -36,7 +36,7 @@ impl Symbols {
         })
     }
 
-    /// Per-CPU addresses of the running task's pointer and of the preempt count. From 6.2 (commit e57ef2ed97c1) to 6.14
+    /// Per-CPU addresses of the running task's pointer and of the preempt count. From 6.2 to 6.14
     /// both are members of `pcpu_hot`, before and after that variables of their own.
     fn per_cpu(&self) -> Result<(u64, u64), Error> {
         if let (Some(task), Some(count)) = (self.address("current_task"), self.address("__preempt_count")) {
@@ -65,7 +65,7 @@ impl Symbols {
             let found = task.member(path).map_err(|source| self.dwarf_error(source))?;
             Ok(found.map(|member| member.offset))
         };
-        // Renamed in 5.14, commit 2f064a59a11f.
+        // Renamed in 5.14.
         let (state, size) = member(&["__state"]).or_else(|_| member(&["state"]))?;
         Ok(TaskLayout {
             pid: member(&["pid"])?.0,
