@@ -6,7 +6,6 @@ use super::args::{InterleaveArgs, Places};
 use super::exit::{Failure, USAGE};
 use super::{rerun, run, setup};
 use crate::outcome::Results;
-use crate::plan::glob;
 use crate::plan::model::Plan;
 use crate::report::progress::Progress;
 use crate::runner::{self, Options, Start};
@@ -45,12 +44,7 @@ fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
         let message = format!("`{}` draws no interleaving", plan.path.display());
         return Err(Failure::say(USAGE, message).hint("add `interleaving:`; docs/diagrams.md says how to draw one"));
     }
-    let wanted = |id: &str| globs.is_empty() || globs.iter().any(|glob| glob::matches(glob, id));
-    plan.keep_cells(|id| wanted(id) && ids.iter().any(|forced| forced == id));
-    if plan.forced.is_empty() {
-        let message = format!("no interleaving matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
-        return Err(Failure::say(USAGE, message));
-    }
+    run::keep(&mut plan, "interleaving", &ids, globs)?;
     Ok(plan)
 }
 

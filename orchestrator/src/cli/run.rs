@@ -132,6 +132,18 @@ pub(super) fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// Keeps those of `ids`, the cells of one kind (`what`), that match one of `globs`, or all where there are none, and the
+/// kernels they need; drops everything else.
+pub(super) fn keep(plan: &mut Plan, what: &str, ids: &[String], globs: &[String]) -> Result<(), Failure> {
+    let wanted = |id: &str| globs.is_empty() || globs.iter().any(|glob| glob::matches(glob, id));
+    if !ids.iter().any(|id| wanted(id)) {
+        let message = format!("no {what} matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
+        return Err(Failure::say(USAGE, message));
+    }
+    plan.keep_cells(|id| wanted(id) && ids.iter().any(|own| own == id));
+    Ok(())
+}
+
 fn dry_run(plan: &Plan, out: &mut dyn Write) -> Result<u8, Failure> {
     let ids = plan.forced.iter().map(|cell| &cell.id).chain(plan.cells.iter().map(|cell| &cell.id));
     for id in ids {

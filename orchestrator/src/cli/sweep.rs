@@ -6,7 +6,6 @@ use super::args::{Places, SweepArgs};
 use super::exit::{Failure, OK, USAGE};
 use super::{rerun, run, setup};
 use crate::outcome::Results;
-use crate::plan::glob;
 use crate::plan::model::Plan;
 use crate::report::progress::Progress;
 use crate::runner::resume::Past;
@@ -63,12 +62,7 @@ fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
         let hint = "add `sweep:`, or an `interleaving:` that holds a thread in a function; docs/diagrams.md tells how";
         return Err(Failure::say(USAGE, message).hint(hint));
     }
-    let wanted = |id: &str| globs.is_empty() || globs.iter().any(|glob| glob::matches(glob, id));
-    plan.keep_cells(|id| wanted(id) && ids.iter().any(|swept| swept == id));
-    if plan.swept.is_empty() {
-        let message = format!("no sweep matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
-        return Err(Failure::say(USAGE, message));
-    }
+    run::keep(&mut plan, "sweep", &ids, globs)?;
     Ok(plan)
 }
 

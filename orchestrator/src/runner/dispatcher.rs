@@ -228,12 +228,8 @@ impl Dispatcher<'_> {
 
     /// As many guests as fit on the host's CPUs and in its free memory, at least one.
     fn default_jobs(&self) -> usize {
-        let host = host::describe();
-        let most_cpus = self.plan.guests.iter().map(|guest| guest.cpus).max().unwrap_or(1).max(1);
-        let most_memory = self.plan.guests.iter().map(|guest| guest.memory).max().unwrap_or(0).max(1);
-        let by_cpu = host.cpus / most_cpus;
-        let by_memory = host::free_memory() / most_memory;
-        usize::try_from(u64::from(by_cpu).min(by_memory)).unwrap_or(1).max(1)
+        let most_cpus = self.plan.guests.iter().map(|guest| guest.cpus).max().unwrap_or(1);
+        host::carries(self.plan, most_cpus)
     }
 
     fn kernel(&self, cell: &Cell) -> Option<&crate::kernel::BuiltKernel> {

@@ -87,32 +87,33 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
 }
 
 fn forced_spec(plan: &Plan, cell: &ForcedCell) -> ForcedSpec {
-    let (guest, drawn) = (guest_named(plan, &cell.guest), interleaving(plan, cell));
-    ForcedSpec {
-        id: cell.id.clone(),
-        kernel: cell.kernel.clone(),
-        variant: cell.variant.clone(),
-        base: cell.base.clone(),
-        guest: cell.guest.clone(),
-        name: cell.name.clone(),
-        program: drawn.run.clone(),
-        cpus: guest.cpus,
-        memory: guest.memory,
-        swap: guest.swap.as_ref().map(swap_text),
-        patches: patches(plan, &cell.kernel, &cell.variant),
-        what: Forced::Diagram {
-            drawing: drawn.diagram.drawing.clone(),
-            threads: drawn.diagram.threads.clone(),
-            steps: drawn.diagram.steps.clone(),
-            rounds: drawn.rounds,
-            expect: drawn.expect.get(&cell.variant).copied().unwrap_or(ForcedExpectation::Any),
-        },
-    }
+    let drawn = interleaving(plan, cell);
+    let what = Forced::Diagram {
+        drawing: drawn.diagram.drawing.clone(),
+        threads: drawn.diagram.threads.clone(),
+        steps: drawn.diagram.steps.clone(),
+        rounds: drawn.rounds,
+        expect: drawn.expect.get(&cell.variant).copied().unwrap_or(ForcedExpectation::Any),
+    };
+    spec_of(plan, cell, &drawn.run, what)
 }
 
 /// A sweep cell, for the journal.
 pub fn sweep_spec(plan: &Plan, cell: &ForcedCell, coarse: bool) -> ForcedSpec {
-    let (guest, swept) = (guest_named(plan, &cell.guest), sweep(plan, cell));
+    let swept = sweep(plan, cell);
+    let what = Forced::Sweep {
+        victim: words(&swept.victim),
+        interferers: swept.interferers.iter().map(|it| format!("{}: {}", it.thread, words(it))).collect(),
+        functions: swept.functions.iter().map(|names| names.join("|")).collect(),
+        callees: swept.callees.clone(),
+        coarse,
+    };
+    spec_of(plan, cell, &swept.run, what)
+}
+
+/// What drawings and sweeps are stamped with alike.
+fn spec_of(plan: &Plan, cell: &ForcedCell, program: &str, what: Forced) -> ForcedSpec {
+    let guest = guest_named(plan, &cell.guest);
     ForcedSpec {
         id: cell.id.clone(),
         kernel: cell.kernel.clone(),
@@ -120,18 +121,12 @@ pub fn sweep_spec(plan: &Plan, cell: &ForcedCell, coarse: bool) -> ForcedSpec {
         base: cell.base.clone(),
         guest: cell.guest.clone(),
         name: cell.name.clone(),
-        program: swept.run.clone(),
+        program: program.to_owned(),
         cpus: guest.cpus,
         memory: guest.memory,
         swap: guest.swap.as_ref().map(swap_text),
         patches: patches(plan, &cell.kernel, &cell.variant),
-        what: Forced::Sweep {
-            victim: words(&swept.victim),
-            interferers: swept.interferers.iter().map(|it| format!("{}: {}", it.thread, words(it))).collect(),
-            functions: swept.functions.iter().map(|names| names.join("|")).collect(),
-            callees: swept.callees.clone(),
-            coarse,
-        },
+        what,
     }
 }
 

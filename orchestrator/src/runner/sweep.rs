@@ -69,9 +69,7 @@ pub async fn sweeps(
 
 /// A guest for each of the host's CPUs, as far as memory goes: most of a point's time is spent waiting.
 fn default_jobs(plan: &Plan) -> usize {
-    let most_memory = plan.guests.iter().map(|guest| guest.memory).max().unwrap_or(0).max(1);
-    let by_memory = host::free_memory() / most_memory;
-    usize::try_from(u64::from(host::describe().cpus).min(by_memory)).unwrap_or(1).max(1)
+    host::carries(plan, 1)
 }
 
 impl Dispatcher<'_> {
