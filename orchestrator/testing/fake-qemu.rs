@@ -2,7 +2,8 @@
 //! guest's boot on the console and misbehaves on demand. For hermetic tests of everything that needs a machine.
 //!
 //! Wishes are words of the form `fake.<key>=<value>` on the kernel's command line (`-append`) or in the kernel file, where a
-//! test can put them although it does not choose the command line. `+` stands for a space. Keys and values:
+//! test can put them although it does not choose the command line. `+` stands for a space. A machine is saved as its initramfs,
+//! which is all that a restored one needs. Keys and values:
 //!
 //! * `start`: `exit` (complains and exits 1), `no-monitor` (connects to the console alone), `mute-monitor` (never greets),
 //!   `hang-up` (greets, then closes the monitor and lives on).
@@ -17,12 +18,13 @@
 //!   nothing), `refused`, or `server:<dir>`: a real dropbear on this host whose key is `<dir>/hostkey` and that admits the
 //!   keys in `<dir>/authorized_keys` for the current user. It runs commands on this host. `guest`: the same with keys and
 //!   guest programs from the initramfs; see [`guest`].
+//! * `load`: `fail` (cannot take in a saved state, as a QEMU of another make), `mute` (takes it in and never comes to life).
 //! * `child`: `yes` starts a further process in QEMU's process group.
 
 mod guest;
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -53,12 +55,17 @@ fn complain(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What a saved state begins with.
+const STATE: &[u8] = b"fake-qemu state\n";
+
 struct Options {
     monitor: String,
     console: String,
     initrd: Option<PathBuf>,
     network: bool,
     kvm: bool,
+    /// Goes on from the saved state on standard input.
+    restored: bool,
     wishes: HashMap<String, String>,
 }
 
@@ -94,6 +101,7 @@ impl Options {
             console: socket("console")?,
             initrd: last("-initrd").map(PathBuf::from),
             network: values("-netdev").iter().any(|value| value.contains("hostfwd=tcp:127.0.0.1:0-:22")),
+            restored: last("-incoming") == Some("fd:0"),
             kvm: last("-accel").is_some_and(|accel| accel.starts_with("kvm")),
             wishes: text.split_whitespace().filter_map(wish).collect(),
         })
@@ -105,7 +113,18 @@ impl Options {
 }
 
 fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let options = Options::parse(args)?;
+    let mut options = Options::parse(args)?;
+    if options.restored {
+        let run_dir = Path::new(&options.monitor).parent().ok_or("the monitor's socket stands nowhere")?;
+        let state = run_dir.join("restored");
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes)?;
+        match bytes.strip_prefix(STATE) {
+            Some(initrd) if options.wish("load") != "fail" => std::fs::write(&state, initrd)?,
+            _ => return Ok(complain("load of migration failed: Invalid argument")),
+        }
+        options.initrd = Some(state);
+    }
     if options.wish("start") == "exit" {
         return Ok(complain("-device nonsense: 'nonsense' is not a valid device model name"));
     }
@@ -148,6 +167,7 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
         sleep_forever();
     }
     let obeys = !options.wish("quit").starts_with("ignore");
+    let initrd = options.initrd.clone();
     let reader = BufReader::new(monitor.lock().try_clone()?);
     let mut guest = Some((options, monitor.clone(), console, server));
     for line in reader.lines() {
@@ -160,6 +180,13 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             "human-monitor-command" => serde_json::json!({ "return": usernet(port) }).to_string(),
             "quit" if !obeys => continue,
+            "migrate" => match save(&command["arguments"]["uri"], initrd.as_deref()) {
+                Ok(()) => r#"{"return": {}}"#.to_owned(),
+                Err(error) => {
+                    serde_json::json!({ "error": { "class": "GenericError", "desc": error.to_string() } }).to_string()
+                }
+            },
+            "query-migrate" => r#"{"return": {"status": "completed"}}"#.to_owned(),
             "qmp_capabilities" | "quit" | "stop" | "cont" => r#"{"return": {}}"#.to_owned(),
             other => {
                 let desc = format!("The command {other} has not been found");
@@ -179,6 +206,14 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
     }
     sleep_forever()
+}
+
+/// Sends the machine's state where `uri` says.
+fn save(uri: &serde_json::Value, initrd: Option<&Path>) -> io::Result<()> {
+    let path = uri.as_str().and_then(|uri| uri.strip_prefix("unix:")).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut stream = UnixStream::connect(path)?;
+    stream.write_all(STATE)?;
+    stream.write_all(&std::fs::read(initrd.ok_or(io::ErrorKind::NotFound)?)?)
 }
 
 fn usernet(port: u16) -> String {
@@ -220,6 +255,7 @@ enum Server {
 
 /// Plays the guest.
 fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut server: Server) {
+    let keyboard = console.try_clone();
     let mut say = |text: &str| drop(console.write_all(text.as_bytes()));
     if options.kvm && options.wish("kvm") == "hang" {
         sleep_forever();
@@ -227,6 +263,12 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
     // QEMU tells more than any one schema knows, and nobody may stumble over it.
     monitor.event("EVENT_FROM_THE_FUTURE", r#"{"answer": 42}"#);
     monitor.event("RTC_CHANGE", r#"{"offset": 0, "qom-path": "/machine"}"#);
+    if options.restored {
+        if options.wish("load") == "mute" || !woken(keyboard) {
+            sleep_forever();
+        }
+        return live(options, monitor, &mut say, server);
+    }
     say("\u{1b}[0m[    0.000000] Linux version 6.1.0-fake (fake@fake)\r\n[    0.100000] fake: up\r\n");
     let boot = match options.wish("boot") {
         "" if options.initrd.is_some() => "ready",
@@ -244,7 +286,29 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
     if let Server::Guest(guest) = &server {
         guest.await_listening();
     }
-    say("twinboot-init: mounted\r\ntwinboot-init: re");
+    say("twinboot-init: mounted\r\n");
+    if options.initrd.as_deref().is_some_and(guest::pauses) {
+        say("twinboot-init: paused\r\n");
+        if !woken(keyboard) {
+            sleep_forever();
+        }
+    }
+    live(options, monitor, &mut say, server);
+}
+
+/// Waits for the order to go on.
+fn woken(keyboard: io::Result<UnixStream>) -> bool {
+    let Ok(keyboard) = keyboard else { return false };
+    let mut lines = BufReader::new(keyboard).lines().map_while(Result::ok);
+    lines.any(|line| line.strip_prefix("wake ").is_some_and(|seed| seed.parse::<u64>().is_ok()))
+}
+
+/// Plays the guest from its init's `ready` on.
+fn live(options: &Options, monitor: &Monitor, say: &mut impl FnMut(&str), mut server: Server) {
+    if let Server::Guest(guest) = &server {
+        guest.await_listening();
+    }
+    say("twinboot-init: re");
     say("ady\r\n");
     if !options.wish("say").is_empty() {
         say(&format!("{}\r\n", options.wish("say")));
@@ -252,7 +316,7 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
     if !options.wish("then").is_empty() {
         let after = options.wish("after").parse().unwrap_or(100);
         std::thread::sleep(Duration::from_millis(after));
-        end_of_guest(options.wish("then"), monitor, &mut say, &mut server);
+        end_of_guest(options.wish("then"), monitor, say, &mut server);
     }
     let wishes = match &server {
         Server::Guest(guest) => guest.wishes().ok(),
@@ -262,7 +326,7 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
         match wish.split_once(' ') {
             Some(("say", text)) => say(&format!("{text}\r\n")),
             _ if wish == "poweroff" && options.wish("poweroff") == "ignore" => {}
-            _ => end_of_guest(&wish, monitor, &mut say, &mut server),
+            _ => end_of_guest(&wish, monitor, say, &mut server),
         }
     }
     // Keeps the console open: its end is the machine's end.

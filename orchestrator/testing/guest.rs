@@ -95,6 +95,12 @@ fn serve(dir: &Path, port: u16) -> io::Result<Child> {
     command.spawn()
 }
 
+/// Whether the guest in this initramfs is to stop before it is ready, to be saved.
+pub fn pauses(initrd: &Path) -> bool {
+    let told = b"\"pause\": true";
+    fs::read(initrd).is_ok_and(|bytes| bytes.windows(told.len()).any(|window| window == told))
+}
+
 /// Takes keys and programs out of the archives that stand one behind the other.
 fn unpack(mut archives: &[u8], dir: &Path) -> io::Result<()> {
     while !archives.is_empty() {

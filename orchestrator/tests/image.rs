@@ -217,7 +217,7 @@ async fn a_sealed_image_unpacks_to_private_files_over_the_shared_ones() {
     let shop = Workshop::new();
     let image = shop.build(PLAIN, &[]).await.expect("builds");
     let keys = Keys::generate().expect("random bytes");
-    let config = GuestConfig { protocol: VERSION, swap: None, sysctl: vec![], seed: 42 };
+    let config = GuestConfig { protocol: VERSION, swap: None, sysctl: vec![], seed: 42, pause: false };
     let out = shop.path("sealed.cpio");
     seal(&image, &config, &keys, &out).expect("seals");
     assert_eq!(std::fs::metadata(&out).expect("is there").permissions().mode() & 0o777, 0o600);
@@ -257,7 +257,7 @@ async fn a_damaged_image_is_not_sealed() {
     let shop = Workshop::new();
     let image = shop.build(PLAIN, &[]).await.expect("builds");
     std::fs::write(&image.path, "cut short").expect("writes");
-    let config = GuestConfig { protocol: VERSION, swap: None, sysctl: vec![], seed: 42 };
+    let config = GuestConfig { protocol: VERSION, swap: None, sysctl: vec![], seed: 42, pause: false };
     let out = shop.path("sealed.cpio");
     let refused = seal(&image, &config, &Keys::generate().expect("random bytes"), &out);
     assert!(matches!(refused, Err(Error::Damaged { found: 9, .. })), "{refused:?}");

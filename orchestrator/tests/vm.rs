@@ -34,6 +34,7 @@ impl House {
             accel: Accel::Tcg,
             kernel: file("kernel"),
             initrd: Some("/dev/null".into()),
+            incoming: None,
             cmdline: wishes.to_owned(),
             cpus: 2,
             memory: 256 << 20,

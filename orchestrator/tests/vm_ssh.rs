@@ -72,6 +72,7 @@ impl Guest {
             accel: Accel::Tcg,
             kernel: file("kernel"),
             initrd: Some("/dev/null".into()),
+            incoming: None,
             cmdline: format!("fake.ssh=server:{}", dir.path().display()),
             cpus: 1,
             memory: 256 << 20,

@@ -24,6 +24,13 @@ pub const INIT_PREFIX: &str = "twinboot-init: ";
 /// Follows [`INIT_PREFIX`] once swap is on, the network is up and the SSH server listens.
 pub const INIT_READY: &str = "ready";
 
+/// Follows [`INIT_PREFIX`] when everything is set up and [`GuestConfig::pause`] asks for a halt: the guest now waits for a
+/// line on its console that begins with [`WAKE`], and may be saved and restored meanwhile.
+pub const INIT_PAUSED: &str = "paused";
+
+/// What the host writes to the console of a paused guest: this, a space, the guest's seed in decimal, a newline.
+pub const WAKE: &str = "wake";
+
 /// Follows [`INIT_PREFIX`] when the guest cannot be set up; the reason stands behind it and the guest powers off.
 pub const INIT_FATAL: &str = "fatal: ";
 
@@ -37,8 +44,11 @@ pub struct GuestConfig {
     pub swap: Option<SwapConfig>,
     /// Sysctls to write before the test, as (`vm.swappiness`, `100`).
     pub sysctl: Vec<(String, String)>,
-    /// Seed for this guest's entropy pool, so that clones of one snapshot differ.
+    /// Seed for this guest's entropy pool.
     pub seed: u64,
+    /// Stop at [`INIT_PAUSED`] instead of going on to [`INIT_READY`], until a [`WAKE`] brings another seed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pause: bool,
 }
 
 /// A swap device the init creates.

@@ -51,6 +51,11 @@ fn live(console: &mut Console) -> Result<(), SetupError> {
     let mut server = ssh::start(signals)?;
     ssh::await_listening(&mut server)?;
     console.stage("ssh");
+    if config.pause {
+        // A clone has in common with its siblings all that the kernel's generator knew so far.
+        seed::mix(console.pause()?)?;
+        console.stage("awake");
+    }
     console.ready();
     supervise::until_told(&signals, &server)
 }

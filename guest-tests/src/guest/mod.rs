@@ -33,6 +33,12 @@ pub enum SetupError {
         /// Version of this init.
         known: u32,
     },
+    /// Nobody can tell a paused guest to go on.
+    #[error("{node} was closed before the host's order to go on came")]
+    NoOrder {
+        /// Device node.
+        node: &'static str,
+    },
     /// The kernel should have configured the network and didn't.
     #[error("eth0 has no address although the kernel was given `{option}`: is a network device attached?")]
     NoAddress {

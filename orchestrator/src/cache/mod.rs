@@ -163,6 +163,22 @@ impl Cache {
         Ok(Filled { dir, hit: false, in_use })
     }
 
+    /// Removes an entry that is of no use, waiting for whoever is making it. Those who have it open keep what they have.
+    pub async fn discard(&self, kind: &str, key: &str, cancel: &CancellationToken) -> Result<(), Error> {
+        let _lock = self.lock(&format!("{kind}-{key}"), cancel).await?;
+        let dir = self.path(kind, key);
+        let parent = self.root.join(kind);
+        let grave = tempfile::Builder::new().prefix(&format!("{MAKING}{key}-")).tempdir_in(&parent);
+        let grave = grave.map_err(|source| Error::Io { action: "make a folder in", path: parent, source })?;
+        // At once, so that nobody finds half of it; the folder it is moved to goes with it.
+        match std::fs::rename(&dir, grave.path().join("entry")) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Io { action: "remove", path: dir, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Says that an entry is being used, until the lock is dropped. Waits for a pruning of it to end; none where the
     /// cache cannot be written to.
     pub async fn hold(&self, kind: &str, key: &str, cancel: &CancellationToken) -> Result<Option<Arc<Lock>>, Error> {
@@ -274,6 +290,21 @@ mod tests {
         assert!(!filled.hit);
         let again = cache.fill("things", "k", &cancel, async |_: &Path| Err(Error::NoHome)).await.expect("is there");
         assert!(again.hit);
+    }
+
+    #[tokio::test]
+    async fn a_discarded_entry_is_made_again() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let cache = Cache::open(Some(dir.path())).expect("opens");
+        let cancel = CancellationToken::new();
+        let fill =
+            async || cache.fill("things", "k", &cancel, async |_: &Path| Ok::<_, Error>(())).await.expect("fills").hit;
+        assert_eq!((fill().await, fill().await), (false, true));
+        for _ in 0..2 {
+            cache.discard("things", "k", &cancel).await.expect("discards, twice as well as once");
+        }
+        assert_eq!(std::fs::read_dir(cache.root().join("things")).expect("is there").count(), 0);
+        assert!(!fill().await);
     }
 
     #[test]

@@ -158,6 +158,7 @@ pub fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out, "  cmdline {}", guest.cmdline)?;
         }
         writeln!(out, "  image   {}", guest.image.display())?;
+        writeln!(out, "  clone   {}", guest.clone.name())?;
     }
     for test in &plan.tests {
         writeln!(out, "\ntest {}", test.name)?;

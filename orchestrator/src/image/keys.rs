@@ -1,6 +1,10 @@
 //! The SSH keys of one run: who the guest is, and who may log in.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
@@ -11,6 +15,10 @@ use super::Error;
 
 /// Name of the key type on the wire (RFC 8709).
 const ALGORITHM: &[u8] = b"ssh-ed25519";
+
+/// Files in which the private keys are kept, in OpenSSH's format.
+const HOST_FILE: &str = "host";
+const USER_FILE: &str = "user";
 
 /// Two fresh ed25519 key pairs: the guest's host key, which the client pins, and the user's, which alone may log in.
 pub struct Keys {
@@ -30,10 +38,43 @@ impl Keys {
     /// Makes both pairs from the system's random numbers (getrandom(2)).
     pub fn generate() -> Result<Self, Error> {
         let wrong = |error: ssh_key::Error| Error::Key(error.to_string());
-        let user = PrivateKey::new(KeypairData::from(pair()?), "twinboot").map_err(wrong)?;
+        Self::new(pair()?, PrivateKey::new(KeypairData::from(pair()?), "twinboot").map_err(wrong)?)
+    }
+
+    fn new(host: Ed25519Keypair, user: PrivateKey) -> Result<Self, Error> {
+        let wrong = |error: ssh_key::Error| Error::Key(error.to_string());
         let user_openssh = user.to_openssh(LineEnding::LF).map_err(wrong)?.to_string();
         let user_line = user.public_key().to_openssh().map_err(wrong)?;
-        Ok(Self { host: pair()?, user, user_openssh, user_line })
+        Ok(Self { host, user, user_openssh, user_line })
+    }
+
+    /// Writes both private keys into `dir`, for [`Keys::load`], as files that only this user may read.
+    pub(crate) fn store(&self, dir: &Path) -> Result<(), Error> {
+        let wrong = |error: ssh_key::Error| Error::Key(error.to_string());
+        let host = PrivateKey::new(KeypairData::from(self.host.clone()), "guest").map_err(wrong)?;
+        let host = host.to_openssh(LineEnding::LF).map_err(wrong)?;
+        for (name, text) in [(HOST_FILE, host.as_str()), (USER_FILE, self.user_private_openssh())] {
+            let path = dir.join(name);
+            let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
+            let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+            written.map_err(|source| Error::Io { action: "write", path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Reads what [`Keys::store`] wrote.
+    pub(crate) fn load(dir: &Path) -> Result<Self, Error> {
+        let read = |name| {
+            let path = dir.join(name);
+            let text = std::fs::read_to_string(&path);
+            let text = text.map_err(|source| Error::Io { action: "read", path: path.clone(), source })?;
+            let wrong = |error: ssh_key::Error| Error::Key(format!("`{}`: {error}", path.display()));
+            PrivateKey::from_openssh(text).map_err(wrong)
+        };
+        let host = read(HOST_FILE)?;
+        let host =
+            host.key_data().ed25519().ok_or_else(|| Error::Key("the host key is not ed25519".to_owned()))?.clone();
+        Self::new(host, read(USER_FILE)?)
     }
 
     /// The user's private key as an unencrypted OpenSSH PEM text (`PROTOCOL.key`).
@@ -98,6 +139,19 @@ mod tests {
         let other = Keys::generate().expect("random bytes");
         assert_ne!(other.host_public_blob(), keys.host_public_blob());
         assert_ne!(other.user_authorized_line(), keys.user_authorized_line());
+    }
+
+    #[test]
+    fn stored_keys_are_private_and_come_back_whole() {
+        let (keys, dir) = (Keys::generate().expect("random bytes"), tempfile::tempdir().expect("a scratch folder"));
+        keys.store(dir.path()).expect("writes");
+        let again = Keys::load(dir.path()).expect("reads back");
+        assert_eq!(again.host_dropbear(), keys.host_dropbear());
+        assert_eq!(again.user_private_openssh(), keys.user_private_openssh());
+        for file in [HOST_FILE, USER_FILE] {
+            use std::os::unix::fs::MetadataExt as _;
+            assert_eq!(dir.path().join(file).metadata().expect("is there").mode() & 0o777, 0o600);
+        }
     }
 
     #[test]

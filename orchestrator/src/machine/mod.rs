@@ -1,6 +1,7 @@
 //! A guest of a plan as it can be started again and again: shape, kernel, image, and who may log in.
 
 mod logs;
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use twinboot_protocol::{GuestConfig, SwapConfig};
 
 pub use logs::{GuestLogs, Logs};
+pub use snapshot::{Error as SnapshotError, Snapshot, Snapshots, Taken, milestones};
 
 use crate::image::{self, Image, Keys};
 use crate::kernel::BuiltKernel;
@@ -35,7 +37,12 @@ impl Machine {
     /// Makes the guest's own initramfs in `scratch`, with `seed` for its entropy pool, and says what to boot: without
     /// a debugger.
     pub fn spec(&self, seed: u64, scratch: &Path, logs: Logs) -> Result<vm::Spec, image::Error> {
-        let config = GuestConfig {
+        Ok(self.booted_from(Some(self.seal(&self.config(seed, false), scratch)?), logs))
+    }
+
+    /// What the init is told.
+    fn config(&self, seed: u64, pause: bool) -> GuestConfig {
+        GuestConfig {
             protocol: twinboot_protocol::VERSION,
             swap: self.guest.swap.as_ref().map(|swap| match swap {
                 Swap::Zram { size, algorithm } => SwapConfig::Zram { size: *size, algorithm: algorithm.clone() },
@@ -43,14 +50,25 @@ impl Machine {
             }),
             sysctl: self.guest.sysctl.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             seed,
-        };
+            pause,
+        }
+    }
+
+    /// Makes the guest's own initramfs in `scratch`.
+    fn seal(&self, config: &GuestConfig, scratch: &Path) -> Result<PathBuf, image::Error> {
         let initrd = scratch.join("initrd");
-        image::seal(&self.image, &config, &self.keys, &initrd)?;
-        Ok(vm::Spec {
+        image::seal(&self.image, config, &self.keys, &initrd)?;
+        Ok(initrd)
+    }
+
+    /// What to start, with this initramfs.
+    fn booted_from(&self, initrd: Option<PathBuf>, logs: Logs) -> vm::Spec {
+        vm::Spec {
             qemu: self.qemu.clone(),
             accel: self.accel,
             kernel: self.kernel.boot.clone(),
-            initrd: Some(initrd),
+            initrd,
+            incoming: None,
             cmdline: self.guest.cmdline.clone(),
             cpus: self.guest.cpus,
             memory: self.guest.memory,
@@ -59,7 +77,7 @@ impl Machine {
             start_deadline: vm::START_DEADLINE,
             console_log: logs.console,
             qemu_log: logs.qemu,
-        })
+        }
     }
 
     /// Whom to be in the guest and whom to expect there.

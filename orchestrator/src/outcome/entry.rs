@@ -5,7 +5,7 @@ use twinboot_protocol::{Corruption, Preflight, Progress, Summary};
 
 use super::forced::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
 use super::stop::{Rule, Why};
-use crate::plan::model::Expectation;
+use crate::plan::model::{Expectation, Warmth};
 
 /// Version of the journal and of `summary.json`.
 pub const SCHEMA: u32 = 1;
@@ -25,6 +25,8 @@ pub enum Entry {
         /// One sentence.
         text: String,
     },
+    /// A guest was saved for the rounds of a kernel variant on one guest shape, or was found saved.
+    Snapshot(Box<Snapshot>),
     /// A fresh guest is about to be started.
     RoundStarted(RoundId),
     /// A round is over, well or not.
@@ -153,6 +155,9 @@ pub struct CellSpec {
     pub memory: u64,
     /// Swap device in words: `zram 64K lzo-rle`.
     pub swap: Option<String>,
+    /// Where the plan wants each round's guest to come from.
+    #[serde(default)]
+    pub clone: Warmth,
     /// Patches of the variant in order, as (file name, subject or first line, reversed).
     pub patches: Vec<PatchInfo>,
 }
@@ -219,6 +224,25 @@ pub struct BuildFailed {
     pub variant: String,
     /// What failed, with the first compiler error or the reject.
     pub reason: String,
+}
+
+/// A guest that rounds go on from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Kernel name.
+    pub kernel: String,
+    /// Variant name.
+    pub variant: String,
+    /// Name of the guest shape.
+    pub guest: String,
+    /// Taken in an earlier run.
+    pub cached: bool,
+    /// Seconds it took to boot, save and end the guest, whenever that was.
+    pub seconds: f64,
+    /// Size of the saved state in bytes.
+    pub bytes: u64,
+    /// What the boot consisted of, as [`RoundFinished::boot`], up to `paused`.
+    pub boot: Vec<(String, f64)>,
 }
 
 /// How a round ended. A failure is an outcome like any other, and only `Finished` counts towards a rate.
@@ -305,6 +329,9 @@ pub struct RoundFinished {
     /// `first line` on the console, then the init's own words, `ready` last. Empty for a guest that never was ready.
     #[serde(default)]
     pub boot: Vec<(String, f64)>,
+    /// Where the guest came from.
+    #[serde(default)]
+    pub clone: Warmth,
 }
 
 /// Corruption records kept in a [`RoundFinished`].

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 
 use super::cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
-use super::entry::{CellSpec, Entry, RoundFinished, RunFinished, RunStarted, Stopped};
+use super::entry::{CellSpec, Entry, RoundFinished, RunFinished, RunStarted, Snapshot, Stopped};
 use super::forced::{self, ForcedComparison, ForcedFold, ForcedResult, SweepResult};
 use super::stop::Rule;
 use super::verdict::{Comparison, Reason, Verdict};
@@ -22,6 +22,8 @@ pub struct Results {
     pub cells: Vec<CellResult>,
     /// Comparisons in plan order.
     pub comparisons: Vec<Comparison>,
+    /// Guests that were saved for warm rounds, in order of their first use.
+    pub snapshots: Vec<Snapshot>,
     /// Drawn interleavings in plan order.
     pub forced: Vec<ForcedResult>,
     /// Sweeps in plan order.
@@ -72,6 +74,7 @@ struct Fold {
     rounds: BTreeMap<String, BTreeMap<u32, Option<Box<RoundFinished>>>>,
     stopped: BTreeMap<String, Stopped>,
     forced: ForcedFold,
+    snapshots: Vec<Snapshot>,
     finished: Option<RunFinished>,
     /// The entries being read belong to a run on another accelerator.
     foreign: bool,
@@ -91,6 +94,7 @@ impl Fold {
             }
             Entry::Notice { text } if self.notices.contains(&text) => {}
             Entry::Notice { text } => self.notices.push(text),
+            Entry::Snapshot(snapshot) => self.snapshots.push(*snapshot),
             Entry::RoundStarted(id) if !self.foreign => {
                 if let MapEntry::Vacant(round) = self.rounds.entry(id.cell.clone()).or_default().entry(id.round) {
                     // A run that was taken up again may go on where the first had stopped.
@@ -164,6 +168,7 @@ impl Fold {
             forced_comparisons: forced::pairs(&forced, &sweeps),
             forced,
             sweeps,
+            snapshots: self.snapshots,
             run: self.run,
             notices: self.notices,
             finished: self.finished,

@@ -8,7 +8,7 @@ use super::entry::{
     RoundId, RoundOutcome, RunFinished, RunStarted, Stage,
 };
 use super::{CellOutcome, Entry, EvidenceKind, Met, Reason, Results, Verdict, exit_code, journal_lines};
-use crate::plan::model::Expectation;
+use crate::plan::model::{Expectation, Warmth};
 
 pub(super) const BASE: &str = "k.base.g.t";
 pub(super) const PATCHED: &str = "k.patched.g.t";
@@ -28,6 +28,7 @@ pub(super) fn spec(variant: &str, expect: Expectation) -> CellSpec {
         cpus: 2,
         memory: 512 << 20,
         swap: None,
+        clone: Warmth::default(),
         patches: Vec::new(),
     }
 }
@@ -88,6 +89,7 @@ pub(super) fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> R
         problems: Vec::new(),
         stages: Vec::new(),
         boot: Vec::new(),
+        clone: Warmth::default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Values of the guest's axes.
 
-use super::model::{Guest, Swap};
+use super::model::{Guest, Swap, Warmth};
 use super::schema::{GUEST_AXES, Size, Zram};
 use super::validate::{self, Problem};
 
@@ -17,6 +17,8 @@ pub enum GuestValue {
     Algorithm(String),
     /// `guest.cmdline`
     Cmdline(String),
+    /// `guest.clone`
+    Clone(Warmth),
 }
 
 impl GuestValue {
@@ -41,6 +43,11 @@ impl GuestValue {
             Some(2) => size(validate::swap_size).map(Self::ZramSize),
             Some(3) => validate::algorithm(text).map(|()| Self::Algorithm(text.to_owned())),
             Some(4) => validate::line(text).map(|()| Self::Cmdline(text.to_owned())),
+            Some(5) => match text {
+                "warm" => Ok(Self::Clone(Warmth::Warm)),
+                "cold" => Ok(Self::Clone(Warmth::Cold)),
+                _ => Err(expected(text, "`warm` or `cold`")),
+            },
             _ => Err(Problem { message: format!("unknown axis `{axis}`"), hint: None }),
         }
     }
@@ -53,6 +60,7 @@ impl GuestValue {
             Self::ZramSize(_) => 2,
             Self::Algorithm(_) => 3,
             Self::Cmdline(_) => 4,
+            Self::Clone(_) => 5,
         }
     }
 
@@ -67,6 +75,7 @@ impl GuestValue {
             Self::Cpus(cpus) => guest.cpus = *cpus,
             Self::Memory(bytes) => guest.memory = *bytes,
             Self::Cmdline(text) => guest.cmdline.clone_from(text),
+            Self::Clone(warmth) => guest.clone = *warmth,
             Self::ZramSize(bytes) => match &mut guest.swap {
                 Some(Swap::Zram { size, .. }) => *size = *bytes,
                 swap => *swap = Some(Swap::Zram { size: *bytes, algorithm: Zram::default().algorithm }),
@@ -85,6 +94,7 @@ impl GuestValue {
             Self::Cpus(cpus) => guest.cpus == *cpus,
             Self::Memory(bytes) => guest.memory == *bytes,
             Self::Cmdline(text) => guest.cmdline == *text,
+            Self::Clone(warmth) => guest.clone == *warmth,
             Self::ZramSize(bytes) => matches!(&guest.swap, Some(Swap::Zram { size, .. }) if size == bytes),
             Self::Algorithm(name) => matches!(&guest.swap, Some(Swap::Zram { algorithm, .. }) if algorithm == name),
         }

@@ -237,6 +237,29 @@ pub struct Guest {
     pub cmdline: String,
     /// Image recipe.
     pub image: PathBuf,
+    /// Where each round's guest comes from.
+    pub clone: Warmth,
+}
+
+/// Where a round's guest comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Warmth {
+    /// One boot for all rounds: each goes on from a saved state, in a QEMU of its own.
+    Warm,
+    /// A boot of its own.
+    #[default]
+    Cold,
+}
+
+impl Warmth {
+    /// As plans spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Cold => "cold",
+        }
+    }
 }
 
 /// A swap device, as the plan asks for it.

@@ -14,7 +14,7 @@ pub fn guests(guests: &mut [Guest]) {
         "default".clone_into(&mut only.name);
         return;
     }
-    let labels: [fn(&Guest) -> String; 5] = [
+    let labels: [fn(&Guest) -> String; 6] = [
         |guest| format!("cpus{}", guest.cpus),
         |guest| format!("mem{}", Size(guest.memory)),
         |guest| match &guest.swap {
@@ -27,6 +27,7 @@ pub fn guests(guests: &mut [Guest]) {
             _ => "plain".to_owned(),
         },
         |guest| slug(&guest.cmdline),
+        |guest| guest.clone.name().to_owned(),
     ];
     let varying: Vec<_> =
         labels.iter().filter(|label| guests.iter().map(*label).collect::<BTreeSet<_>>().len() > 1).collect();

@@ -20,8 +20,13 @@ pub struct Group {
 
 impl Group {
     /// Starts `command` in a new process group with no standard input.
-    pub fn spawn(mut command: Command) -> io::Result<Self> {
-        command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+    pub fn spawn(command: Command) -> io::Result<Self> {
+        Self::spawn_reading(command, Stdio::null())
+    }
+
+    /// Starts `command` in a new process group with this standard input.
+    pub fn spawn_reading(mut command: Command, stdin: impl Into<Stdio>) -> io::Result<Self> {
+        command.stdin(stdin).process_group(0).kill_on_drop(true);
         // SAFETY: prctl(2) is async-signal-safe and touches nothing that the parent shares with the child.
         unsafe {
             command.pre_exec(|| {

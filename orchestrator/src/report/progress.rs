@@ -186,7 +186,11 @@ impl Screen {
             }
             Entry::SweepTraced(traced) => self.swept(traced.cell.clone(), |tally| tally.traced(&traced)),
             Entry::SweepTried(tried) => self.swept(tried.cell.clone(), |tally| tally.tried(&tried)),
-            Entry::Built(_) | Entry::BuildFailed(_) | Entry::RoundStarted(_) | Entry::RunFinished(_) => {}
+            Entry::Built(_)
+            | Entry::BuildFailed(_)
+            | Entry::Snapshot(_)
+            | Entry::RoundStarted(_)
+            | Entry::RunFinished(_) => {}
         }
     }
 

@@ -203,7 +203,7 @@ impl Dispatcher<'_> {
         }
         news.into_iter().try_for_each(|entry| self.note(entry))?;
         let mut again = again.into_iter();
-        let mut running: JoinSet<std::io::Result<RoundFinished>> = JoinSet::new();
+        let mut running: JoinSet<std::io::Result<executor::Done>> = JoinSet::new();
         loop {
             while running.len() < jobs && !cancel.is_cancelled() {
                 let Some(id) = again.next().or_else(|| sequence.next_round()) else { break };
@@ -214,7 +214,10 @@ impl Dispatcher<'_> {
             }
             let Some(ended) = running.join_next().await else { return Ok(()) };
             match ended {
-                Ok(Ok(round)) => self.ended(&mut sequence, &round)?,
+                Ok(Ok(executor::Done { round, news })) => {
+                    news.into_iter().try_for_each(|entry| self.note(entry))?;
+                    self.ended(&mut sequence, &round)?;
+                }
                 Ok(Err(source)) => return Err(failed("write records under", &self.results, source)),
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             }
@@ -245,7 +248,8 @@ impl Dispatcher<'_> {
         let guest = stamp::guest(self.plan, cell).clone();
         let machine = self.machine(&cell.kernel, &cell.variant, &guest)?;
         let (seed, test) = (schedule::round_seed(self.seed, &id), self.test(cell).clone());
-        Some(Task { seed, test, machine, folder: folders.get(&id.cell)?.clone(), id })
+        let (folder, snapshots) = (folders.get(&id.cell)?.clone(), Some(self.ground.snapshots.clone()));
+        Some(Task { seed, test, machine, folder, snapshots, id })
     }
 
     /// A guest of this shape with this kernel, where there is one.

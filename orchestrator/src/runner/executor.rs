@@ -1,17 +1,21 @@
-//! One round: a fresh guest is booted, runs its test, is powered off. Whatever goes wrong is the round's outcome.
+//! One round: a fresh guest comes up, from a snapshot or by a boot of its own, runs its test, is powered off. Whatever goes
+//! wrong is the round's outcome.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use twinboot_protocol::INIT_READY;
 
 use super::messages::{Event, Observer};
 use super::records::Records;
 use super::shell::command_line;
 use crate::causes::chain;
-use crate::machine::{GuestLogs, Machine};
+use crate::machine::{GuestLogs, Machine, Snapshots, milestones};
+use crate::outcome::Entry;
 use crate::outcome::entry::{ConsoleProblem, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
-use crate::plan::model::Test;
+use crate::plan::model::{Test, Warmth};
 use crate::vm::{self, DeathKind, How, Vm, ssh};
 
 /// How long the console may take to say why a guest's SSH session broke off.
@@ -30,28 +34,50 @@ pub struct Task {
     pub test: Test,
     /// The cell's folder.
     pub folder: PathBuf,
+    /// Where a guest that is to be a warm clone finds what to go on from.
+    pub snapshots: Option<Arc<Snapshots>>,
+}
+
+/// A round that is over, and what else has to be journalled before it.
+#[derive(Debug)]
+pub struct Done {
+    /// The round.
+    pub round: RoundFinished,
+    /// Snapshots that were taken for it, and notices.
+    pub news: Vec<Entry>,
 }
 
 /// A round on its way through its stages.
-struct Round<'a> {
-    task: &'a Task,
-    observer: &'a Observer,
-    cancel: &'a CancellationToken,
+pub(super) struct Round<'a> {
+    pub(super) task: &'a Task,
+    pub(super) observer: &'a Observer,
+    pub(super) cancel: &'a CancellationToken,
     records: Records,
     problems: Vec<ConsoleProblem>,
     stages: Vec<StageTime>,
     boot: Vec<(String, f64)>,
+    pub(super) clone: Warmth,
+    pub(super) news: Vec<Entry>,
 }
 
 /// Runs the round. Takes no longer than the sum of its deadlines and leaves no process behind.
-pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -> std::io::Result<RoundFinished> {
+pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -> std::io::Result<Done> {
     let records = Records::open(&task.folder.join(super::records::FILE), task.id.round)?;
-    let mut round =
-        Round { task, observer, cancel, records, problems: Vec::new(), stages: Vec::new(), boot: Vec::new() };
+    let mut round = Round {
+        task,
+        observer,
+        cancel,
+        records,
+        problems: Vec::new(),
+        stages: Vec::new(),
+        boot: Vec::new(),
+        clone: Warmth::Cold,
+        news: Vec::new(),
+    };
     let outcome = round.whole().await;
     round.records.sync()?;
-    let Round { records, problems, stages, boot, .. } = round;
-    Ok(RoundFinished {
+    let Round { records, problems, stages, boot, clone, news, .. } = round;
+    let round = RoundFinished {
         id: task.id.clone(),
         seed: task.seed,
         outcome,
@@ -63,7 +89,9 @@ pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -
         problems,
         stages,
         boot,
-    })
+        clone,
+    };
+    Ok(Done { round, news })
 }
 
 impl Round<'_> {
@@ -78,14 +106,28 @@ impl Round<'_> {
         outcome
     }
 
-    /// Start, boot, test, shutdown. The guest is always ended before this returns.
     async fn in_guest(&mut self, scratch: &Path, logs: &GuestLogs) -> RoundOutcome {
-        let spec = match self.task.machine.spec(self.task.seed, scratch, logs.live.clone()) {
-            Ok(spec) => spec,
-            Err(error) => return infrastructure(Stage::Start, &error),
-        };
+        if let Some(outcome) = self.in_clone(scratch, logs).await {
+            return outcome;
+        }
+        match self.task.machine.spec(self.task.seed, scratch, logs.live.clone()) {
+            Ok(spec) => self.live(&spec, &self.task.machine.login(), scratch).await,
+            Err(error) => infrastructure(Stage::Start, &error),
+        }
+    }
+
+    /// Forgets a guest that was of no use.
+    pub(super) fn start_anew(&mut self) {
+        self.clone = Warmth::Cold;
+        self.problems.clear();
+        self.stages.clear();
+        self.boot.clear();
+    }
+
+    /// Start, boot, test, shutdown. The guest is always ended before this returns.
+    pub(super) async fn live(&mut self, spec: &vm::Spec, login: &ssh::Login, scratch: &Path) -> RoundOutcome {
         let started = self.enter(Stage::Start);
-        let vm = Vm::start(&spec, scratch, self.cancel).await;
+        let vm = Vm::start(spec, scratch, self.cancel).await;
         self.leave(Stage::Start, started);
         let mut vm = match vm {
             Ok(vm) => vm,
@@ -93,7 +135,7 @@ impl Round<'_> {
             Err(vm::Error::StartDeadline { after, .. }) => return timed_out(Stage::Start, after),
             Err(error) => return infrastructure(Stage::Start, &error),
         };
-        let outcome = self.race(&mut vm).await;
+        let outcome = self.race(&mut vm, login).await;
         let clean = orderly(&outcome);
         let started = self.enter(Stage::Shutdown);
         let deadline = self.task.test.deadlines.shutdown;
@@ -114,16 +156,21 @@ impl Round<'_> {
     }
 
     /// Boot, SSH and the test, each within its deadline.
-    async fn race(&mut self, vm: &mut Vm) -> RoundOutcome {
+    async fn race(&mut self, vm: &mut Vm, login: &ssh::Login) -> RoundOutcome {
         let deadlines = self.task.test.deadlines;
         let started = self.enter(Stage::Boot);
+        if self.clone == Warmth::Warm
+            && let Err(error) = vm.wake(self.task.seed).await
+        {
+            return infrastructure(Stage::Boot, &error);
+        }
         let ready = tokio::select! {
             ready = vm.ready(deadlines.boot) => ready,
             () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
         };
         self.leave(Stage::Boot, started);
         match ready {
-            Ok(boot) => self.boot = breakdown(boot),
+            Ok(boot) => self.boot = milestones(boot, INIT_READY),
             Err(vm::Error::BootDeadline { .. }) => return timed_out(Stage::Boot, deadlines.boot),
             Err(vm::Error::BootDied { death, .. }) => return died(Stage::Boot, &death),
             Err(vm::Error::InitFatal { reason, .. }) => {
@@ -133,10 +180,9 @@ impl Round<'_> {
             Err(other) => return infrastructure(Stage::Boot, &other),
         }
 
-        let login = self.task.machine.login();
         let started = self.enter(Stage::Ssh);
         let session = tokio::select! {
-            session = ssh::connect(vm.ssh_port(), &login, deadlines.ssh) => session,
+            session = ssh::connect(vm.ssh_port(), login, deadlines.ssh) => session,
             death = vm.died() => return died(Stage::Ssh, &death),
             () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
         };
@@ -221,16 +267,6 @@ impl Round<'_> {
     fn leave(&mut self, stage: Stage, entered: Instant) {
         self.stages.push(StageTime { stage, seconds: entered.elapsed().as_secs_f64() });
     }
-}
-
-/// The boot's milestones for the journal, in seconds from QEMU's start.
-fn breakdown(boot: vm::Boot) -> Vec<(String, f64)> {
-    let known = [("monitor", Some(boot.monitor)), ("first line", boot.first_line)];
-    let known = known.into_iter().filter_map(|(name, at)| Some((name.to_owned(), at?)));
-    // The init's words end with its `ready`, unless it said too many to be kept.
-    let last = ("ready".to_owned(), boot.ready);
-    let said = boot.stages.into_iter().filter(|(said, _)| *said != last.0);
-    known.chain(said).chain([last.clone()]).map(|(name, at)| (name, at.as_secs_f64())).collect()
 }
 
 /// Whether the guest is still in order, so that it can be asked to power itself off.

@@ -21,6 +21,7 @@ mod single;
 mod stamp;
 mod sweep;
 mod swept;
+mod warm;
 
 pub use dispatcher::{Options, Run, Share, Start, run};
 pub use prepare::{Ground, Tools, build_kernels, prepare, variants};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,7 @@ use crate::cache::Cache;
 use crate::causes::chain;
 use crate::image::{self, Image};
 use crate::kernel::{self, BuiltKernel};
+use crate::machine::Snapshots;
 use crate::outcome::entry::{BuildFailed, Built};
 use crate::plan::model::{Guest, Kernel, Plan, Variant};
 use crate::vm::accel;
@@ -43,6 +45,8 @@ pub struct Ground {
     pub images: HashMap<PathBuf, Image>,
     /// The accelerator, and what a reader must know about the choice.
     pub accelerator: accel::Decision,
+    /// Saved guests, for rounds that are warm clones.
+    pub snapshots: Arc<Snapshots>,
 }
 
 impl Ground {
@@ -74,7 +78,8 @@ pub async fn prepare(
     let accelerator = accel::decide(tools.accel, &tools.qemu, &first.boot, tools.cache.root(), cancel)
         .await
         .map_err(Error::Accelerator)?;
-    Ok(Ground { qemu: tools.qemu.clone(), kernels, failed, images, accelerator })
+    let snapshots = Arc::new(Snapshots::new(tools.cache.clone()));
+    Ok(Ground { qemu: tools.qemu.clone(), kernels, failed, images, accelerator, snapshots })
 }
 
 /// Every variant of every kernel, in plan order.

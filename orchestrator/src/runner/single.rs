@@ -60,6 +60,7 @@ impl Single {
                 guest,
             },
             folder: dir.path().to_path_buf(),
+            snapshots: None,
         };
         let logs = Logs { console: dir.path().join("console.log"), qemu: dir.path().join("qemu.log") };
         let spec = task.machine.spec(task.seed, dir.path(), logs).map_err(Error::Seal)?;

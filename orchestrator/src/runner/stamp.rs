@@ -82,6 +82,7 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         cpus: guest.cpus,
         memory: guest.memory,
         swap: guest.swap.as_ref().map(swap_text),
+        clone: guest.clone,
         patches: variant.patches.iter().map(patch_info).collect(),
     }
 }

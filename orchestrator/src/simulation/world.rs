@@ -9,7 +9,7 @@ use crate::outcome::entry::{
     Accelerator, CellSpec, ComparisonSpec, Host, RoundFinished, RoundId, RoundOutcome, RunStarted, SCHEMA,
 };
 use crate::outcome::stop::Rule;
-use crate::plan::model::Expectation;
+use crate::plan::model::{Expectation, Warmth};
 
 const BASE: &str = "base";
 const PATCHED: &str = "patched";
@@ -90,6 +90,7 @@ impl World {
             problems: Vec::new(),
             stages: Vec::new(),
             boot: Vec::new(),
+            clone: Warmth::default(),
         }
     }
 }
@@ -110,6 +111,7 @@ pub fn run_started(world: &World, rule: &Rule, seed: u64) -> RunStarted {
         cpus: 1,
         memory: 0,
         swap: None,
+        clone: Warmth::default(),
         patches: Vec::new(),
     };
     RunStarted {

@@ -167,6 +167,7 @@ async fn probe(qemu: &Path, kernel: &Path, cancel: &CancellationToken) -> Result
         accel: Accel::Kvm,
         kernel: kernel.to_path_buf(),
         initrd: None,
+        incoming: None,
         cmdline: "loglevel=8".to_owned(),
         cpus: 1,
         memory: 256 << 20,

@@ -91,6 +91,10 @@ pub fn args(spec: &Spec, run_dir: &Path) -> Vec<OsString> {
         args.pair("-initrd", initrd);
     }
     args.pair("-append", cmdline(spec));
+    if spec.incoming.is_some() {
+        // Standard input is the saved state: every QEMU takes a descriptor, and no shell has to quote a path.
+        args.pair("-incoming", "fd:0");
+    }
     args.0
 }
 
@@ -163,6 +167,7 @@ mod tests {
             accel: Accel::Tcg,
             kernel: "/cache/build/1/vmlinux".into(),
             initrd: Some("/cache/image/2/initramfs.gz".into()),
+            incoming: None,
             cmdline: String::new(),
             cpus: 2,
             memory: 512 << 20,
@@ -207,6 +212,16 @@ mod tests {
     fn a_guest_with_a_debugger() {
         let spec = Spec { gdb: true, ..spec() };
         insta::assert_snapshot!(lines(&spec, "/run/user/1000/twinboot-c,3"));
+    }
+
+    #[test]
+    fn a_clone_differs_from_its_original_in_nothing_but_where_it_comes_from() {
+        let clone = Spec { initrd: None, incoming: Some("/cache/snapshots/3/state".into()), ..spec() };
+        let (booted, cloned) = (lines(&spec(), "/tmp/a"), lines(&clone, "/tmp/a"));
+        let told = |text: &str| {
+            text.lines().filter(|line| !line.starts_with("-initrd")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!([told(&booted), vec!["-incoming fd:0".to_owned()]].concat(), told(&cloned));
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use twinboot_protocol::{INIT_FATAL, INIT_PREFIX, INIT_READY};
+use twinboot_protocol::{INIT_FATAL, INIT_PAUSED, INIT_PREFIX, INIT_READY};
 
 use super::trouble::{self, Scanner};
 use crate::outcome::entry::ConsoleProblem;
@@ -29,6 +29,7 @@ pub(super) struct Console {
     seen: Arc<Mutex<Seen>>,
     changed: watch::Receiver<bool>,
     task: JoinHandle<()>,
+    keyboard: Box<dyn AsyncWrite + Unpin + Send + Sync>,
 }
 
 /// What the console has shown so far.
@@ -42,6 +43,8 @@ pub(super) struct Seen {
     pub(super) kernel_runs: bool,
     /// What the init said, with the time since the machine's start.
     pub(super) stages: Vec<(String, Duration)>,
+    /// The init's `paused` line came.
+    pub(super) paused: Option<Duration>,
     /// The init's `ready` line came.
     pub(super) ready: Option<Duration>,
     /// The init's reason to give up.
@@ -51,12 +54,22 @@ pub(super) struct Seen {
 }
 
 impl Console {
-    /// Reads `source` to its end, copying it to `log`; times count from `started`.
-    pub(super) fn read(source: impl AsyncRead + Unpin + Send + 'static, log: File, started: Instant) -> Self {
+    /// Reads `line` to its end, copying it to `log`; times count from `started`.
+    pub(super) fn read(
+        line: impl AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static,
+        log: File,
+        started: Instant,
+    ) -> Self {
+        let (source, keyboard) = tokio::io::split(line);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (ended, changed) = watch::channel(false);
         let task = tokio::spawn(pump(source, log, started, seen.clone(), ended));
-        Self { seen, changed, task }
+        Self { seen, changed, task, keyboard: Box::new(keyboard) }
+    }
+
+    /// Types `text` at the guest's console.
+    pub(super) async fn write(&mut self, text: &str) -> std::io::Result<()> {
+        self.keyboard.write_all(text.as_bytes()).await
     }
 
     /// A look at what was seen so far.
@@ -152,7 +165,9 @@ impl Seen {
     }
 
     fn init(&mut self, said: &str, at: Duration) {
-        if said == INIT_READY {
+        if said == INIT_PAUSED {
+            self.paused.get_or_insert(at);
+        } else if said == INIT_READY {
             self.ready.get_or_insert(at);
         } else if let Some(reason) = said.strip_prefix(INIT_FATAL) {
             self.fatal.get_or_insert_with(|| reason.to_owned());

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::console::Console;
+use super::console::{Console, Seen};
 use super::death::{Death, DeathKind, Dying, dying};
 use super::log::{Log, copy_output};
 use super::qmp::{Event, Qmp};
@@ -27,11 +27,11 @@ pub(super) const STEP: Duration = Duration::from_secs(3);
 /// A running machine. Dropping it kills QEMU and removes the run directory.
 pub struct Vm {
     group: Group,
-    qmp: Qmp,
+    pub(super) qmp: Qmp,
     events: mpsc::UnboundedReceiver<Event>,
-    console: Console,
+    pub(super) console: Console,
     log: Log,
-    run_dir: TempDir,
+    pub(super) run_dir: TempDir,
     started: Instant,
     monitor_after: Duration,
     qemu_version: String,
@@ -50,7 +50,7 @@ pub struct Boot {
     pub first_line: Option<Duration>,
     /// What the init said, in order.
     pub stages: Vec<(String, Duration)>,
-    /// The init's `ready` line.
+    /// The line that was waited for: the init's `ready`, or its `paused`.
     pub ready: Duration,
 }
 
@@ -90,11 +90,19 @@ impl Vm {
         let command_line = args::shell_line(&spec.qemu, &arguments);
         let log = Log::new(create(&spec.qemu_log)?);
         log.line(&command_line);
+        let stdin = match &spec.incoming {
+            Some(path) => {
+                log.line(&format!("twinboot: its standard input is `{}`", path.display()));
+                let state = |source| Error::Io { action: "open", path: path.clone(), source };
+                Stdio::from(File::open(path).map_err(state)?)
+            }
+            None => Stdio::null(),
+        };
 
         let mut command = Command::new(&spec.qemu);
         command.args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
-        let mut group = Group::spawn(command).map_err(|source| match source.kind() {
+        let mut group = Group::spawn_reading(command, stdin).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => Error::NotInstalled { qemu: spec.qemu.clone() },
             _ => Error::Spawn { qemu: spec.qemu.clone(), source },
         })?;
@@ -171,6 +179,15 @@ impl Vm {
 
     /// Waits for the init's `ready` line. `deadline` counts from the start of QEMU. Safe to cancel.
     pub async fn ready(&mut self, deadline: Duration) -> Result<Boot, Error> {
+        self.up(deadline, |seen| seen.ready).await
+    }
+
+    /// Waits until the init has said what `said` finds.
+    pub(super) async fn up(
+        &mut self,
+        deadline: Duration,
+        found: impl Fn(&Seen) -> Option<Duration> + Send,
+    ) -> Result<Boot, Error> {
         enum Said {
             Ready(Boot),
             Fatal(String),
@@ -181,7 +198,7 @@ impl Vm {
                 return Some(Said::Fatal(reason.clone()));
             }
             let (first_line, stages) = (seen.first_line, seen.stages.clone());
-            seen.ready.map(|ready| Said::Ready(Boot { monitor, first_line, stages, ready }))
+            found(seen).map(|ready| Said::Ready(Boot { monitor, first_line, stages, ready }))
         });
         let said = tokio::select! {
             biased;
@@ -358,11 +375,11 @@ async fn sleep_until(when: Option<Instant>) {
     }
 }
 
-fn listen(path: &Path) -> Result<UnixListener, Error> {
+pub(super) fn listen(path: &Path) -> Result<UnixListener, Error> {
     UnixListener::bind(path).map_err(|source| Error::Io { action: "listen on", path: path.to_path_buf(), source })
 }
 
-async fn accept(listener: &UnixListener) -> Result<UnixStream, Error> {
+pub(super) async fn accept(listener: &UnixListener) -> Result<UnixStream, Error> {
     let (stream, _) = listener
         .accept()
         .await

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use qapi::futures::{QapiEvents, QapiService, QmpStreamTokio};
-use qapi::qmp::{self, QmpMessage, QmpMessageAny, ShutdownCause};
+use qapi::qmp::{self, MigrationStatus, QmpMessage, QmpMessageAny, ShutdownCause};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -100,6 +100,25 @@ impl Qmp {
     /// Lets the virtual CPUs run on.
     pub(super) async fn cont(&self) -> Result<(), Error> {
         self.execute("cont", qmp::cont {}).await.map(drop)
+    }
+
+    /// Sends the machine's state to `uri`, in the background.
+    pub(super) async fn migrate(&self, uri: String) -> Result<(), Error> {
+        let command = qmp::migrate { channels: None, detach: None, resume: None, uri: Some(uri) };
+        self.execute("migrate", command).await.map(drop)
+    }
+
+    /// Whether the last migration is complete; an error once it has failed.
+    pub(super) async fn migrated(&self) -> Result<bool, Error> {
+        let info = self.execute("query-migrate", qmp::query_migrate {}).await?;
+        let failed = |reason: String| Err(Error::Monitor { action: "migrate", reason });
+        match info.status {
+            Some(MigrationStatus::completed) => Ok(true),
+            Some(MigrationStatus::failed | MigrationStatus::cancelled) => {
+                failed(info.error_desc.unwrap_or_else(|| "it gave no reason".to_owned()))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Asks QEMU to end.

@@ -44,6 +44,9 @@ pub struct Spec {
     pub kernel: PathBuf,
     /// Initramfs; without one the kernel ends in its "unable to mount root" panic.
     pub initrd: Option<PathBuf>,
+    /// Saved state to go on from, in place of a boot: what [`Vm::save`](super::Vm::save) wrote for a machine of the same
+    /// shape. The initramfs is then in memory already.
+    pub incoming: Option<PathBuf>,
     /// Added behind twinboot's own kernel command line, so that it has the last word.
     pub cmdline: String,
     /// Virtual CPUs.

@@ -37,6 +37,7 @@ impl Guest {
             accel: Accel::Tcg,
             kernel: vmlinux(),
             initrd: Some(file("initrd")),
+            incoming: None,
             cmdline: String::new(),
             cpus,
             memory: 256 << 20,

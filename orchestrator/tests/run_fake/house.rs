@@ -63,7 +63,7 @@ impl House {
         let (first, comma) = (kernels[0].0, if test.is_empty() { "" } else { ", " });
         let plan = format!(
             "name: fake\nkernels:\n  - {{name: linux, source: {{image: {{kernel: {first}}}}}}}\nvariants:\n{variants}\
-             guest: {{cpus: 1, memory: 128M}}\ntests:\n  - {{name: race, run: race, rounds: {rounds}{comma}{test}}}\n"
+             guest: {{cpus: 1, memory: 128M, clone: cold}}\ntests:\n  - {{name: race, run: race, rounds: {rounds}{comma}{test}}}\n"
         );
         std::fs::write(house.file("plan.yaml"), plan).expect("writes");
         house
@@ -72,7 +72,12 @@ impl House {
     /// Like [`House::new`], of which one cell runs one round; it is expected to be clean.
     pub fn single(wishes: &str, program: &str, test: &str) -> Self {
         let kernels = [("control", "", "expect: corrupt"), ("single", wishes, "expect: clean")];
-        Self { only: Some("*single*"), ..Self::new(&kernels, program, 1, test) }
+        Self::new(&kernels, program, 1, test).only("*single*")
+    }
+
+    /// The same of which only these cells run.
+    pub fn only(self, cells: &'static str) -> Self {
+        Self { only: Some(cells), ..self }
     }
 
     /// The bug and its fix, with an honest test; both kernels get `wishes` besides.
@@ -80,6 +85,13 @@ impl House {
         let (corrupt, clean) = (format!("fake.kernel=corrupt {wishes}"), format!("fake.kernel=clean {wishes}"));
         let kernels = [("unpatched", corrupt.as_str(), "expect: corrupt"), ("patched", &clean, "expect: clean")];
         Self::new(&kernels, HONEST, rounds, "")
+    }
+
+    /// The same with rounds that go on from a saved guest.
+    pub fn warm(self) -> Self {
+        let plan = std::fs::read_to_string(self.file("plan.yaml")).expect("was written");
+        std::fs::write(self.file("plan.yaml"), plan.replace("clone: cold", "clone: warm")).expect("writes");
+        self
     }
 
     fn program(&self, name: &str, text: &str) {
@@ -199,6 +211,7 @@ impl House {
 }
 
 /// What a run left in its results.
+#[derive(Debug)]
 pub struct Seen {
     pub entries: Vec<Entry>,
     pub summary: Value,

@@ -9,4 +9,5 @@ mod house;
 mod login;
 mod matrix;
 mod resume;
+mod warm;
 mod whole;

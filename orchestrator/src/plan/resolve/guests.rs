@@ -26,6 +26,7 @@ pub(super) fn resolve(context: Context, raw: &schema::Guest) -> Guest {
         sysctl,
         cmdline: raw.cmdline.clone(),
         image: context.recipe(&path.key("image"), &raw.image),
+        clone: raw.clone,
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::value::{Scalar, Size};
+use crate::plan::model::Warmth;
 
 /// The virtual machine.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
@@ -28,6 +29,9 @@ pub struct Guest {
     pub cmdline: String,
     /// Image recipe: a name in `images/` (`default` is `images/default.yaml`) or a path (with a `/` or `.yaml` in it).
     pub image: String,
+    /// Where each round's guest comes from: `warm` boots one guest, saves it, and lets every round go on from there in a
+    /// QEMU of its own; `cold` boots one for every round.
+    pub clone: Warmth,
 }
 
 impl Default for Guest {
@@ -39,6 +43,7 @@ impl Default for Guest {
             sysctl: BTreeMap::new(),
             cmdline: String::new(),
             image: "default".to_owned(),
+            clone: Warmth::Warm,
         }
     }
 }

@@ -9,10 +9,11 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::value::Scalar;
+use crate::plan::model::Warmth;
 
 /// The guest's settings that can be axes.
-pub const GUEST_AXES: [&str; 5] =
-    ["guest.cpus", "guest.memory", "guest.swap.zram.size", "guest.swap.zram.algorithm", "guest.cmdline"];
+pub const GUEST_AXES: [&str; 6] =
+    ["guest.cpus", "guest.memory", "guest.swap.zram.size", "guest.swap.zram.algorithm", "guest.cmdline", "guest.clone"];
 
 /// What the axes that set an argument of every test begin with.
 pub const ARGS_OF_ALL: &str = "test.args.";
@@ -50,8 +51,8 @@ impl Axis {
 }
 
 /// Settings that take several values in turn. Every other key is an axis with the list of its values: `guest.cpus`,
-/// `guest.memory`, `guest.swap.zram.size`, `guest.swap.zram.algorithm`, `guest.cmdline`, `test.args.KEY` (an argument
-/// of every test) or `tests.NAME.args.KEY` (of one). All combinations are run.
+/// `guest.memory`, `guest.swap.zram.size`, `guest.swap.zram.algorithm`, `guest.cmdline`, `guest.clone`, `test.args.KEY` (an
+/// argument of every test) or `tests.NAME.args.KEY` (of one). All combinations are run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Matrix {
     /// Axes in the order they are written, each with its values.
@@ -73,6 +74,7 @@ impl<'de> Deserialize<'de> for AxisKey {
             GUEST_AXES[2],
             GUEST_AXES[3],
             GUEST_AXES[4],
+            GUEST_AXES[5],
             "test.args.KEY",
             "tests.NAME.args.KEY",
             "include",
@@ -138,6 +140,7 @@ impl JsonSchema for Matrix {
                 "guest.swap.zram.size": list("Values for `guest.swap.zram.size`.", size),
                 "guest.swap.zram.algorithm": list("Values for `guest.swap.zram.algorithm`.", scalar.clone()),
                 "guest.cmdline": list("Values for `guest.cmdline`.", text),
+                "guest.clone": list("Values for `guest.clone`.", generator.subschema_for::<Warmth>()),
                 "include": list(
                     "Combinations to run besides: each a map of axes to values, with `kernel`, `variant` and `test` \
                      (patterns with `*` and `?`) to keep it to some. Axes that it does not name keep the plan's own \
