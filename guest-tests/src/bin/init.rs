@@ -42,13 +42,14 @@ fn live(console: &mut Console) -> Result<(), SetupError> {
     let config = system::load_config()?;
     seed::mix(config.seed)?;
     system::write_sysctls(&config.sysctl)?;
+    net::check()?;
+    let signals = supervise::take_signals()?;
+    // Takes as long as everything else together, and there may be a CPU to spare for it.
+    let mut server = ssh::start(signals)?;
     if let Some(device) = &config.swap {
         swap::enable(device)?;
     }
     console.stage("swap");
-    net::check()?;
-    let signals = supervise::take_signals()?;
-    let mut server = ssh::start(signals)?;
     ssh::await_listening(&mut server)?;
     console.stage("ssh");
     if config.pause {

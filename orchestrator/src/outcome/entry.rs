@@ -326,13 +326,20 @@ pub struct RoundFinished {
     /// Seconds each stage took, as far as the round came.
     pub stages: Vec<StageTime>,
     /// What the boot consisted of: (what was reached, seconds from QEMU's start), in order. `monitor` answered,
-    /// `first line` on the console, then the init's own words, `ready` last. Empty for a guest that never was ready.
+    /// `first line` on the console, then the init's own words up to `ready`, [`LOGIN`], [`FIRST_RECORD`]. Empty for a guest
+    /// that never was ready.
     #[serde(default)]
     pub boot: Vec<(String, f64)>,
     /// Where the guest came from.
     #[serde(default)]
     pub clone: Warmth,
 }
+
+/// In [`RoundFinished::boot`]: the SSH session is there.
+pub const LOGIN: &str = "login";
+
+/// In [`RoundFinished::boot`]: the test said its first record.
+pub const FIRST_RECORD: &str = "first record";
 
 /// Corruption records kept in a [`RoundFinished`].
 pub const SAMPLES: usize = 8;

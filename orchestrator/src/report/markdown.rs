@@ -6,7 +6,7 @@ mod evidence;
 
 use super::table::Table;
 use super::words::{counted, drawn, memory, number, one_line, short};
-use super::{Format, RenderError, forced, story};
+use super::{Format, RenderError, boot, forced, story};
 use crate::outcome::entry::{Built, CellSpec, PatchInfo};
 use crate::outcome::{BuildState, CellResult, Comparison, Results, Trouble};
 
@@ -208,6 +208,13 @@ fn environment(results: &Results) -> String {
     }
     for (id, parts) in forced_made_from(results) {
         line(&escaped(id), parts.join("; "));
+    }
+    let boots = boot::words(results);
+    if !boots.is_empty() {
+        text += "\n## How guests came up\n\n";
+    }
+    for (who, parts) in boots {
+        text += &format!("- {}: {}\n", escaped(&who), escaped(&parts.join(", ")));
     }
     text
 }

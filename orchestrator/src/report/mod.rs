@@ -1,5 +1,6 @@
 //! Results told to people and to machines: one format a file, all from [`Results`] alone, the same bytes every time.
 
+mod boot;
 mod cases;
 mod forced;
 mod html;

@@ -14,7 +14,9 @@ use super::shell::command_line;
 use crate::causes::chain;
 use crate::machine::{GuestLogs, Machine, Snapshots, milestones};
 use crate::outcome::Entry;
-use crate::outcome::entry::{ConsoleProblem, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
+use crate::outcome::entry::{
+    ConsoleProblem, FIRST_RECORD, LOGIN, RoundFinished, RoundId, RoundOutcome, Stage, StageTime,
+};
 use crate::plan::model::{Test, Warmth};
 use crate::vm::{self, DeathKind, How, Vm, ssh};
 
@@ -188,7 +190,10 @@ impl Round<'_> {
         };
         self.leave(Stage::Ssh, started);
         let session = match session {
-            Ok(session) => session,
+            Ok(session) => {
+                self.boot.push((LOGIN.to_owned(), vm.age().as_secs_f64()));
+                session
+            }
             Err(ssh::Error::Deadline { .. }) => return timed_out(Stage::Ssh, deadlines.ssh),
             Err(error) => return infrastructure(Stage::Ssh, &error),
         };
@@ -221,7 +226,11 @@ impl Round<'_> {
             };
             match event {
                 Some(ssh::Event::Out(line)) => match self.records.take(&line) {
-                    Ok(None) => {}
+                    Ok(None) => {
+                        if self.records.preflight.is_some() && self.boot.last().is_some_and(|(at, _)| at == LOGIN) {
+                            self.boot.push((FIRST_RECORD.to_owned(), vm.age().as_secs_f64()));
+                        }
+                    }
                     Ok(Some(progress)) => {
                         (self.observer)(Event::Progress { id: self.task.id.clone(), progress });
                     }

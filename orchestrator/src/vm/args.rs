@@ -29,6 +29,11 @@ const KERNEL: [&str; 7] = [
 /// kernel itself (Documentation/admin-guide/nfs/nfsroot.rst, `ip=`).
 const KERNEL_NETWORK: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off";
 
+/// In software emulation all virtual CPUs read one time stamp counter, which the kernel does not trust for want of a bit that
+/// the emulated CPU lacks (`unsynchronized_tsc` in `arch/x86/kernel/tsc.c`). It would keep time by the HPET then: an exit to
+/// QEMU, under its big lock, for every look at the clock.
+const ONE_TSC: &str = "tsc=reliable";
+
 /// Keeps the kernel where its `vmlinux` says it is; a debugger has no other way to know.
 const NO_RANDOM_BASE: &str = "nokaslr";
 
@@ -75,7 +80,6 @@ pub fn args(spec: &Spec, run_dir: &Path) -> Vec<OsString> {
     args.pair("-chardev", socket("console", &console_socket(run_dir)));
     args.pair("-serial", "chardev:console");
     args.pair("-device", "pvpanic-pci");
-    args.pair("-device", "virtio-rng-pci");
     if spec.gdb {
         let mut listening = socket("gdb", &gdb_socket(run_dir));
         listening.push(",server=on,wait=off");
@@ -103,6 +107,9 @@ pub fn cmdline(spec: &Spec) -> String {
     let mut words: Vec<&str> = KERNEL.to_vec();
     if spec.network {
         words.push(KERNEL_NETWORK);
+    }
+    if spec.accel == Accel::Tcg {
+        words.push(ONE_TSC);
     }
     if spec.gdb {
         words.push(NO_RANDOM_BASE);

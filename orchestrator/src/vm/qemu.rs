@@ -240,6 +240,11 @@ impl Vm {
         }
     }
 
+    /// Since QEMU was started.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The loopback port that reaches the guest's SSH server; 0 for a machine without network.
     pub fn ssh_port(&self) -> u16 {
         self.ssh_port.unwrap_or(0)

@@ -6,7 +6,7 @@ use super::forced::{self, Forced};
 use super::plots::{self, Plot};
 use crate::outcome::{BuildState, CellResult, Comparison, Results};
 use crate::report::words::{counted, memory, one_line, short};
-use crate::report::{markdown, story, table};
+use crate::report::{boot, markdown, story, table};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Page {
@@ -26,6 +26,8 @@ pub(super) struct Page {
     stamp: Vec<(String, String)>,
     /// Cell, and what its kernel and guest were made from, a line each.
     kernels: Vec<(String, Vec<String>)>,
+    /// Guests, and each step of their coming up with its time.
+    boots: Vec<(String, Vec<String>)>,
     rerun: String,
 }
 
@@ -89,6 +91,7 @@ impl Page {
                 })
                 .chain(forced::made_from(results))
                 .collect(),
+            boots: boot::words(results).into_iter().map(|(who, parts)| (one_line(&who), parts)).collect(),
             rerun: results.run.as_ref().map_or_else(String::new, |run| one_line(&run.rerun)),
         })
     }

@@ -3,7 +3,7 @@
 mod forced;
 mod model;
 
-use super::{Format, RenderError, story, words};
+use super::{Format, RenderError, boot, story, words};
 use crate::outcome::entry::{RoundOutcome, SCHEMA};
 use crate::outcome::{BuildState, CellResult, Comparison, Rate, Results, Round, exit_code};
 use crate::stats::LnProb;
@@ -123,6 +123,8 @@ fn cell(cell: &CellResult) -> CellSummary {
         cpus: spec.cpus,
         memory: spec.memory,
         swap: spec.swap.clone(),
+        clone: spec.clone,
+        boots: boot::of(cell),
         patches: spec
             .patches
             .iter()
@@ -161,6 +163,7 @@ fn round(round: &Round) -> RoundSummary {
     RoundSummary {
         round: round.number,
         outcome: outcome_word(round).to_owned(),
+        clone: round.end().map(|end| end.clone),
         seed: round.end().map(|end| end.seed),
         tries: counts.map(|it| it.tries),
         exposures: counts.map(|it| it.exposures),

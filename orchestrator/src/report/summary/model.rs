@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::forced::{ForcedComparisonSummary, ForcedSummary, SweepSummary};
 use crate::outcome::stop::Why;
 use crate::outcome::{CellOutcome, EvidenceKind, Met, Reason, Verdict};
-use crate::plan::model::Expectation;
+use crate::plan::model::{Expectation, Warmth};
 
 /// What a run found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -143,6 +143,12 @@ pub struct CellSummary {
     pub memory: u64,
     /// Swap device.
     pub swap: Option<String>,
+    /// Where the plan wants each round's guest to come from.
+    #[serde(default)]
+    pub clone: Warmth,
+    /// How the guests came up, warm and cold ones apart.
+    #[serde(default)]
+    pub boots: Vec<BootSummary>,
     /// Patches of the variant, in order.
     pub patches: Vec<PatchSummary>,
     /// SHA-256 of the final `.config`.
@@ -160,6 +166,17 @@ pub struct CellSummary {
     pub trouble: Vec<TroubleSummary>,
     /// Every round that began.
     pub per_round: Vec<RoundSummary>,
+}
+
+/// How guests came up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BootSummary {
+    /// From a saved guest, or not.
+    pub clone: Warmth,
+    /// Rounds it is told of.
+    pub rounds: usize,
+    /// What was reached, and the median of the seconds from QEMU's start to it.
+    pub milestones: Vec<(String, f64)>,
 }
 
 /// A patch.
@@ -230,6 +247,9 @@ pub struct RoundSummary {
     pub round: u32,
     /// How it ended: `finished`, `guest_died`, `timed_out`, `test_failed`, `stuck`, `infrastructure`, `interrupted` or `lost`.
     pub outcome: String,
+    /// Where its guest came from; null where it never ended.
+    #[serde(default)]
+    pub clone: Option<Warmth>,
     /// Seed of the test.
     pub seed: Option<u64>,
     /// Attempts; null unless it finished, as are the numbers below.

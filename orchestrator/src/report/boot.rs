@@ -1,0 +1,100 @@
+//! Where the time went between the start of QEMU and the first record of a test.
+
+use std::collections::BTreeMap;
+
+use super::summary::BootSummary;
+use crate::outcome::{CellResult, Results};
+use crate::plan::model::Warmth;
+
+/// How the guests of `cell` came up: cold and warm ones apart.
+pub fn of(cell: &CellResult) -> Vec<BootSummary> {
+    let mut boots = Vec::new();
+    for clone in [Warmth::Warm, Warmth::Cold] {
+        let rounds = cell.rounds.iter().filter_map(|round| round.end());
+        let rounds: Vec<_> = rounds.filter(|end| end.clone == clone && !end.boot.is_empty()).collect();
+        let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        let mut order: Vec<&str> = Vec::new();
+        for (name, at) in rounds.iter().flat_map(|end| &end.boot) {
+            let name = stage(name);
+            if !order.contains(&name) {
+                order.push(name);
+            }
+            times.entry(name).or_default().push(*at);
+        }
+        let milestones = order.iter().map(|name| {
+            let at = times.get_mut(name).map_or(f64::NAN, |times| median(times));
+            ((*name).to_owned(), at)
+        });
+        let milestones: Vec<(String, f64)> = milestones.collect();
+        if !rounds.is_empty() {
+            boots.push(BootSummary { clone, rounds: rounds.len(), milestones });
+        }
+    }
+    boots
+}
+
+/// For people: who came up, and each step with the time it took.
+pub fn words(results: &Results) -> Vec<(String, Vec<String>)> {
+    let saved = results.snapshots.iter().map(|saved| {
+        let mut parts = steps(&saved.boot);
+        parts.push(format!("saved, {:.0} MiB, {:.2} s in all", saved.bytes as f64 / f64::from(1 << 20), saved.seconds));
+        let when = if saved.cached { " in an earlier run" } else { "" };
+        (format!("{} {} on {}, saved{when}", saved.kernel, saved.variant, saved.guest), parts)
+    });
+    let rounds = results.cells.iter().flat_map(|cell| of(cell).into_iter().map(move |boot| (&cell.spec.id, boot)));
+    let rounds = rounds.map(|(id, boot)| {
+        let how = format!(
+            "{id}, {}, median of {}",
+            boot.clone.name(),
+            super::words::counted(boot.rounds as u64, "round", "rounds")
+        );
+        (how, steps(&boot.milestones))
+    });
+    saved.chain(rounds).collect()
+}
+
+/// Each milestone with the time since the one before it, and the last one's own time.
+fn steps(milestones: &[(String, f64)]) -> Vec<String> {
+    let mut before = 0.0;
+    let mut parts = Vec::new();
+    for (name, at) in milestones {
+        parts.push(format!("{} {:.0} ms", stage(name), (at - before).max(0.0) * 1e3));
+        before = *at;
+    }
+    parts.extend(milestones.last().map(|(name, at)| format!("{} after {at:.2} s", stage(name))));
+    parts
+}
+
+/// The init's `stage swap 1.429` without what is another one in each boot.
+fn stage(milestone: &str) -> &str {
+    let Some(named) = milestone.strip_prefix("stage ") else { return milestone };
+    named.split_once(' ').map_or(named, |(name, _uptime)| name)
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_unstable_by(f64::total_cmp);
+    match times.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => times[odd / 2],
+        even => f64::midpoint(times[even / 2 - 1], times[even / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_has_the_time_since_the_one_before() {
+        let boot =
+            [("monitor", 0.06), ("stage start 0.812", 0.9), ("ready", 1.25)].map(|(name, at)| (name.to_owned(), at));
+        assert_eq!(steps(&boot), ["monitor 60 ms", "start 840 ms", "ready 350 ms", "ready after 1.25 s"]);
+        assert!(steps(&[]).is_empty());
+    }
+
+    #[test]
+    fn medians_are_those_of_the_middle() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]).total_cmp(&2.0), std::cmp::Ordering::Equal);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]).total_cmp(&2.5), std::cmp::Ordering::Equal);
+    }
+}
