@@ -3,10 +3,11 @@
 use std::sync::mpsc::Sender;
 
 use rand_chacha::ChaCha8Rng;
-use twinboot_protocol::{Corruption, CorruptionKind, Counts, StopReason, SwapEntry};
+use twinboot_protocol::{Corruption, CorruptionKind, Counts, PartTime, StopReason, SwapEntry};
 
 use crate::aim::Timing;
 use crate::error::Error;
+use crate::profile::Histogram;
 use crate::records::Tally;
 use crate::stop::Stop;
 use crate::strategy::{Shot, Strategy};
@@ -28,6 +29,11 @@ pub trait Target {
 
     /// Figures for people, as (name, value with unit).
     fn details(&self) -> Vec<(String, String)>;
+
+    /// Where the time of its own parts of a try went.
+    fn profile(&self) -> Vec<PartTime> {
+        Vec::new()
+    }
 }
 
 /// What a target found after a try.
@@ -59,7 +65,7 @@ impl Damage {
 }
 
 /// How a race ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Finish {
     /// Final counters.
     pub counts: Counts,
@@ -67,6 +73,8 @@ pub struct Finish {
     pub first_corruption_ns: Option<u64>,
     /// Why it ended.
     pub stopped_by: StopReason,
+    /// Where the time of a try went, as far as this loop sees it.
+    pub profile: Vec<PartTime>,
 }
 
 /// The racing thread's surroundings.
@@ -86,9 +94,16 @@ impl Race<'_> {
     pub fn run(mut self, target: &mut dyn Target, strategy: &mut dyn Strategy) -> Result<Finish, Error> {
         let mut counts = Counts::default();
         let mut first = None;
+        let (shots, judging, tries) = (Histogram::default(), Histogram::default(), Histogram::default());
+        let mut begun: Option<(u64, u64)> = None;
         self.tally.begin();
         let stopped_by = loop {
             let elapsed = self.tally.elapsed_ns();
+            if let Some((begin, shot)) = begun {
+                shots.add(shot.saturating_sub(begin));
+                judging.add(elapsed.saturating_sub(shot));
+                tries.add(elapsed.saturating_sub(begin));
+            }
             if let Some(reason) = self.stop.reached(&counts, elapsed) {
                 break reason;
             }
@@ -97,6 +112,7 @@ impl Race<'_> {
             }
             target.prepare()?;
             let shot = strategy.shoot(&mut self.rng, &mut || target.victim())?;
+            begun = Some((elapsed, self.tally.elapsed_ns()));
             let judgement = target.judge(shot)?;
             if shot.timing != Timing::Calibration {
                 count(&mut counts, shot, &judgement);
@@ -110,7 +126,8 @@ impl Race<'_> {
             self.report(damage, &mut counts, &mut first);
         }
         self.tally.publish(&counts);
-        Ok(Finish { counts, first_corruption_ns: first, stopped_by })
+        let profile = vec![tries.part("whole try"), shots.part("shot"), judging.part("judging")];
+        Ok(Finish { counts, first_corruption_ns: first, stopped_by, profile })
     }
 
     fn report(&self, damage: Damage, counts: &mut Counts, first: &mut Option<u64>) {

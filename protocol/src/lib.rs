@@ -216,6 +216,26 @@ pub struct Summary {
     /// Numbers particular to the strategy, for people (name, value with unit).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<(String, String)>,
+    /// Where the time of a try went, in the order of the try.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<PartTime>,
+}
+
+/// How long one part of a try took, over all tries that came to it. Parts of different threads overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartTime {
+    /// Which part.
+    pub name: String,
+    /// Tries that came to it.
+    pub count: u64,
+    /// All of them together, nanoseconds.
+    pub total_ns: u64,
+    /// Median, nanoseconds, as near as a histogram of eight buckets an octave has it.
+    pub p50_ns: u64,
+    /// Nine in ten were not longer.
+    pub p90_ns: u64,
+    /// Ninety-nine in a hundred were not longer.
+    pub p99_ns: u64,
 }
 
 /// Why a test could not go on.

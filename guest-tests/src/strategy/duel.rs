@@ -11,9 +11,12 @@ use std::sync::mpsc;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use twinboot_protocol::PartTime;
+
 use super::Interference;
 use crate::aim::{Sample, Timing};
 use crate::error::Error;
+use crate::profile::Histogram;
 use crate::sys::{SysError, clock, sched};
 
 /// How long one side waits for the other, in seconds: far beyond any scheduling delay of a loaded host.
@@ -43,6 +46,19 @@ struct Arena {
     found: AtomicU8,
     landed: AtomicBool,
     quit: AtomicBool,
+    times: Times,
+}
+
+/// How long each part of a try took.
+#[derive(Debug, Default)]
+struct Times {
+    order: Histogram,
+    lead: Histogram,
+    undisturbed: Histogram,
+    disturbed: Histogram,
+    wait: Histogram,
+    timer: Histogram,
+    interference: Histogram,
 }
 
 /// Where and how the interferer runs.
@@ -100,6 +116,7 @@ impl Duel {
         victim: &mut dyn FnMut(),
     ) -> Result<Bout, Error> {
         let arena = &*self.arena;
+        let begin = clock::now();
         let attempt = arena.ordered.load(Relaxed) + 1;
         arena.phase.store(BEFORE, Relaxed);
         arena.origin.store(0, Relaxed);
@@ -114,14 +131,34 @@ impl Duel {
         arena.phase.store(AFTER, Release);
         let end = clock::now();
         await_served(arena, attempt)?;
+        let times = &arena.times;
+        times.order.add(origin.saturating_sub(begin));
+        times.lead.add(start.saturating_sub(origin));
+        times.wait.add(clock::now().saturating_sub(end));
         let timing = match (delay, arena.found.load(Relaxed)) {
             (None, _) => Timing::Calibration,
             (_, BEFORE) => Timing::Early,
             (_, INSIDE) => Timing::Inside,
             _ => Timing::Late,
         };
+        let operation = if timing == Timing::Inside { &times.disturbed } else { &times.undisturbed };
+        operation.add(end.saturating_sub(start));
         let sample = Sample { timing, lead: start.saturating_sub(origin), length: end.saturating_sub(start) };
         Ok(Bout { sample, landed: arena.landed.load(Relaxed) })
+    }
+
+    /// Where the time went.
+    pub fn profile(&self) -> Vec<PartTime> {
+        let times = &self.arena.times;
+        vec![
+            times.order.part("order"),
+            times.lead.part("lead"),
+            times.undisturbed.part("operation, undisturbed"),
+            times.disturbed.part("operation, disturbed"),
+            times.wait.part("wait for the interferer"),
+            times.timer.part("timer late by"),
+            times.interference.part("interference"),
+        ]
     }
 }
 
@@ -152,7 +189,12 @@ fn serve(arena: &Arena, victim: &Thread, mut interference: Interference) {
         if delay != AWAY {
             clock::sleep_until(origin + delay);
             let found = arena.phase.load(Acquire);
+            let came = clock::now();
             landed = found == INSIDE && interference();
+            if landed {
+                arena.times.interference.add(clock::now().saturating_sub(came));
+            }
+            arena.times.timer.add(came.saturating_sub(origin + delay));
             arena.found.store(found, Relaxed);
         }
         arena.landed.store(landed, Relaxed);

@@ -6,6 +6,7 @@ mod smp;
 mod stretch;
 
 use rand_chacha::ChaCha8Rng;
+use twinboot_protocol::PartTime;
 
 pub use preempt::Preempt;
 pub use smp::Smp;
@@ -38,6 +39,11 @@ pub trait Strategy {
 
     /// Figures for people, as (name, value with unit).
     fn details(&self) -> Vec<(String, String)>;
+
+    /// Where the time of its parts of a try went.
+    fn profile(&self) -> Vec<PartTime> {
+        Vec::new()
+    }
 }
 
 /// The strategies by name.

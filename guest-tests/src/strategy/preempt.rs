@@ -5,6 +5,7 @@
 //! is over or itself has to wait for the victim.
 
 use rand_chacha::ChaCha8Rng;
+use twinboot_protocol::PartTime;
 
 use super::duel::{Duel, Post};
 use super::{Interference, Shot, Strategy};
@@ -47,5 +48,9 @@ impl Strategy for Preempt {
         let mut details = vec![("cpu".to_owned(), self.cpu.to_string())];
         details.extend(self.aim.details());
         details
+    }
+
+    fn profile(&self) -> Vec<PartTime> {
+        self.duel.profile()
     }
 }

@@ -4,6 +4,7 @@
 //! [stretched](super::stretch) to expire at the point that is aimed at, and the interferer wakes up at that time, too.
 
 use rand_chacha::ChaCha8Rng;
+use twinboot_protocol::PartTime;
 
 use super::duel::{Duel, Post};
 use super::stretch::Stretch;
@@ -58,5 +59,9 @@ impl Strategy for Smp {
         details.extend(self.stretch.details());
         details.extend(self.aim.details());
         details
+    }
+
+    fn profile(&self) -> Vec<PartTime> {
+        self.duel.profile()
     }
 }
