@@ -94,16 +94,11 @@ impl Race<'_> {
     pub fn run(mut self, target: &mut dyn Target, strategy: &mut dyn Strategy) -> Result<Finish, Error> {
         let mut counts = Counts::default();
         let mut first = None;
-        let (shots, judging, tries) = (Histogram::default(), Histogram::default(), Histogram::default());
-        let mut begun: Option<(u64, u64)> = None;
+        let mut times = Times::default();
         self.tally.begin();
         let stopped_by = loop {
             let elapsed = self.tally.elapsed_ns();
-            if let Some((begin, shot)) = begun {
-                shots.add(shot.saturating_sub(begin));
-                judging.add(elapsed.saturating_sub(shot));
-                tries.add(elapsed.saturating_sub(begin));
-            }
+            times.next_try(elapsed);
             if let Some(reason) = self.stop.reached(&counts, elapsed) {
                 break reason;
             }
@@ -112,7 +107,7 @@ impl Race<'_> {
             }
             target.prepare()?;
             let shot = strategy.shoot(&mut self.rng, &mut || target.victim())?;
-            begun = Some((elapsed, self.tally.elapsed_ns()));
+            times.shot(self.tally.elapsed_ns());
             let judgement = target.judge(shot)?;
             if shot.timing != Timing::Calibration {
                 count(&mut counts, shot, &judgement);
@@ -126,8 +121,7 @@ impl Race<'_> {
             self.report(damage, &mut counts, &mut first);
         }
         self.tally.publish(&counts);
-        let profile = vec![tries.part("whole try"), shots.part("shot"), judging.part("judging")];
-        Ok(Finish { counts, first_corruption_ns: first, stopped_by, profile })
+        Ok(Finish { counts, first_corruption_ns: first, stopped_by, profile: times.parts() })
     }
 
     fn report(&self, damage: Damage, counts: &mut Counts, first: &mut Option<u64>) {
@@ -136,6 +130,38 @@ impl Race<'_> {
         counts.corruptions += 1;
         // The receiver only goes away together with the process.
         let _ = self.corruptions.send(damage.record(elapsed, counts.tries));
+    }
+}
+
+/// How long the parts of a try took that this loop sees, all from one look at the clock a part.
+#[derive(Default)]
+struct Times {
+    whole: Histogram,
+    shot: Histogram,
+    judging: Histogram,
+    /// When the try under way began, and when its shot was over.
+    under_way: Option<(u64, u64)>,
+    began: u64,
+}
+
+impl Times {
+    /// A try begins, and the one before is over.
+    fn next_try(&mut self, now: u64) {
+        if let Some((began, shot)) = self.under_way.take() {
+            self.shot.add(shot - began);
+            self.judging.add(now - shot);
+            self.whole.add(now - began);
+        }
+        self.began = now;
+    }
+
+    /// Both sides are back.
+    fn shot(&mut self, now: u64) {
+        self.under_way = Some((self.began, now));
+    }
+
+    fn parts(&self) -> Vec<PartTime> {
+        vec![self.whole.part("whole try"), self.shot.part("shot"), self.judging.part("judging")]
     }
 }
 

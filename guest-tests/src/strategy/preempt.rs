@@ -35,9 +35,9 @@ impl Preempt {
 
 impl Strategy for Preempt {
     fn shoot(&mut self, rng: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
-        let bout = self.duel.bout(self.aim.next(rng), |_| Ok(()), victim)?;
-        self.aim.learn(&bout.sample);
-        Ok(Shot { timing: bout.sample.timing, landed: bout.landed })
+        let sample = self.duel.bout(self.aim.next(rng), |_| Ok(()), victim)?;
+        self.aim.learn(&sample);
+        Ok(Shot { timing: sample.timing, landed: sample.landed })
     }
 
     fn cpus(&self) -> Vec<usize> {

@@ -37,14 +37,14 @@ impl Smp {
 
 impl Strategy for Smp {
     fn shoot(&mut self, rng: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
-        let delay = self.aim.next(rng);
+        let point = self.aim.next(rng);
         let stretch = &self.stretch;
         // An undisturbed try sets a far timer: setting it is part of the lead.
-        let set = |origin: u64| stretch.set(origin + delay.unwrap_or(60_000_000_000));
-        let bout = self.duel.bout(delay, set, victim)?;
+        let set = |origin: u64| stretch.set(origin + point.map_or(60_000_000_000, |point| point.delay + 1));
+        let sample = self.duel.bout(point, set, victim)?;
         self.stretch.clear()?;
-        self.aim.learn(&bout.sample);
-        Ok(Shot { timing: bout.sample.timing, landed: bout.landed })
+        self.aim.learn(&sample);
+        Ok(Shot { timing: sample.timing, landed: sample.landed })
     }
 
     fn cpus(&self) -> Vec<usize> {
