@@ -1,10 +1,11 @@
 //! Where to put the interference: a random point of a window that follows the victim's own timing.
 //!
-//! All times are nanoseconds from the moment the timer is set (a try's *origin*). The victim's operation starts `lead`
-//! after that and lasts `length` when nobody interferes. How long a timer's interrupt takes to come can't be measured from
-//! outside, so the window is shifted until as many tries come too early as too late. A timer that takes longer than all
-//! this is met by holding the victim back. Tries that miss show all three, so the window follows a host that gets slower
-//! or faster: in long steps while every miss is on the same side, in short ones once misses change sides.
+//! All times are nanoseconds from the moment before the timer is set (a try's *origin*). Setting it takes `lead`, and not always
+//! the same, so the victim's operation is put off to a time at which it has nearly always been set. It lasts `length` when
+//! nobody interferes. How long a timer's interrupt takes to come can't be measured from outside, so the window is shifted
+//! until as many tries come too early as too late; where it would begin before the origin, the victim is held back instead.
+//! Tries that miss show all three, so the window follows a host that gets slower or faster: in long steps while every miss
+//! is on the same side, in short ones once misses change sides.
 //!
 //! What counts as too early or too late is the landing. An interferer that starts inside the operation and finds nothing left
 //! to interfere with has come too late like one that starts after it, so the window is laid over the part in which
@@ -66,8 +67,8 @@ pub enum Timing {
 pub struct Point {
     /// From the origin to the timer's expiry.
     pub delay: u64,
-    /// How long the victim waits before its operation, for a timer that needs longer than the operation is away.
-    pub hold: u64,
+    /// From the origin to the victim's operation, at the earliest.
+    pub start: u64,
 }
 
 /// What a try showed.
@@ -75,10 +76,12 @@ pub struct Point {
 pub struct Sample {
     /// When the interferer came.
     pub timing: Timing,
-    /// From the origin to the operation's start, without what the victim was held back.
+    /// From the origin until the victim could have started.
     pub lead: u64,
     /// From the operation's start to its end.
     pub length: u64,
+    /// Whether the victim's operation was run at all: not where the interferer had come and gone before.
+    pub ran: bool,
     /// Whether the interference agreed that the operation was unfinished.
     pub landed: bool,
     /// From the operation's start to the interferer's.
@@ -93,29 +96,39 @@ enum Shot {
     TooLate,
 }
 
-/// A running median: each sample moves it one step up or down, so that a host that was away for milliseconds weighs no
+/// Share of the tries, in hundredths, that are ready to start at the time to which the operation is put off. Waiting for the others
+/// costs more than they are worth.
+const READY: u32 = 75;
+
+/// A running percentile: each sample moves it one step up or down, so that a host that was away for milliseconds weighs no
 /// more than any other sample. (The stochastic approximation of Robbins and Monro, Ann. Math. Statist. 22, 1951, with the
 /// step kept from vanishing.)
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Estimate {
-    median: f64,
+    percent: u32,
+    value: f64,
     samples: u32,
 }
 
 impl Estimate {
+    fn of(percent: u32) -> Self {
+        Self { percent, value: 0.0, samples: 0 }
+    }
+
     fn learn(&mut self, sample: u64) {
         let sample = sample as f64;
         if self.samples == 0 {
-            self.median = sample;
+            self.value = sample;
         }
         self.samples = self.samples.saturating_add(1);
-        // Long steps first, to get away from an unlucky first sample.
-        let step = self.median.max(1.0) * STEP.max(1.0 / f64::from(self.samples + 1));
-        self.median += (sample - self.median).clamp(-step, step);
+        // Long steps first, to get away from an unlucky first sample. Up and down are in balance at the percentile.
+        let step = self.value.max(1.0) * STEP.max(1.0 / f64::from(self.samples + 1)) / 50.0;
+        let (down, up) = (step * f64::from(100 - self.percent), step * f64::from(self.percent));
+        self.value += (sample - self.value).clamp(-down, up);
     }
 
     fn get(self) -> f64 {
-        self.median
+        self.value
     }
 }
 
@@ -141,7 +154,7 @@ pub struct Aim {
 
 impl Default for Aim {
     fn default() -> Self {
-        let (lead, length) = (Estimate::default(), Estimate::default());
+        let (lead, length) = (Estimate::of(READY), Estimate::of(50));
         let (stretch, step) = (FIRST, FIRST_STEP);
         Self { seen: 0, lead, length, shift: 0.0, stretch, step, run: None, missed: None, early: 0, inside: 0, late: 0 }
     }
@@ -160,11 +173,11 @@ impl Aim {
             clippy::cast_sign_loss,
             reason = "bounded below by 0, far below 2^64"
         )]
-        Some(Point { delay: point.max(0.0) as u64, hold: (-point).max(0.0) as u64 })
+        Some(Point { delay: point.max(0.0) as u64, start: (self.lead.get() - point.min(0.0)) as u64 })
     }
 
     /// Learns from one try what its interference has left untouched: after an early one nothing of the operation's time,
-    /// after one inside only when the operation began.
+    /// after one inside only when it could begin.
     pub fn learn(&mut self, sample: &Sample) {
         self.seen = self.seen.saturating_add(1);
         self.early += u64::from(sample.timing == Timing::Early);
@@ -222,7 +235,7 @@ impl Aim {
     pub fn details(&self) -> Vec<(String, String)> {
         let micros = |name: &str, estimate: Estimate| (name.to_owned(), format!("{:.1} us", estimate.get() / 1000.0));
         vec![
-            micros("operation starts after", self.lead),
+            micros("operation put off by", self.lead),
             micros("operation lasts", self.length),
             ("aim shifted by".to_owned(), format!("{:.1} us", self.shift / 1000.0)),
             ("aim stretched to".to_owned(), format!("{:.1} times the operation", self.stretch)),

@@ -108,7 +108,8 @@ impl Race<'_> {
             target.prepare()?;
             let shot = strategy.shoot(&mut self.rng, &mut || target.victim())?;
             times.shot(self.tally.elapsed_ns());
-            let judgement = target.judge(shot)?;
+            // An operation that was called off has changed nothing.
+            let judgement = if shot.ran { target.judge(shot)? } else { Judgement::default() };
             if shot.timing != Timing::Calibration {
                 count(&mut counts, shot, &judgement);
             }
@@ -228,7 +229,7 @@ mod tests {
                 n if n % 2 == 0 => Timing::Inside,
                 _ => Timing::Late,
             };
-            Ok(Shot { timing, landed: timing == Timing::Inside })
+            Ok(Shot { timing, ran: true, landed: timing == Timing::Inside })
         }
         fn cpus(&self) -> Vec<usize> {
             Vec::new()

@@ -34,10 +34,10 @@ fn shoot(aim: &mut Aim, rng: &mut ChaCha8Rng, world: World, shots: u32, of: u32)
             latency += 200_000;
         }
         let Some(point) = aim.next(rng) else {
-            aim.learn(&Sample { timing: Timing::Calibration, lead, length, landed: false, came: 0 });
+            aim.learn(&Sample { timing: Timing::Calibration, lead, length, landed: false, came: 0, ran: true });
             continue;
         };
-        let (came, start) = (point.delay + latency, lead + point.hold);
+        let (came, start) = (point.delay + latency, lead.max(point.start));
         let place = (came.saturating_sub(start)) * 100 / length;
         let timing = match came {
             came if came < start => Timing::Early,
@@ -46,7 +46,7 @@ fn shoot(aim: &mut Aim, rng: &mut ChaCha8Rng, world: World, shots: u32, of: u32)
         };
         let hit = timing == Timing::Inside && (world.open.0..world.open.1).contains(&place);
         let length = if hit { length * 5 } else { length };
-        aim.learn(&Sample { timing, lead, length, landed: hit, came: came.saturating_sub(start) });
+        aim.learn(&Sample { timing, lead, length, landed: hit, came: came.saturating_sub(start), ran: came >= start });
         if shots - shot <= of && hit {
             landed += 1;
             second_half += u32::from(place * 2 > world.open.0 + world.open.1);
@@ -140,7 +140,7 @@ fn it_covers_an_operation_that_becomes_longer_and_shorter_again() {
 #[test]
 fn one_absence_of_the_host_moves_little() {
     let mut aim = Aim::default();
-    let undisturbed = Sample { timing: Timing::Calibration, lead: 40, length: 100, landed: false, came: 0 };
+    let undisturbed = Sample { timing: Timing::Calibration, lead: 40, length: 100, landed: false, came: 0, ran: true };
     for _ in 0..CALIBRATION {
         aim.learn(&undisturbed);
     }
@@ -153,18 +153,16 @@ fn the_point_is_anywhere_in_the_window_and_before_the_origin_the_victim_waits() 
     let mut aim = Aim::default();
     for _ in 0..CALIBRATION {
         assert_eq!(aim.next(&mut ChaCha8Rng::seed_from_u64(0)), None);
-        aim.learn(&Sample { timing: Timing::Calibration, lead: 1000, length: 1000, landed: false, came: 0 });
+        aim.learn(&Sample { timing: Timing::Calibration, lead: 1000, length: 1000, landed: false, came: 0, ran: true });
     }
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let mut points = |shift: f64| -> Vec<Point> {
         aim.shift = shift;
         (0..1000).filter_map(|_| aim.next(&mut rng)).collect()
     };
-    let points_inside = points(0.0);
-    assert!(points_inside.iter().all(|point| (750..2250).contains(&point.delay) && point.hold == 0));
-    assert!(
-        points_inside.iter().any(|point| point.delay < 850) && points_inside.iter().any(|point| point.delay > 2150)
-    );
+    let inside = points(0.0);
+    assert!(inside.iter().all(|point| (750..2250).contains(&point.delay) && point.start == 1000));
+    assert!(inside.iter().any(|point| point.delay < 850) && inside.iter().any(|point| point.delay > 2150));
     let held = points(-5000.0);
-    assert!(held.iter().all(|point| point.delay == 0 && (2750..=4250).contains(&point.hold)), "{held:?}");
+    assert!(held.iter().all(|point| point.delay == 0 && (3750..=5250).contains(&point.start)), "{held:?}");
 }

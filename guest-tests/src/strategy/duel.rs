@@ -114,7 +114,7 @@ impl Duel {
         victim: &mut dyn FnMut(),
     ) -> Result<Sample, Error> {
         let (arena, times) = (&*self.arena, &self.arena.times);
-        let (delay, hold) = point.map_or((AWAY, 0), |point| (point.delay, point.hold));
+        let (delay, put_off) = point.map_or((AWAY, 0), |point| (point.delay, point.start));
         let attempt = arena.ordered.load(Relaxed) + 1;
         arena.phase.store(BEFORE, Relaxed);
         arena.ordered.store(attempt, Release);
@@ -123,19 +123,23 @@ impl Duel {
         self.alarm.set(origin + delay)?;
         prepare(origin)?;
         let ready = clock::now();
+        let lead = ready - origin;
+        times.lead.add(lead);
         let mut start = ready;
-        while start < ready + hold {
+        while start < origin + put_off {
             start = clock::now();
+        }
+        if arena.served.load(Acquire) == attempt {
+            return Ok(Sample { timing: Timing::Early, lead, length: 0, ran: false, landed: false, came: 0 });
         }
         arena.phase.store(INSIDE, Release);
         victim();
         arena.phase.store(AFTER, Release);
         let end = clock::now();
-        let (lead, length) = (ready - origin, end - start);
-        times.lead.add(lead);
+        let length = end - start;
         if point.is_none() {
             times.undisturbed.add(length);
-            return Ok(Sample { timing: Timing::Calibration, lead, length, landed: false, came: 0 });
+            return Ok(Sample { timing: Timing::Calibration, lead, length, ran: true, landed: false, came: 0 });
         }
         await_served(arena, attempt, end)?;
         let timing = match arena.found.load(Relaxed) {
@@ -148,7 +152,7 @@ impl Duel {
         times.wait.add(clock::now() - end);
         let landed = arena.landed.load(Relaxed);
         let came = arena.came.load(Relaxed).saturating_sub(start);
-        Ok(Sample { timing, lead, length, landed, came })
+        Ok(Sample { timing, lead, length, ran: true, landed, came })
     }
 
     /// Where the time went.
@@ -224,8 +228,8 @@ mod tests {
         Some((Duel::start(Post { cpu, priority: 1 }, interference).ok()?, raised))
     }
 
-    fn at(delay: u64, hold: u64) -> Point {
-        Point { delay, hold }
+    fn at(delay: u64, start: u64) -> Point {
+        Point { delay, start }
     }
 
     #[test]
@@ -251,7 +255,8 @@ mod tests {
         let late = duel.bout(Some(at(200_000_000, 0)), |_| Ok(()), &mut || {}).expect("an interferer");
         let early = duel.bout(Some(at(0, 200_000_000)), |_| Ok(()), &mut || {}).expect("an interferer");
         assert_eq!((late.timing, early.timing), (Timing::Late, Timing::Early));
-        assert!(early.lead < 200_000_000, "the hold is no part of the lead: {early:?}");
+        assert!(late.ran && !early.ran);
+        assert!(early.lead < 200_000_000, "the wait is no part of the lead: {early:?}");
         assert!(!raised.load(Acquire), "it interfered outside of the operation");
     }
 

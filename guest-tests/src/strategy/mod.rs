@@ -25,6 +25,9 @@ pub type Interference = Box<dyn FnMut() -> bool + Send>;
 pub struct Shot {
     /// When the interferer came.
     pub timing: Timing,
+    /// Whether the victim's operation was run. It is called off where the interferer has come too early: there is nothing to
+    /// learn from it, and nothing to judge.
+    pub ran: bool,
     /// Whether it came inside and the interference agreed.
     pub landed: bool,
 }

@@ -37,7 +37,7 @@ impl Strategy for Preempt {
     fn shoot(&mut self, rng: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
         let sample = self.duel.bout(self.aim.next(rng), |_| Ok(()), victim)?;
         self.aim.learn(&sample);
-        Ok(Shot { timing: sample.timing, landed: sample.landed })
+        Ok(Shot { timing: sample.timing, ran: sample.ran, landed: sample.landed })
     }
 
     fn cpus(&self) -> Vec<usize> {

@@ -42,9 +42,8 @@ impl Strategy for Smp {
         // An undisturbed try sets a far timer: setting it is part of the lead.
         let set = |origin: u64| stretch.set(origin + point.map_or(60_000_000_000, |point| point.delay + 1));
         let sample = self.duel.bout(point, set, victim)?;
-        self.stretch.clear()?;
         self.aim.learn(&sample);
-        Ok(Shot { timing: sample.timing, landed: sample.landed })
+        Ok(Shot { timing: sample.timing, ran: sample.ran, landed: sample.landed })
     }
 
     fn cpus(&self) -> Vec<usize> {
