@@ -267,4 +267,37 @@ mod tests {
         assert_eq!(corruptions.iter().map(|c| c.attempt).collect::<Vec<_>>(), [4, 6]);
         assert_eq!(finish.first_corruption_ns, Some(corruptions[0].elapsed_ns));
     }
+
+    /// Is called off every second time.
+    struct Hasty(u64);
+
+    impl Strategy for Hasty {
+        fn shoot(&mut self, _: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
+            self.0 += 1;
+            let ran = self.0.is_multiple_of(2);
+            if ran {
+                victim();
+            }
+            Ok(Shot { timing: if ran { Timing::Inside } else { Timing::Early }, ran, landed: ran })
+        }
+        fn cpus(&self) -> Vec<usize> {
+            Vec::new()
+        }
+        fn details(&self) -> Vec<(String, String)> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_try_that_was_called_off_counts_and_is_not_judged() {
+        let (sender, _receiver) = mpsc::channel();
+        let tally = Tally::default();
+        let stop = Stop { after: Duration::from_secs(60), corruptions: None, exposures: Some(6) };
+        let race = Race { rng: generator(1), stop, tally: &tally, corruptions: &sender };
+        let finish = race.run(&mut Script { shots: 0, damaged: |_| false }, &mut Hasty(0)).expect("nothing fails");
+        // Seven operations were run, of which the fourth was not reused, and seven called off.
+        let counts = Counts { tries: 14, landings: 7, reuses: 6, exposures: 6, corruptions: 0 };
+        assert_eq!(finish.counts, counts);
+        assert_eq!(finish.profile.iter().map(|part| part.count).collect::<Vec<_>>(), [14, 14, 14]);
+    }
 }

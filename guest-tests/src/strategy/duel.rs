@@ -1,9 +1,13 @@
 //! The two threads of a try and how they agree on it.
 //!
-//! The interferer sleeps on a timer that the victim's thread sets, from the *origin* of the try on, just before its
-//! operation. So one interrupt on the victim's CPU is all that has to happen between the order and the interference, and
-//! the interferer is woken once a try. Then it looks whether the victim's operation is under way. Every wait has a bound:
-//! the kernel under test may be one that hangs.
+//! On one CPU, the interferer sleeps on a timer that the victim's thread sets, from the *origin* of the try on, just before
+//! its operation. So one interrupt is all that has to happen between the two, and the interferer is woken once a try.
+//!
+//! On two CPUs, the victim's thread orders a try and wakes the interferer, which sets the origin and sleeps on a timer of
+//! its own CPU's: to be woken by another CPU takes too long, and is over before the operation starts.
+//!
+//! Then the interferer looks whether the victim's operation is under way. Every wait has a bound: the kernel under test may
+//! be one that hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -29,7 +33,7 @@ const PATIENCE: u64 = 15;
 const SPIN: u64 = 100_000;
 
 /// When a timer is set to that is not to expire, in nanoseconds from now. Setting it is part of an undisturbed try, too.
-const AWAY: u64 = 60_000_000_000;
+pub(super) const AWAY: u64 = 60_000_000_000;
 
 const BEFORE: u8 = 0;
 const INSIDE: u8 = 1;
@@ -38,13 +42,15 @@ const AFTER: u8 = 2;
 /// What the two threads share.
 #[derive(Debug, Default)]
 struct Arena {
-    /// Number of the try that is ordered; a change is the order.
+    /// Number of the try that is ordered.
     ordered: AtomicU64,
     /// Number of the try that the interferer is done with.
     served: AtomicU64,
-    /// When the interferer is to come.
-    asked: AtomicU64,
-    /// When it came.
+    /// Delay after the origin, or [`AWAY`].
+    delay: AtomicU64,
+    /// When the try began; 0 until then.
+    origin: AtomicU64,
+    /// When the interferer came.
     came: AtomicU64,
     /// Where the victim is.
     phase: AtomicU8,
@@ -78,23 +84,26 @@ pub(super) struct Post {
 #[derive(Debug)]
 pub(super) struct Duel {
     arena: Arc<Arena>,
-    alarm: Arc<TimerFd>,
+    /// What the interferer sleeps on, if it is on the victim's CPU.
+    alarm: Option<Arc<TimerFd>>,
+    interferer: Thread,
 }
 
 impl Duel {
-    /// Starts the interferer's thread and waits until it is in its place.
+    /// Starts the interferer's thread and waits until it is in its place. The calling thread must be bound to its CPU.
     pub fn start(post: Post, interference: Interference) -> Result<Self, Error> {
-        let (arena, alarm) = (Arc::new(Arena::default()), Arc::new(TimerFd::alarm()?));
+        let arena = Arc::new(Arena::default());
+        let alarm = if post.cpu == sched::current_cpu() { Some(Arc::new(TimerFd::alarm()?)) } else { None };
         let (ready, settled) = mpsc::channel();
-        let (shared, bell) = (Arc::clone(&arena), Arc::clone(&alarm));
+        let (shared, bell) = (Arc::clone(&arena), alarm.clone());
         let victim = thread::current();
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("interferer".to_owned())
             .spawn(move || {
                 let place = sched::pin(post.cpu).and_then(|()| sched::real_time(post.priority));
                 let placed = place.is_ok();
                 if ready.send(place).is_ok() && placed {
-                    serve(&shared, &bell, &victim, interference);
+                    serve(&shared, bell.as_deref(), &victim, interference);
                 }
             })
             .map_err(|source| SysError::new("pthread_create", "the interferer", source))?;
@@ -102,7 +111,7 @@ impl Duel {
             Ok(place) => place?,
             Err(_) => return Err(Error::InterfererGone { seconds: PATIENCE, attempt: 0 }),
         }
-        Ok(Self { arena, alarm })
+        Ok(Self { arena, alarm, interferer: thread.thread().clone() })
     }
 
     /// One try: the interferer comes at `point`, or not at all. `prepare` runs between the origin, which it is told, and
@@ -116,20 +125,16 @@ impl Duel {
         let (arena, times) = (&*self.arena, &self.arena.times);
         let (delay, put_off) = point.map_or((AWAY, 0), |point| (point.delay, point.start));
         let attempt = arena.ordered.load(Relaxed) + 1;
-        arena.phase.store(BEFORE, Relaxed);
-        arena.ordered.store(attempt, Release);
-        let origin = clock::now();
-        arena.asked.store(origin + delay, Release);
-        self.alarm.set(origin + delay)?;
+        let origin = self.order(attempt, delay)?;
         prepare(origin)?;
         let ready = clock::now();
-        let lead = ready - origin;
+        let lead = ready.saturating_sub(origin);
         times.lead.add(lead);
         let mut start = ready;
         while start < origin + put_off {
             start = clock::now();
         }
-        if arena.served.load(Acquire) == attempt {
+        if point.is_some() && arena.served.load(Acquire) == attempt {
             return Ok(Sample { timing: Timing::Early, lead, length: 0, ran: false, landed: false, came: 0 });
         }
         arena.phase.store(INSIDE, Release);
@@ -137,22 +142,39 @@ impl Duel {
         arena.phase.store(AFTER, Release);
         let end = clock::now();
         let length = end - start;
-        if point.is_none() {
-            times.undisturbed.add(length);
-            return Ok(Sample { timing: Timing::Calibration, lead, length, ran: true, landed: false, came: 0 });
+        if point.is_some() || self.alarm.is_none() {
+            await_served(arena, attempt, end)?;
         }
-        await_served(arena, attempt, end)?;
-        let timing = match arena.found.load(Relaxed) {
-            BEFORE => Timing::Early,
-            INSIDE => Timing::Inside,
+        let timing = match (point, arena.found.load(Relaxed)) {
+            (None, _) => Timing::Calibration,
+            (_, BEFORE) => Timing::Early,
+            (_, INSIDE) => Timing::Inside,
             _ => Timing::Late,
         };
         let operation = if timing == Timing::Inside { &times.disturbed } else { &times.undisturbed };
         operation.add(length);
         times.wait.add(clock::now() - end);
-        let landed = arena.landed.load(Relaxed);
+        let landed = point.is_some() && arena.landed.load(Relaxed);
         let came = arena.came.load(Relaxed).saturating_sub(start);
         Ok(Sample { timing, lead, length, ran: true, landed, came })
+    }
+
+    /// Lets a try begin, and tells when it did.
+    fn order(&self, attempt: u64, delay: u64) -> Result<u64, Error> {
+        let arena = &*self.arena;
+        arena.phase.store(BEFORE, Relaxed);
+        arena.delay.store(delay, Relaxed);
+        if let Some(alarm) = &self.alarm {
+            let origin = clock::now();
+            arena.origin.store(origin, Relaxed);
+            arena.ordered.store(attempt, Release);
+            alarm.set(origin + delay)?;
+            return Ok(origin);
+        }
+        arena.origin.store(0, Relaxed);
+        arena.ordered.store(attempt, Release);
+        self.interferer.unpark();
+        await_origin(arena, attempt)
     }
 
     /// Where the time went.
@@ -173,26 +195,78 @@ impl Drop for Duel {
     /// Lets the interferer go, without waiting: it may hang in the kernel.
     fn drop(&mut self) {
         self.arena.quit.store(true, Release);
-        // A time long past. If even that fails, the process ends without the thread.
-        let _ = self.alarm.set(1);
+        match &self.alarm {
+            // A time long past. If even that fails, the process ends without the thread.
+            Some(alarm) => alarm.set(1).unwrap_or_default(),
+            None => self.interferer.unpark(),
+        }
     }
 }
 
 /// The interferer's life.
-fn serve(arena: &Arena, alarm: &TimerFd, victim: &Thread, mut interference: Interference) {
-    while alarm.wait().is_ok() && !arena.quit.load(Acquire) {
-        let found = arena.phase.load(Acquire);
-        let came = clock::now();
-        let landed = found == INSIDE && interference();
-        if landed {
-            arena.times.interference.add(clock::now() - came);
+fn serve(arena: &Arena, alarm: Option<&TimerFd>, victim: &Thread, mut interference: Interference) {
+    while let Some(attempt) = called(arena, alarm) {
+        let (origin, delay) = (arena.origin.load(Relaxed), arena.delay.load(Relaxed));
+        if delay != AWAY {
+            let found = arena.phase.load(Acquire);
+            let came = clock::now();
+            let landed = found == INSIDE && interference();
+            if landed {
+                arena.times.interference.add(clock::now() - came);
+            }
+            arena.times.timer.add(came.saturating_sub(origin + delay));
+            arena.came.store(came, Relaxed);
+            arena.found.store(found, Relaxed);
+            arena.landed.store(landed, Relaxed);
         }
-        arena.times.timer.add(came.saturating_sub(arena.asked.load(Relaxed)));
-        arena.came.store(came, Relaxed);
-        arena.found.store(found, Relaxed);
-        arena.landed.store(landed, Relaxed);
-        arena.served.store(arena.ordered.load(Acquire), Release);
+        arena.served.store(attempt, Release);
         victim.unpark();
+    }
+}
+
+/// Sleeps until it is time to interfere, and says in which try; none when there is no more to come.
+fn called(arena: &Arena, alarm: Option<&TimerFd>) -> Option<u64> {
+    if let Some(alarm) = alarm {
+        alarm.wait().ok()?;
+        return (!arena.quit.load(Acquire)).then(|| arena.ordered.load(Acquire));
+    }
+    let done = arena.served.load(Relaxed);
+    loop {
+        let ordered = arena.ordered.load(Acquire);
+        if arena.quit.load(Acquire) {
+            return None;
+        }
+        if ordered != done {
+            let (origin, delay) = (clock::now(), arena.delay.load(Relaxed));
+            arena.origin.store(origin, Release);
+            if delay != AWAY {
+                clock::sleep_until(origin + delay);
+            }
+            return Some(ordered);
+        }
+        thread::park();
+    }
+}
+
+/// Waits, without sleeping, until the interferer has taken the order.
+fn await_origin(arena: &Arena, attempt: u64) -> Result<u64, Error> {
+    let mut spins = 0_u32;
+    let mut deadline = 0;
+    loop {
+        let origin = arena.origin.load(Acquire);
+        if origin != 0 {
+            return Ok(origin);
+        }
+        std::hint::spin_loop();
+        spins = spins.wrapping_add(1);
+        if spins.is_multiple_of(0x1_0000) {
+            let now = clock::now();
+            if deadline == 0 {
+                deadline = now + PATIENCE * 1_000_000_000;
+            } else if now > deadline {
+                return Err(Error::InterfererGone { seconds: PATIENCE, attempt });
+            }
+        }
     }
 }
 
@@ -212,61 +286,4 @@ fn await_served(arena: &Arena, attempt: u64, since: u64) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A pair on one CPU of this machine, whose interference raises the flag; none where real-time threads are not allowed.
-    fn pair() -> Option<(Duel, Arc<AtomicBool>)> {
-        let cpu = *sched::allowed_cpus().expect("the set").last().expect("at least one CPU");
-        let raised = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&raised);
-        sched::pin(cpu).expect("an allowed CPU");
-        let interference = Box::new(move || {
-            flag.store(true, Release);
-            true
-        });
-        Some((Duel::start(Post { cpu, priority: 1 }, interference).ok()?, raised))
-    }
-
-    fn at(delay: u64, start: u64) -> Point {
-        Point { delay, start }
-    }
-
-    #[test]
-    fn it_comes_inside_an_operation_that_lasts_until_then() {
-        let Some((duel, raised)) = pair() else { return };
-        for _ in 0..3 {
-            raised.store(false, Relaxed);
-            let mut victim = || {
-                while !raised.load(Acquire) {
-                    std::hint::spin_loop();
-                }
-            };
-            let sample = duel.bout(Some(at(20_000_000, 0)), |_| Ok(()), &mut victim).expect("an interferer");
-            assert_eq!((sample.timing, sample.landed), (Timing::Inside, true));
-        }
-        let counts: Vec<_> = duel.profile().iter().map(|part| (part.name.clone(), part.count)).collect();
-        assert!(counts.contains(&("interference".to_owned(), 3)), "{counts:?}");
-    }
-
-    #[test]
-    fn it_comes_after_a_short_operation_and_before_one_that_is_held_back() {
-        let Some((duel, raised)) = pair() else { return };
-        let late = duel.bout(Some(at(200_000_000, 0)), |_| Ok(()), &mut || {}).expect("an interferer");
-        let early = duel.bout(Some(at(0, 200_000_000)), |_| Ok(()), &mut || {}).expect("an interferer");
-        assert_eq!((late.timing, early.timing), (Timing::Late, Timing::Early));
-        assert!(late.ran && !early.ran);
-        assert!(early.lead < 200_000_000, "the wait is no part of the lead: {early:?}");
-        assert!(!raised.load(Acquire), "it interfered outside of the operation");
-    }
-
-    #[test]
-    fn it_stays_away_from_an_undisturbed_try_and_comes_to_the_next() {
-        let Some((duel, raised)) = pair() else { return };
-        let sample = duel.bout(None, |_| Ok(()), &mut || {}).expect("an interferer");
-        assert_eq!((sample.timing, sample.landed), (Timing::Calibration, false));
-        let sample = duel.bout(Some(at(0, 100_000_000)), |_| Ok(()), &mut || {}).expect("an interferer");
-        assert_eq!(sample.timing, Timing::Early);
-        assert!(!raised.load(Acquire));
-    }
-}
+mod tests;

@@ -6,10 +6,10 @@
 use rand_chacha::ChaCha8Rng;
 use twinboot_protocol::PartTime;
 
-use super::duel::{Duel, Post};
+use super::duel::{AWAY, Duel, Post};
 use super::stretch::Stretch;
 use super::{Interference, Shot, Strategy};
-use crate::aim::Aim;
+use crate::aim::{Aim, Timing};
 use crate::error::Error;
 use crate::sys::sched;
 
@@ -40,9 +40,14 @@ impl Strategy for Smp {
         let point = self.aim.next(rng);
         let stretch = &self.stretch;
         // An undisturbed try sets a far timer: setting it is part of the lead.
-        let set = |origin: u64| stretch.set(origin + point.map_or(60_000_000_000, |point| point.delay + 1));
+        let set = |origin: u64| stretch.set(origin + point.map_or(AWAY, |point| point.delay));
         let sample = self.duel.bout(point, set, victim)?;
-        self.aim.learn(&sample);
+        // The interrupt that was to hold the operation for the interferer held it, and the interferer came too late: its
+        // length is not the operation's own, and the aim was good.
+        let held = sample.timing == Timing::Late && sample.length >= self.stretch.lasts();
+        if !held {
+            self.aim.learn(&sample);
+        }
         Ok(Shot { timing: sample.timing, ran: sample.ran, landed: sample.landed })
     }
 
