@@ -279,4 +279,23 @@ mod tests {
         let Record::Progress(progress) = serde_json::from_str(line).expect("flat") else { panic!("a progress record") };
         assert_eq!(progress.counts.exposures, 6);
     }
+
+    #[test]
+    fn a_summary_may_tell_where_its_time_went_or_not() {
+        let line = r#"{"type":"summary","elapsed_ns":1,"tries":9,"landings":8,"reuses":7,"exposures":6,"corruptions":5,"first_corruption_ns":null,"stopped_by":"deadline","seed":3}"#;
+        let Record::Summary(mut summary) = serde_json::from_str(line).expect("an older writer's") else {
+            panic!("a summary record")
+        };
+        assert_eq!(serde_json::to_string(&Record::Summary(summary.clone())).expect("plain data"), line);
+        let part = PartTime { name: "lead".into(), count: 9, total_ns: 90, p50_ns: 9, p90_ns: 11, p99_ns: 30 };
+        summary.profile.push(part);
+        let record = Record::Summary(summary);
+        let line = serde_json::to_string(&record).expect("plain data");
+        assert!(
+            line.ends_with(
+                r#""profile":[{"name":"lead","count":9,"total_ns":90,"p50_ns":9,"p90_ns":11,"p99_ns":30}]}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("reads back"), record);
+    }
 }
