@@ -1,31 +1,53 @@
 //! Where to put the interference: a random point of a window that follows the victim's own timing.
 //!
-//! All times are nanoseconds from the moment both sides agreed on a try (its *origin*). The victim's operation starts
-//! `lead` after that and lasts `length` when nobody interferes. How long a timer's interrupt takes to come can't be
-//! measured from outside, so the window is shifted until as many tries come too early as too late. Tries that miss show
-//! all three, so the window follows a host that gets slower or faster.
+//! All times are nanoseconds from the moment before the timer is set (a try's *origin*). Setting it takes `lead`, and not always
+//! the same, so the victim's operation is put off to a time at which it has nearly always been set. It lasts `length` when
+//! nobody interferes. How long a timer's interrupt takes to come can't be measured from outside, so the window is shifted
+//! until as many tries come too early as too late; where it would begin before the origin, the victim is held back instead.
+//! Tries that miss show all three, so the window follows a host that gets slower or faster: in long steps while every miss
+//! is on the same side, in short ones once misses change sides.
 //!
-//! An operation's length is only seen when the interference comes late, which favours short ones. So the window is also
-//! widened until enough tries miss; one that never misses would settle on some part of the operation, another one in each
-//! round, and find the race there or not.
+//! What counts as too early or too late is the landing. An interferer that starts inside the operation and finds nothing left
+//! to interfere with has come too late like one that starts after it, so the window is laid over the part in which
+//! landings happen. It may learn from landings, which count alike on every kernel, and never from corruptions: a fixed
+//! kernel has none to learn from, and its exposures would be other ones than those of the kernel it is held against.
+//!
+//! The window is widened until enough tries miss, and narrowed where too many do; one that never misses would settle on
+//! some part of the operation, another one in each round, and find the race there or not.
 
 use rand::Rng;
 
 /// Undisturbed tries before the first shot.
 const CALIBRATION: u32 = 8;
 
-/// The narrowest window as a multiple of the victim's operation, around its middle; both ends make misses, which keep
+/// The window to begin with, as a multiple of the victim's operation, around its middle; both ends make misses, which keep
 /// the estimates honest.
-const NARROWEST: f64 = 1.5;
+const FIRST: f64 = 1.5;
+
+/// The narrowest window. Where the timer's own scatter is wider than the operation, it covers the operation by itself.
+const NARROWEST: f64 = 0.25;
 
 /// The widest one: further out the estimate of the operation's length is no longer one.
 const WIDEST: f64 = 24.0;
 
-/// Tries that should come inside: what the narrowest window makes of a length that is known well.
-const INSIDE: f64 = 1.0 / NARROWEST;
+/// Tries that should land: what the first window makes of a length that is known well.
+const LANDING: f64 = 1.0 / FIRST;
 
 /// Step of a settled estimate, as a part of it.
 const STEP: f64 = 1.0 / 16.0;
+
+/// Step to begin with.
+const FIRST_STEP: f64 = 1.0 / 4.0;
+
+/// Misses in a row on one side after which the window is taken to lie elsewhere. Of a settled one, one in 200 runs so long.
+const ASTRAY: u32 = 3;
+
+/// Landings in a row after which the window is taken to lie inside the operation. Of a settled one, one in 12 runs so long.
+const WITHIN: u32 = 6;
+
+/// By how much a step grows after each miss of a window that lies elsewhere, and shrinks after any sign that it doesn't.
+const GROW: f64 = 1.6;
+const SHRINK: f64 = 0.7;
 
 /// When the interferer came, seen from the victim's operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,40 +62,73 @@ pub enum Timing {
     Late,
 }
 
+/// Where to put the interference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point {
+    /// From the origin to the timer's expiry.
+    pub delay: u64,
+    /// From the origin to the victim's operation, at the earliest.
+    pub start: u64,
+}
+
 /// What a try showed.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
     /// When the interferer came.
     pub timing: Timing,
-    /// From the origin to the operation's start.
+    /// From the origin until the victim could have started.
     pub lead: u64,
     /// From the operation's start to its end.
     pub length: u64,
+    /// Whether the victim's operation was run at all: not where the interferer had come and gone before.
+    pub ran: bool,
+    /// Whether the interference agreed that the operation was unfinished.
+    pub landed: bool,
+    /// From the operation's start to the interferer's.
+    pub came: u64,
 }
 
-/// A running median: each sample moves it one step up or down, so that a host that was away for milliseconds weighs no
+/// Where a shot went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shot {
+    Landed,
+    TooEarly,
+    TooLate,
+}
+
+/// Share of the tries, in hundredths, that are ready to start at the time to which the operation is put off. Waiting for the others
+/// costs more than they are worth.
+const READY: u32 = 75;
+
+/// A running percentile: each sample moves it one step up or down, so that a host that was away for milliseconds weighs no
 /// more than any other sample. (The stochastic approximation of Robbins and Monro, Ann. Math. Statist. 22, 1951, with the
 /// step kept from vanishing.)
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Estimate {
-    median: f64,
+    percent: u32,
+    value: f64,
     samples: u32,
 }
 
 impl Estimate {
+    fn of(percent: u32) -> Self {
+        Self { percent, value: 0.0, samples: 0 }
+    }
+
     fn learn(&mut self, sample: u64) {
         let sample = sample as f64;
         if self.samples == 0 {
-            self.median = sample;
+            self.value = sample;
         }
         self.samples = self.samples.saturating_add(1);
-        // Long steps first, to get away from an unlucky first sample.
-        let step = self.median.max(1.0) * STEP.max(1.0 / f64::from(self.samples + 1));
-        self.median += (sample - self.median).clamp(-step, step);
+        // Long steps first, to get away from an unlucky first sample. Up and down are in balance at the percentile.
+        let step = self.value.max(1.0) * STEP.max(1.0 / f64::from(self.samples + 1)) / 50.0;
+        let (down, up) = (step * f64::from(100 - self.percent), step * f64::from(self.percent));
+        self.value += (sample - self.value).clamp(-down, up);
     }
 
     fn get(self) -> f64 {
-        self.median
+        self.value
     }
 }
 
@@ -86,6 +141,12 @@ pub struct Aim {
     shift: f64,
     /// Width of the window as a multiple of `length`.
     stretch: f64,
+    /// Step of `shift`, as a part of the window.
+    step: f64,
+    /// Where the last shots went, and how many of them in a row.
+    run: Option<(Shot, u32)>,
+    /// The side of the last miss.
+    missed: Option<Shot>,
     early: u64,
     inside: u64,
     late: u64,
@@ -93,14 +154,15 @@ pub struct Aim {
 
 impl Default for Aim {
     fn default() -> Self {
-        let (lead, length) = (Estimate::default(), Estimate::default());
-        Self { seen: 0, lead, length, shift: 0.0, stretch: NARROWEST, early: 0, inside: 0, late: 0 }
+        let (lead, length) = (Estimate::of(READY), Estimate::of(50));
+        let (stretch, step) = (FIRST, FIRST_STEP);
+        Self { seen: 0, lead, length, shift: 0.0, stretch, step, run: None, missed: None, early: 0, inside: 0, late: 0 }
     }
 }
 
 impl Aim {
-    /// Delay after the origin at which to ask for the interference; none while undisturbed tries are wanted.
-    pub fn next(&self, rng: &mut impl Rng) -> Option<u64> {
+    /// Where to ask for the interference; nowhere while undisturbed tries are wanted.
+    pub fn next(&self, rng: &mut impl Rng) -> Option<Point> {
         if self.seen < CALIBRATION {
             return None;
         }
@@ -111,11 +173,11 @@ impl Aim {
             clippy::cast_sign_loss,
             reason = "bounded below by 0, far below 2^64"
         )]
-        Some(point.max(0.0) as u64)
+        Some(Point { delay: point.max(0.0) as u64, start: (self.lead.get() - point.min(0.0)) as u64 })
     }
 
     /// Learns from one try what its interference has left untouched: after an early one nothing of the operation's time,
-    /// after one inside only when the operation began.
+    /// after one inside only when it could begin.
     pub fn learn(&mut self, sample: &Sample) {
         self.seen = self.seen.saturating_add(1);
         self.early += u64::from(sample.timing == Timing::Early);
@@ -129,28 +191,51 @@ impl Aim {
             Timing::Inside => self.lead.learn(sample.lead),
             Timing::Early => {}
         }
-        // In balance where a share of `INSIDE` comes inside.
-        let widen = match sample.timing {
-            Timing::Calibration => 0.0,
-            Timing::Inside => 1.0 - INSIDE,
-            Timing::Early | Timing::Late => -INSIDE,
+        let shot = match sample.timing {
+            Timing::Calibration => return,
+            Timing::Early => Shot::TooEarly,
+            Timing::Inside if sample.landed => Shot::Landed,
+            Timing::Inside if (sample.came as f64) < self.length.get() / 2.0 => Shot::TooEarly,
+            Timing::Inside | Timing::Late => Shot::TooLate,
+        };
+        self.adjust(shot);
+    }
+
+    /// Moves the window, and makes it wider or narrower.
+    fn adjust(&mut self, shot: Shot) {
+        let length = match self.run {
+            Some((last, length)) if last == shot => length.saturating_add(1),
+            _ => 1,
+        };
+        self.run = Some((shot, length));
+        let astray = shot != Shot::Landed && length >= ASTRAY;
+        if astray {
+            // H. Kesten, Ann. Math. Statist. 29, 1958: steps shrink with changes of sign only. Here they also grow again.
+            self.step = (self.step * GROW).min(1.0);
+        } else if shot == Shot::Landed || self.missed != Some(shot) {
+            self.step = (self.step * SHRINK).max(STEP);
+        }
+        // In balance where a share of `LANDING` lands. Misses of a window that lies elsewhere say nothing of its width.
+        let widen = match shot {
+            Shot::Landed => (1.0 - LANDING) * f64::from(1 + length.saturating_sub(WITHIN).min(3)),
+            Shot::TooEarly | Shot::TooLate if astray => 0.0,
+            Shot::TooEarly | Shot::TooLate => -LANDING,
         };
         self.stretch = (self.stretch * (STEP * widen).exp()).clamp(NARROWEST, WIDEST);
-        let step = match sample.timing {
-            Timing::Early => STEP,
-            Timing::Late => -STEP,
-            Timing::Calibration | Timing::Inside => return,
+        let sign = match shot {
+            Shot::Landed => return,
+            Shot::TooEarly => 1.0,
+            Shot::TooLate => -1.0,
         };
-        // Nothing can be asked for before the origin.
-        self.shift = (self.shift + step * self.stretch / NARROWEST * self.length.get())
-            .max(-self.lead.get() - self.length.get());
+        self.missed = Some(shot);
+        self.shift += sign * self.step * self.stretch.max(FIRST / 4.0) / FIRST * self.length.get();
     }
 
     /// The estimates, for people.
     pub fn details(&self) -> Vec<(String, String)> {
         let micros = |name: &str, estimate: Estimate| (name.to_owned(), format!("{:.1} us", estimate.get() / 1000.0));
         vec![
-            micros("operation starts after", self.lead),
+            micros("operation put off by", self.lead),
             micros("operation lasts", self.length),
             ("aim shifted by".to_owned(), format!("{:.1} us", self.shift / 1000.0)),
             ("aim stretched to".to_owned(), format!("{:.1} times the operation", self.stretch)),
@@ -160,88 +245,4 @@ impl Aim {
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::SeedableRng;
-    use rand_chacha::ChaCha8Rng;
-
-    use super::*;
-
-    /// A victim and a timer with noise; `tries` shots, and of the last half the share that came inside, and the share of
-    /// those that came in the operation's second half.
-    fn simulate(
-        aim: &mut Aim,
-        rng: &mut ChaCha8Rng,
-        (lead, length, latency): (u64, u64, u64),
-        tries: u32,
-    ) -> (f64, f64) {
-        let (mut inside, mut second_half) = (0, 0);
-        for attempt in 0..tries {
-            let mut noise = |mean: u64| mean * rng.random_range(80..120) / 100;
-            let (lead, length, latency) = (noise(lead), noise(length), noise(latency));
-            let mut came_at = 0;
-            let sample = match aim.next(rng) {
-                None => Sample { timing: Timing::Calibration, lead, length },
-                Some(delay) => {
-                    let came = delay + latency;
-                    came_at = came;
-                    let timing = match came {
-                        came if came < lead => Timing::Early,
-                        came if came < lead + length => Timing::Inside,
-                        _ => Timing::Late,
-                    };
-                    let length = if timing == Timing::Inside { length * 5 } else { length };
-                    Sample { timing, lead, length }
-                }
-            };
-            aim.learn(&sample);
-            let hit = attempt >= tries / 2 && sample.timing == Timing::Inside;
-            inside += u32::from(hit);
-            second_half += u32::from(hit && came_at > lead + length / 2);
-        }
-        (f64::from(inside) / f64::from(tries - tries / 2), f64::from(second_half) / f64::from(inside.max(1)))
-    }
-
-    #[test]
-    fn it_finds_the_fault_whatever_its_place_and_length() {
-        for (lead, length, latency) in
-            [(40_000, 60_000, 15_000), (35_000, 9_000, 30_000), (100_000, 30_000, 80_000), (1_000, 2_000_000, 5_000)]
-        {
-            let (share, _) =
-                simulate(&mut Aim::default(), &mut ChaCha8Rng::seed_from_u64(1), (lead, length, latency), 2000);
-            assert!(share > 0.4, "{share} of the shots inside for {lead}+{length}, latency {latency}");
-        }
-    }
-
-    #[test]
-    fn it_follows_a_victim_that_becomes_slower_and_faster_again() {
-        let (mut aim, mut rng) = (Aim::default(), ChaCha8Rng::seed_from_u64(2));
-        for length in [50_000, 500_000, 25_000] {
-            let (share, second_half) = simulate(&mut aim, &mut rng, (60_000, length, 10_000), 4000);
-            assert!(share > 0.4, "{share} of the shots inside at {length}");
-            assert!((0.3..0.7).contains(&second_half), "{second_half} of them in the second half at {length}");
-        }
-    }
-
-    #[test]
-    fn one_absence_of_the_host_moves_little() {
-        let mut aim = Aim::default();
-        for _ in 0..CALIBRATION {
-            aim.learn(&Sample { timing: Timing::Calibration, lead: 40, length: 100 });
-        }
-        aim.learn(&Sample { timing: Timing::Late, lead: 40, length: 50_000_000 });
-        assert!(aim.length.get() < 150.0, "{aim:?}");
-    }
-
-    #[test]
-    fn the_point_is_anywhere_in_the_window() {
-        let mut aim = Aim::default();
-        for _ in 0..CALIBRATION {
-            assert_eq!(aim.next(&mut ChaCha8Rng::seed_from_u64(0)), None);
-            aim.learn(&Sample { timing: Timing::Calibration, lead: 1000, length: 1000 });
-        }
-        let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let points: Vec<u64> = (0..1000).filter_map(|_| aim.next(&mut rng)).collect();
-        assert!(points.iter().all(|point| (750..2250).contains(point)));
-        assert!(points.iter().any(|&point| point < 850) && points.iter().any(|&point| point > 2150));
-    }
-}
+mod tests;

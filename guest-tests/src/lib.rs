@@ -13,6 +13,7 @@ pub mod error;
 pub mod guest;
 pub mod oracle;
 pub mod preflight;
+pub mod profile;
 pub mod race;
 pub mod records;
 pub mod session;

@@ -3,10 +3,11 @@
 use std::sync::mpsc::Sender;
 
 use rand_chacha::ChaCha8Rng;
-use twinboot_protocol::{Corruption, CorruptionKind, Counts, StopReason, SwapEntry};
+use twinboot_protocol::{Corruption, CorruptionKind, Counts, PartTime, StopReason, SwapEntry};
 
 use crate::aim::Timing;
 use crate::error::Error;
+use crate::profile::Histogram;
 use crate::records::Tally;
 use crate::stop::Stop;
 use crate::strategy::{Shot, Strategy};
@@ -28,6 +29,11 @@ pub trait Target {
 
     /// Figures for people, as (name, value with unit).
     fn details(&self) -> Vec<(String, String)>;
+
+    /// Where the time of its own parts of a try went.
+    fn profile(&self) -> Vec<PartTime> {
+        Vec::new()
+    }
 }
 
 /// What a target found after a try.
@@ -59,7 +65,7 @@ impl Damage {
 }
 
 /// How a race ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Finish {
     /// Final counters.
     pub counts: Counts,
@@ -67,6 +73,8 @@ pub struct Finish {
     pub first_corruption_ns: Option<u64>,
     /// Why it ended.
     pub stopped_by: StopReason,
+    /// Where the time of a try went, as far as this loop sees it.
+    pub profile: Vec<PartTime>,
 }
 
 /// The racing thread's surroundings.
@@ -86,9 +94,11 @@ impl Race<'_> {
     pub fn run(mut self, target: &mut dyn Target, strategy: &mut dyn Strategy) -> Result<Finish, Error> {
         let mut counts = Counts::default();
         let mut first = None;
+        let mut times = Times::default();
         self.tally.begin();
         let stopped_by = loop {
             let elapsed = self.tally.elapsed_ns();
+            times.next_try(elapsed);
             if let Some(reason) = self.stop.reached(&counts, elapsed) {
                 break reason;
             }
@@ -97,7 +107,9 @@ impl Race<'_> {
             }
             target.prepare()?;
             let shot = strategy.shoot(&mut self.rng, &mut || target.victim())?;
-            let judgement = target.judge(shot)?;
+            times.shot(self.tally.elapsed_ns());
+            // An operation that was called off has changed nothing.
+            let judgement = if shot.ran { target.judge(shot)? } else { Judgement::default() };
             if shot.timing != Timing::Calibration {
                 count(&mut counts, shot, &judgement);
             }
@@ -110,7 +122,7 @@ impl Race<'_> {
             self.report(damage, &mut counts, &mut first);
         }
         self.tally.publish(&counts);
-        Ok(Finish { counts, first_corruption_ns: first, stopped_by })
+        Ok(Finish { counts, first_corruption_ns: first, stopped_by, profile: times.parts() })
     }
 
     fn report(&self, damage: Damage, counts: &mut Counts, first: &mut Option<u64>) {
@@ -119,6 +131,38 @@ impl Race<'_> {
         counts.corruptions += 1;
         // The receiver only goes away together with the process.
         let _ = self.corruptions.send(damage.record(elapsed, counts.tries));
+    }
+}
+
+/// How long the parts of a try took that this loop sees, all from one look at the clock a part.
+#[derive(Default)]
+struct Times {
+    whole: Histogram,
+    shot: Histogram,
+    judging: Histogram,
+    /// When the try under way began, and when its shot was over.
+    under_way: Option<(u64, u64)>,
+    began: u64,
+}
+
+impl Times {
+    /// A try begins, and the one before is over.
+    fn next_try(&mut self, now: u64) {
+        if let Some((began, shot)) = self.under_way.take() {
+            self.shot.add(shot - began);
+            self.judging.add(now - shot);
+            self.whole.add(now - began);
+        }
+        self.began = now;
+    }
+
+    /// Both sides are back.
+    fn shot(&mut self, now: u64) {
+        self.under_way = Some((self.began, now));
+    }
+
+    fn parts(&self) -> Vec<PartTime> {
+        vec![self.whole.part("whole try"), self.shot.part("shot"), self.judging.part("judging")]
     }
 }
 
@@ -185,7 +229,7 @@ mod tests {
                 n if n % 2 == 0 => Timing::Inside,
                 _ => Timing::Late,
             };
-            Ok(Shot { timing, landed: timing == Timing::Inside })
+            Ok(Shot { timing, ran: true, landed: timing == Timing::Inside })
         }
         fn cpus(&self) -> Vec<usize> {
             Vec::new()
@@ -222,5 +266,38 @@ mod tests {
         assert_eq!((finish.stopped_by, finish.counts.corruptions), (StopReason::Corruptions, 2));
         assert_eq!(corruptions.iter().map(|c| c.attempt).collect::<Vec<_>>(), [4, 6]);
         assert_eq!(finish.first_corruption_ns, Some(corruptions[0].elapsed_ns));
+    }
+
+    /// Is called off every second time.
+    struct Hasty(u64);
+
+    impl Strategy for Hasty {
+        fn shoot(&mut self, _: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
+            self.0 += 1;
+            let ran = self.0.is_multiple_of(2);
+            if ran {
+                victim();
+            }
+            Ok(Shot { timing: if ran { Timing::Inside } else { Timing::Early }, ran, landed: ran })
+        }
+        fn cpus(&self) -> Vec<usize> {
+            Vec::new()
+        }
+        fn details(&self) -> Vec<(String, String)> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_try_that_was_called_off_counts_and_is_not_judged() {
+        let (sender, _receiver) = mpsc::channel();
+        let tally = Tally::default();
+        let stop = Stop { after: Duration::from_secs(60), corruptions: None, exposures: Some(6) };
+        let race = Race { rng: generator(1), stop, tally: &tally, corruptions: &sender };
+        let finish = race.run(&mut Script { shots: 0, damaged: |_| false }, &mut Hasty(0)).expect("nothing fails");
+        // Seven operations were run, of which the fourth was not reused, and seven called off.
+        let counts = Counts { tries: 14, landings: 7, reuses: 6, exposures: 6, corruptions: 0 };
+        assert_eq!(finish.counts, counts);
+        assert_eq!(finish.profile.iter().map(|part| part.count).collect::<Vec<_>>(), [14, 14, 14]);
     }
 }

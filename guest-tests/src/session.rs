@@ -81,6 +81,9 @@ fn record_race<W: Write>(
         let finish = race.run(&mut *target, &mut *strategy)?;
         let mut details = strategy.details();
         details.extend(target.details());
+        let mut profile = finish.profile;
+        profile.extend(strategy.profile());
+        profile.extend(target.profile());
         Ok(Summary {
             elapsed_ns: counters.elapsed_ns(),
             counts: finish.counts,
@@ -88,6 +91,7 @@ fn record_race<W: Write>(
             stopped_by: finish.stopped_by,
             seed,
             details,
+            profile,
         })
     });
     match watch(writer, &tally, &received, racing)? {

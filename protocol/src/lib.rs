@@ -226,6 +226,26 @@ pub struct Summary {
     /// Numbers particular to the strategy, for people (name, value with unit).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<(String, String)>,
+    /// Where the time of a try went, in the order of the try.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<PartTime>,
+}
+
+/// How long one part of a try took, over all tries that came to it. Parts of different threads overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartTime {
+    /// Which part.
+    pub name: String,
+    /// Tries that came to it.
+    pub count: u64,
+    /// All of them together, nanoseconds.
+    pub total_ns: u64,
+    /// Median, nanoseconds, as near as a histogram of eight buckets an octave has it.
+    pub p50_ns: u64,
+    /// Nine in ten were not longer.
+    pub p90_ns: u64,
+    /// Ninety-nine in a hundred were not longer.
+    pub p99_ns: u64,
 }
 
 /// Why a test could not go on.
@@ -268,5 +288,24 @@ mod tests {
             r#"{"type":"progress","elapsed_ns":1,"tries":9,"landings":8,"reuses":7,"exposures":6,"corruptions":5}"#;
         let Record::Progress(progress) = serde_json::from_str(line).expect("flat") else { panic!("a progress record") };
         assert_eq!(progress.counts.exposures, 6);
+    }
+
+    #[test]
+    fn a_summary_may_tell_where_its_time_went_or_not() {
+        let line = r#"{"type":"summary","elapsed_ns":1,"tries":9,"landings":8,"reuses":7,"exposures":6,"corruptions":5,"first_corruption_ns":null,"stopped_by":"deadline","seed":3}"#;
+        let Record::Summary(mut summary) = serde_json::from_str(line).expect("an older writer's") else {
+            panic!("a summary record")
+        };
+        assert_eq!(serde_json::to_string(&Record::Summary(summary.clone())).expect("plain data"), line);
+        let part = PartTime { name: "lead".into(), count: 9, total_ns: 90, p50_ns: 9, p90_ns: 11, p99_ns: 30 };
+        summary.profile.push(part);
+        let record = Record::Summary(summary);
+        let line = serde_json::to_string(&record).expect("plain data");
+        assert!(
+            line.ends_with(
+                r#""profile":[{"name":"lead","count":9,"total_ns":90,"p50_ns":9,"p90_ns":11,"p99_ns":30}]}"#
+            )
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).expect("reads back"), record);
     }
 }

@@ -6,6 +6,7 @@ mod smp;
 mod stretch;
 
 use rand_chacha::ChaCha8Rng;
+use twinboot_protocol::PartTime;
 
 pub use preempt::Preempt;
 pub use smp::Smp;
@@ -24,6 +25,9 @@ pub type Interference = Box<dyn FnMut() -> bool + Send>;
 pub struct Shot {
     /// When the interferer came.
     pub timing: Timing,
+    /// Whether the victim's operation was run. It is called off where the interferer has come too early: there is nothing to
+    /// learn from it, and nothing to judge.
+    pub ran: bool,
     /// Whether it came inside and the interference agreed.
     pub landed: bool,
 }
@@ -38,6 +42,11 @@ pub trait Strategy {
 
     /// Figures for people, as (name, value with unit).
     fn details(&self) -> Vec<(String, String)>;
+
+    /// Where the time of its parts of a try went.
+    fn profile(&self) -> Vec<PartTime> {
+        Vec::new()
+    }
 }
 
 /// The strategies by name.

@@ -5,6 +5,7 @@
 //! is over or itself has to wait for the victim.
 
 use rand_chacha::ChaCha8Rng;
+use twinboot_protocol::PartTime;
 
 use super::duel::{Duel, Post};
 use super::{Interference, Shot, Strategy};
@@ -34,9 +35,9 @@ impl Preempt {
 
 impl Strategy for Preempt {
     fn shoot(&mut self, rng: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
-        let bout = self.duel.bout(self.aim.next(rng), |_| Ok(()), victim)?;
-        self.aim.learn(&bout.sample);
-        Ok(Shot { timing: bout.sample.timing, landed: bout.landed })
+        let sample = self.duel.bout(self.aim.next(rng), |_| Ok(()), victim)?;
+        self.aim.learn(&sample);
+        Ok(Shot { timing: sample.timing, ran: sample.ran, landed: sample.landed })
     }
 
     fn cpus(&self) -> Vec<usize> {
@@ -47,5 +48,9 @@ impl Strategy for Preempt {
         let mut details = vec![("cpu".to_owned(), self.cpu.to_string())];
         details.extend(self.aim.details());
         details
+    }
+
+    fn profile(&self) -> Vec<PartTime> {
+        self.duel.profile()
     }
 }

@@ -4,11 +4,12 @@
 //! [stretched](super::stretch) to expire at the point that is aimed at, and the interferer wakes up at that time, too.
 
 use rand_chacha::ChaCha8Rng;
+use twinboot_protocol::PartTime;
 
-use super::duel::{Duel, Post};
+use super::duel::{AWAY, Duel, Post};
 use super::stretch::Stretch;
 use super::{Interference, Shot, Strategy};
-use crate::aim::Aim;
+use crate::aim::{Aim, Timing};
 use crate::error::Error;
 use crate::sys::sched;
 
@@ -36,14 +37,18 @@ impl Smp {
 
 impl Strategy for Smp {
     fn shoot(&mut self, rng: &mut ChaCha8Rng, victim: &mut dyn FnMut()) -> Result<Shot, Error> {
-        let delay = self.aim.next(rng);
+        let point = self.aim.next(rng);
         let stretch = &self.stretch;
         // An undisturbed try sets a far timer: setting it is part of the lead.
-        let set = |origin: u64| stretch.set(origin + delay.unwrap_or(60_000_000_000));
-        let bout = self.duel.bout(delay, set, victim)?;
-        self.stretch.clear()?;
-        self.aim.learn(&bout.sample);
-        Ok(Shot { timing: bout.sample.timing, landed: bout.landed })
+        let set = |origin: u64| stretch.set(origin + point.map_or(AWAY, |point| point.delay));
+        let sample = self.duel.bout(point, set, victim)?;
+        // The interrupt that was to hold the operation for the interferer held it, and the interferer came too late: its
+        // length is not the operation's own, and the aim was good.
+        let held = sample.timing == Timing::Late && sample.length >= self.stretch.lasts();
+        if !held {
+            self.aim.learn(&sample);
+        }
+        Ok(Shot { timing: sample.timing, ran: sample.ran, landed: sample.landed })
     }
 
     fn cpus(&self) -> Vec<usize> {
@@ -58,5 +63,9 @@ impl Strategy for Smp {
         details.extend(self.stretch.details());
         details.extend(self.aim.details());
         details
+    }
+
+    fn profile(&self) -> Vec<PartTime> {
+        self.duel.profile()
     }
 }

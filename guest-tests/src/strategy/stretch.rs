@@ -75,9 +75,9 @@ impl Stretch {
         self.timer.set(at)
     }
 
-    /// Takes it back if it hasn't come.
-    pub fn clear(&self) -> Result<(), SysError> {
-        self.timer.set(0)
+    /// How long the interrupt lasts, in nanoseconds.
+    pub fn lasts(&self) -> u64 {
+        self.lasts
     }
 
     /// Figures for people.

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use twinboot_protocol::SwapEntry;
+use twinboot_protocol::{PartTime, SwapEntry};
 
 use super::settle::{Settler, Swappable};
 use crate::error::Error;
 use crate::oracle;
+use crate::profile::Histogram;
 use crate::race::{Damage, Judgement, Target};
 use crate::strategy::{Interference, Shot};
-use crate::sys::SysError;
 use crate::sys::memory::{Advice, Region};
 use crate::sys::pagemap::Pagemap;
+use crate::sys::{SysError, clock};
 
 /// Number of the raced page for the oracle; ballast pages follow.
 const NUMBER: u64 = 0;
@@ -49,6 +50,8 @@ pub struct RacedPage {
     generation: AtomicU64,
     before: SharedEntry,
     after: SharedEntry,
+    writing: Histogram,
+    paging_out: Histogram,
 }
 
 impl RacedPage {
@@ -61,6 +64,8 @@ impl RacedPage {
             generation: AtomicU64::new(0),
             before: SharedEntry::new(),
             after: SharedEntry::new(),
+            writing: Histogram::default(),
+            paging_out: Histogram::default(),
         }))
     }
 
@@ -79,8 +84,12 @@ impl RacedPage {
         if entry.is_none() || entry != self.before.get() {
             return Ok(false);
         }
+        let begin = clock::now();
         self.write();
+        let written = clock::now();
         self.page_out()?;
+        self.paging_out.add(clock::now() - written);
+        self.writing.add(written - begin);
         self.after.set(self.entry()?);
         Ok(true)
     }
@@ -171,6 +180,15 @@ impl Target for SwapTarget {
 
     fn details(&self) -> Vec<(String, String)> {
         self.settler.details()
+    }
+
+    fn profile(&self) -> Vec<PartTime> {
+        let page = &self.page;
+        vec![
+            page.writing.part("interferer faults and writes"),
+            page.paging_out.part("interferer pages out"),
+            self.settler.times().part("settling"),
+        ]
     }
 }
 

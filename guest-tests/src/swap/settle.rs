@@ -8,9 +8,10 @@ use twinboot_protocol::SwapEntry;
 use crate::ballast::Ballast;
 use crate::error::Error;
 use crate::oracle::Mismatch;
+use crate::profile::Histogram;
 use crate::race::Damage;
 use crate::sys::pagemap::Pagemap;
-use crate::sys::{SysError, sched, swaps};
+use crate::sys::{SysError, clock, sched, swaps};
 
 /// How often the page is asked to leave before the test gives up; after the first few a millisecond apart.
 const ATTEMPTS: u32 = 200;
@@ -58,6 +59,7 @@ pub(super) struct Settler {
     lost: u64,
     moves: u64,
     refills: u64,
+    times: Histogram,
 }
 
 impl Settler {
@@ -65,7 +67,17 @@ impl Settler {
     /// numbered from `first`. `pages` more slots stay free for pages that are still in memory.
     pub fn new(slots: u64, first: u64, pages: u64, spare: Option<u64>) -> Result<Self, Error> {
         let (pagemap, ballast) = (Pagemap::open()?, Ballast::new(slots, first)?);
-        let mut settler = Self { ballast, pagemap, spare, settled: 0, repeats: 0, lost: 0, moves: 0, refills: 0 };
+        let mut settler = Self {
+            ballast,
+            pagemap,
+            spare,
+            settled: 0,
+            repeats: 0,
+            lost: 0,
+            moves: 0,
+            refills: 0,
+            times: Histogram::default(),
+        };
         settler.fill(1 + pages)?;
         Ok(settler)
     }
@@ -106,12 +118,14 @@ impl Settler {
 
     /// Swaps the page out and returns where it went.
     pub fn settle(&mut self, page: &impl Swappable) -> Result<SwapEntry, Error> {
+        let begin = clock::now();
         let (mut slotless, mut blind) = (0, 0);
         for attempt in 0..ATTEMPTS {
             page.page_out()?;
             if let Some(entry) = page.entry()? {
                 self.repeats += u64::from(attempt);
                 self.settled += 1;
+                self.times.add(clock::now() - begin);
                 if self.settled.is_multiple_of(LOOK_EVERY) {
                     self.refill()?;
                 }
@@ -174,6 +188,11 @@ impl Settler {
             entry_after: None,
         };
         self.ballast.inspect().into_iter().map(damage).collect()
+    }
+
+    /// How long it took to settle.
+    pub fn times(&self) -> &Histogram {
+        &self.times
     }
 
     /// Figures for people.

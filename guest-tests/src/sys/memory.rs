@@ -129,7 +129,8 @@ impl Region {
         let address = self.address(first) as *mut libc::c_void;
         // SAFETY: the range lies inside the mapping; neither advice invalidates it, and its content is atomics.
         let result = unsafe { libc::madvise(address, count * PAGE_SIZE, code) };
-        check(result, call, format!("{count} pages")).map(|_| ())
+        // The text is only made for an error: races come through here more than once a try.
+        if result < 0 { Err(SysError::last(call, format!("{count} pages"))) } else { Ok(()) }
     }
 }
 

@@ -10,10 +10,19 @@ use super::{SysError, check};
 pub struct TimerFd(OwnedFd);
 
 impl TimerFd {
-    /// A timer that is not set.
+    /// A timer that is not set and that nobody waits for.
     pub fn new() -> Result<Self, SysError> {
+        Self::create(libc::TFD_NONBLOCK)
+    }
+
+    /// A timer that is not set, for [`TimerFd::wait`].
+    pub fn alarm() -> Result<Self, SysError> {
+        Self::create(0)
+    }
+
+    fn create(flags: libc::c_int) -> Result<Self, SysError> {
         // SAFETY: takes no pointers.
-        let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
+        let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | flags) };
         let fd = check(fd, "timerfd_create", "CLOCK_MONOTONIC")?;
         // SAFETY: the kernel just made this descriptor for us alone.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
@@ -26,7 +35,16 @@ impl TimerFd {
         let result = unsafe {
             libc::timerfd_settime(self.0.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const setting, std::ptr::null_mut())
         };
-        check(result, "timerfd_settime", format!("{at} ns")).map(|_| ())
+        // The text is only made for an error: races come through here in every try.
+        if result < 0 { Err(SysError::last("timerfd_settime", format!("{at} ns"))) } else { Ok(()) }
+    }
+
+    /// Sleeps until it expires. Of a timer that is not an [`alarm`](TimerFd::alarm) this is an error.
+    pub fn wait(&self) -> Result<(), SysError> {
+        let mut expirations = 0_u64;
+        // SAFETY: the buffer holds the 8 bytes a timerfd answers with.
+        let read = unsafe { libc::read(self.0.as_raw_fd(), (&raw mut expirations).cast(), size_of::<u64>()) };
+        if read < 0 { Err(SysError::last("read", "a timerfd")) } else { Ok(()) }
     }
 }
 

@@ -82,6 +82,7 @@ pub(super) fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> R
             stopped_by: StopReason::Deadline,
             seed: 1,
             details: Vec::new(),
+            profile: Vec::new(),
         }),
         progress: Vec::new(),
         corruptions_received: corruptions,

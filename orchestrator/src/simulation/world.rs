@@ -83,6 +83,7 @@ impl World {
                 stopped_by: StopReason::Deadline,
                 seed: 0,
                 details: Vec::new(),
+                profile: Vec::new(),
             }),
             progress: Vec::new(),
             corruptions_received: corruptions,
