@@ -99,7 +99,7 @@ pub async fn compile(
         obj: &obj,
         log,
         jobs: recipe.jobs,
-        toolchain: recipe.toolchain,
+        path: recipe.toolchain.path(&tree.ccache(), std::env::var_os("PATH").unwrap_or_default())?,
         lock: tree.lock(),
         what: recipe.what.clone(),
     };
