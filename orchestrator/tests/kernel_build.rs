@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use kernel_fake::{Bench, MEMORY, SWAPOUT, UNPIN, compiled, said, write};
+use kernel_fake::{Bench, ENTRY, MEMORY, SWAPOUT, UNPIN, compiled, said, write};
 use twinboot::kernel::{Error, Step};
 use twinboot::plan::model::{BaseConfig, ConfigLayer};
 
@@ -43,6 +43,21 @@ async fn the_second_variant_costs_what_its_patches_touch_and_a_cached_one_nothin
     assert_eq!(bench.steps(), [Step::Cached]);
     assert!(!bench.cache.root().join("work").exists());
     assert_eq!(cached.info.load_digest, second.info.load_digest);
+}
+
+#[tokio::test]
+async fn only_a_kernel_without_a_pvh_entry_has_a_boot_image_made() {
+    let bench = Bench::new();
+    let pvh = bench.build(&bench.kernel(), &bench.variant("plain", &[])).await.expect("builds");
+    let entry = pvh.boot.parent().expect("has one");
+    assert!(pvh.boot.ends_with("vmlinux") && !entry.join("bzImage").exists());
+    assert!(!bench.work().join("obj/arch").exists(), "nothing was made for it");
+
+    let without = ENTRY.split_once("const char").expect("has the note in front").1;
+    write(&bench.path("linux/mm/entry.c"), &format!("const char{without}"));
+    let plain = bench.build(&bench.kernel(), &bench.variant("plain", &[])).await.expect("builds");
+    assert!(!plain.pvh && plain.boot.ends_with("bzImage") && plain.boot.is_file());
+    assert!(plain.vmlinux.is_some_and(|vmlinux| vmlinux.is_file()), "for its symbols");
 }
 
 #[tokio::test]

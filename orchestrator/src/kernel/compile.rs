@@ -55,7 +55,8 @@ pub struct Made {
     pub modules: bool,
 }
 
-/// Builds into `dest`: `vmlinux`, `bzImage`, `kernel.config`, `build.log` and, when there are any, `modules/`.
+/// Builds into `dest`: `vmlinux`, `kernel.config`, `build.log`; `bzImage` when the kernel cannot be booted without it;
+/// `modules/` when there are any.
 pub async fn compile(
     recipe: &Recipe<'_>,
     dest: &Path,
@@ -98,7 +99,7 @@ pub async fn compile(
         obj: &obj,
         log,
         jobs: recipe.jobs,
-        toolchain: recipe.toolchain,
+        path: recipe.toolchain.path(&tree.ccache(), std::env::var_os("PATH").unwrap_or_default())?,
         lock: tree.lock(),
         what: recipe.what.clone(),
     };
@@ -128,6 +129,10 @@ pub async fn compile(
         }
     };
     let collected = collect(&make, &values, dest, cancel).await;
+    let collected = match collected {
+        Err(error) if error.is_interrupted() => return Err(error),
+        collected => collected,
+    };
     tree.built(from_nothing.then_some(objects))?;
     tree.configured(configured_for)?;
     let (release, facts, modules) = collected?;
@@ -173,7 +178,7 @@ async fn objects(
         make.run(&["prepare".to_owned()], cancel, |line| done += u64::from(make::is_object(line))).await?;
         total = make.count("vmlinux", cancel).await?.map(|more| done + more);
     }
-    let mut targets = vec!["vmlinux".to_owned(), "bzImage".to_owned()];
+    let mut targets = vec!["vmlinux".to_owned()];
     if modules {
         targets.push("modules".to_owned());
     }
@@ -214,10 +219,14 @@ async fn collect(
         }
     }
     let vmlinux = copy(make.obj.join("vmlinux"), "vmlinux")?;
-    copy(make.obj.join("arch").join(ARCH).join("boot/bzImage"), "bzImage")?;
-    copy(make.obj.join(".config"), "kernel.config")?;
-    copy(make.log.clone(), "build.log")?;
     let data = fs::read(&vmlinux).map_err(Error::io("read", &vmlinux))?;
     let facts = elf::read(&data).map_err(|error| Error::Image { path: vmlinux, reason: error.to_string() })?;
+    if !facts.pvh {
+        // Its setup code and its compression would otherwise be the dearest part of a build after a small patch.
+        make.run(&["bzImage".to_owned()], cancel, |_| {}).await?;
+        copy(make.obj.join("arch").join(ARCH).join("boot/bzImage"), "bzImage")?;
+    }
+    copy(make.obj.join(".config"), "kernel.config")?;
+    copy(make.log.clone(), "build.log")?;
     Ok((release, facts, modules))
 }

@@ -1,5 +1,6 @@
 //! Running the kernel's `make`: a fixed environment, progress out of its lines, the first error out of its noise.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Toolchain};
+use super::Error;
+use super::toolchain::CC;
 use crate::cache::Lock;
 use crate::process::{self, Line};
 
@@ -20,8 +22,8 @@ const IDENTITY: [(&str, &str); 4] = [
     ("KBUILD_BUILD_VERSION", "1"),
 ];
 
-/// Variables of the user's that are let through: where programs are found and where scratch files may go.
-const KEPT: [&str; 6] = ["PATH", "HOME", "TMPDIR", "CCACHE_DIR", "CCACHE_CONFIGPATH", "CCACHE_DISABLE"];
+/// Variables of the user's that are let through: where scratch files and compiled ones may go.
+const KEPT: [&str; 5] = ["HOME", "TMPDIR", "CCACHE_DIR", "CCACHE_CONFIGPATH", "CCACHE_DISABLE"];
 
 /// Lines around an error that are shown with it.
 const CONTEXT: usize = 6;
@@ -37,8 +39,8 @@ pub struct Make<'a> {
     pub log: PathBuf,
     /// Jobs at a time.
     pub jobs: usize,
-    /// Compiler.
-    pub toolchain: &'a Toolchain,
+    /// `PATH`, see [`super::Toolchain::path`].
+    pub path: OsString,
     /// Lock on both trees, kept by every process that `make` starts.
     pub lock: &'a Lock,
     /// Kernel and variant, for messages.
@@ -53,10 +55,13 @@ impl Make<'_> {
         command.envs(KEPT.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))));
         // An empty LOCALVERSION keeps scripts/setlocalversion from adding a `+` for a tree under version control.
         command.envs(IDENTITY).env("LC_ALL", "C").env("LOCALVERSION", "");
+        // A base folder in the user's settings of ccache would make paths relative that end up in the kernel (`__FILE__` in
+        // headers): the kernel would be another one than without ccache.
+        command.env("PATH", &self.path).env("CCACHE_BASEDIR", "");
         command.arg("-C").arg(self.src).arg(format!("O={}", self.obj.display()));
         // One target's output at a time, so that an error stays in one piece and a line means that its object is done.
         command.args([format!("-j{}", self.jobs.max(1)), "-Otarget".to_owned(), "--no-print-directory".to_owned()]);
-        command.args([format!("CC={}", self.toolchain.cc()), format!("HOSTCC={}", self.toolchain.cc())]);
+        command.args([format!("CC={CC}"), format!("HOSTCC={CC}")]);
         command.args(targets);
         self.lock.inherit(&mut command);
         command

@@ -1,14 +1,14 @@
 //! From a plan's kernel and variant to a kernel that boots, kept in the cache under everything it was made from.
 //!
 //! ```text
-//! source ─▶ patch ─▶ config ─▶ make ─▶ <cache>/kernels/<key>/{vmlinux,bzImage,kernel.config,build.log,meta.json}
+//! source ─▶ patch ─▶ config ─▶ make ─▶ <cache>/kernels/<key>/{vmlinux,kernel.config,build.log,meta.json}
 //! ```
 //!
 //! A kernel that is there already costs a few milliseconds: nothing is unpacked and no `make` runs. Variants of one kernel
 //! are built one after the other from one work tree ([`tree`]), so that the second costs only what its patches touch.
 //!
-//! For x86-64 kernels. Series before 5.4 are not supported: nothing older was tried, and a kernel without the PVH entry is
-//! booted from its bzImage.
+//! For x86-64 kernels. Series before 5.4 are not supported: nothing older was tried. A kernel without the PVH entry is
+//! booted from its bzImage, which only such a kernel has made for it.
 
 pub mod config;
 pub mod elf;

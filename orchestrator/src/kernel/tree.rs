@@ -99,6 +99,11 @@ impl Tree {
         self.dir.join("build.log")
     }
 
+    /// Where ccache stands in for the compiler, when it does.
+    pub fn ccache(&self) -> PathBuf {
+        self.dir.join("ccache")
+    }
+
     /// The lock on the tree.
     pub fn lock(&self) -> &Lock {
         &self.lock

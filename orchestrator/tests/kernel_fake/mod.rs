@@ -68,7 +68,8 @@ BEGIN { while ((getline < kconfig) > 0) { if ($1 == "config") name = $2; if ($2 
 
 const KCONFIG: &str = "mainmenu \"fake\"\n\nconfig SWAP\n\tbool \"Swap\"\n\nconfig BLOCK\n\tbool \"Block\"\n\nconfig ZRAM\n\ttristate \"zram\"\n\tdepends on BLOCK\n";
 
-const ENTRY: &str = "__asm__(\".pushsection .note.Xen,\\\"a\\\",@note\\n.long 4, 8, 18\\n.asciz \\\"Xen\\\"\\n.quad start\\n.popsection\");\nconst char banner[] = \"Linux version 6.1.0-fake \";\nvoid start(void) {}\n";
+/// Has the note that tells the PVH entry, and the banner.
+pub const ENTRY: &str = "__asm__(\".pushsection .note.Xen,\\\"a\\\",@note\\n.long 4, 8, 18\\n.asciz \\\"Xen\\\"\\n.quad start\\n.popsection\");\nconst char banner[] = \"Linux version 6.1.0-fake \";\nvoid start(void) {}\n";
 
 pub const MEMORY: &str = "#include \"mm.h\"\n\nint pages;\n\nint swapin(int entry)\n{\n\tif (pin(entry))\n\t\treturn -1;\n\treturn entry + pages;\n}\n\nint swapout(int entry)\n{\n\treturn entry - pages;\n}\n";
 
