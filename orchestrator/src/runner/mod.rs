@@ -7,6 +7,7 @@ mod dispatcher;
 mod executor;
 mod folder;
 mod forced;
+mod group;
 mod host;
 pub mod journal;
 pub mod messages;
