@@ -11,6 +11,7 @@ mod group;
 mod host;
 pub mod journal;
 pub mod messages;
+mod places;
 mod prepare;
 mod records;
 pub mod resume;

@@ -34,14 +34,13 @@ impl Sequence {
         let cells =
             run.cells.iter().filter(|cell| runnable(&cell.id)).map(|cell| (cell.id.as_str(), cell.rounds, cell.rule));
         let (groups, group_of) = group::of(run);
-        Self {
-            schedule: Schedule::new(cells, &run.comparisons, run.seed),
-            groups,
-            group_of,
-            read: 0,
-            fruitless: HashMap::new(),
-            told: HashSet::new(),
+        let mut schedule = Schedule::new(cells, &run.comparisons, run.seed);
+        // One guest at a time takes as long in whatever order.
+        if run.load.is_some_and(|load| load.guests > 1) {
+            let seconds: HashMap<&str, u64> = run.cells.iter().map(|cell| (cell.id.as_str(), cell.round_s)).collect();
+            schedule = schedule.longest_first(|id| seconds.get(id).copied().unwrap_or(0));
         }
+        Self { schedule, groups, group_of, read: 0, fruitless: HashMap::new(), told: HashSet::new() }
     }
 
     /// The round to start next; none when all have been started that are needed.
