@@ -69,7 +69,8 @@ pub enum Command {
 /// How the guests of a run are run, and where its results go.
 #[derive(Debug, Args)]
 pub struct GuestArgs {
-    /// Guests at a time [default: as many as the CPUs carry; for a sweep one for each CPU].
+    /// Guests at a time, as far as their memory goes [default: as many as the CPUs carry, by the plan's `overcommit`; for a
+    /// sweep one for each CPU].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
     /// What executes the guests.

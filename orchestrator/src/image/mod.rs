@@ -17,6 +17,7 @@ mod newc;
 mod recipe;
 mod seal;
 mod skeleton;
+mod spares;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub use error::Error;
 pub use keys::Keys;
 pub use recipe::{Directory, File, Mode, ProgramRef, Recipe};
 pub use seal::seal;
+pub use spares::Spares;
 
 /// Folder of the guest that holds every program a plan names: the runner calls `/usr/local/bin/<name>`.
 pub const PROGRAM_DIR: &str = "/usr/local/bin";
@@ -60,6 +62,8 @@ pub struct Image {
     pub key: String,
     /// Size of the archive in bytes.
     pub bytes: u64,
+    /// Copies that guests were started from.
+    pub spares: Spares,
 }
 
 /// Builds the image that `recipe` describes, with the guest tests `programs` in it, or finds it in the cache.
@@ -91,5 +95,5 @@ pub async fn build(
             })
         })
         .await?;
-    Ok(Image { path: filled.dir.join(ARCHIVE), key, bytes: archive.len() as u64 })
+    Ok(Image { path: filled.dir.join(ARCHIVE), key, bytes: archive.len() as u64, spares: Spares::default() })
 }

@@ -10,13 +10,27 @@ use twinboot_protocol::{GUEST_CONFIG_PATH, GuestConfig};
 use super::tree::{Node, Tree};
 use super::{AUTHORIZED_KEYS_PATH, Error, HOST_KEY_PATH, Image, Keys, newc};
 
-/// Writes `image` and a small second archive with `config` and `keys` to `out` (mode 0600), whole or not at all.
+/// Puts `image` and a small second archive with `config` and `keys` at `out` (mode 0600), whole or not at all. Where that
+/// can be, it is a further name of one of the image's [`Spares`](super::Spares), which are not copied anew for each guest:
+/// whoever boots from it must have ended before the name is removed.
 ///
 /// The kernel unpacks archives that stand one behind the other, each starting at a multiple of four bytes; a later
 /// file replaces an earlier one (Documentation/driver-api/early-userspace/buffer-format.rst).
 pub fn seal(image: &Image, config: &GuestConfig, keys: &Keys, out: &Path) -> Result<(), Error> {
     let own = newc::write(&own_files(config, keys)?)?;
     let failed = |action| move |source| Error::Io { action, path: out.to_path_buf(), source };
+    let mut found = image.bytes;
+    let lent = image.spares.lend(image.bytes, &own, out, |copy| {
+        found = io::copy(&mut File::open(&image.path)?, copy)?;
+        if found == image.bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    });
+    if found != image.bytes {
+        return Err(Error::Damaged { path: image.path.clone(), expected: image.bytes, found });
+    }
+    // Whatever keeps copies from being shared does not keep a guest from having its own.
+    if lent.unwrap_or(false) {
+        return Ok(());
+    }
     let folder = out.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut shared = File::open(&image.path).map_err(|source| Error::Io {
         action: "open the cached image",

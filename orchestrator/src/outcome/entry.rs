@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use twinboot_protocol::{Corruption, Preflight, Progress, Summary};
 
+use super::Load;
 use super::forced::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
 use super::stop::{Rule, Why};
 use crate::plan::model::{Expectation, Warmth};
@@ -77,6 +78,9 @@ pub struct RunStarted {
     pub host: Host,
     /// Accelerator all rounds of this run use; never mixed.
     pub accelerator: Accelerator,
+    /// Guests beside each other, as the run was begun; absent in journals of before it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// Cells in plan order.
     pub cells: Vec<CellSpec>,
     /// Pairs of cells, in plan order.
@@ -146,6 +150,9 @@ pub struct CellSpec {
     pub expect: Expectation,
     /// Rounds planned.
     pub rounds: u32,
+    /// Seconds that a round is expected to take at most, its boot included; 0 where the journal does not tell.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub round_s: u64,
     /// What its verdict must reach and when it may stop; absent in journals of runs that always used up their rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Rule>,
@@ -160,6 +167,11 @@ pub struct CellSpec {
     pub clone: Warmth,
     /// Patches of the variant in order, as (file name, subject or first line, reversed).
     pub patches: Vec<PatchInfo>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A patch, for people.

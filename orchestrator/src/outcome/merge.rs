@@ -331,6 +331,11 @@ fn notices(starts: &[(&Part, &RunStarted)], missing: &[String]) -> Vec<Entry> {
         if run.host != first.host {
             texts.push(format!("{} ran on another machine: {}", part.name, host(run)));
         }
+        if run.load != first.load
+            && let Some(words) = run.load_words()
+        {
+            texts.push(format!("{} ran its guests {words}", part.name));
+        }
         if run.seed != first.seed {
             texts.push(format!("{} ran with seed {}", part.name, run.seed));
         }

@@ -7,6 +7,7 @@ pub mod entry;
 pub mod exit;
 pub mod forced;
 mod journal;
+mod load;
 pub mod merge;
 #[cfg(test)]
 mod merge_tests;
@@ -25,6 +26,7 @@ pub use entry::Entry;
 pub use exit::exit_code;
 pub use forced::{ForcedComparison, ForcedResult, ForcedVerdict, SweepResult};
 pub use journal::{JournalError, journal_lines};
+pub use load::Load;
 pub use numbers::{Evidence, EvidenceKind, Numbers, Rate};
 pub use results::Results;
 pub use trouble::{Trouble, TroubleKind};

@@ -1,6 +1,6 @@
 //! A plan dealt out to the jobs of an engine that runs them on machines of its own choice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -62,7 +62,7 @@ impl Plan {
             }
         }
         // A stable sort: jobs of the same length stay in plan order.
-        jobs.sort_by_key(|job| std::cmp::Reverse(job.seconds));
+        jobs.sort_by_key(|job| std::cmp::Reverse(self.expected(&job.cells)));
         jobs
     }
 
@@ -103,6 +103,18 @@ impl Plan {
         let forced = || group.forced.first().map(|cell| (&cell.kernel, &cell.name, &cell.guest));
         let Some((kernel, test, guest)) = first.or_else(forced) else { return String::new() };
         if self.guests.len() > 1 { format!("{kernel} {test} {guest}") } else { format!("{kernel} {test}") }
+    }
+
+    /// What the rounds of these cells take at most, with the boots that many short rounds take longer for than they race.
+    fn expected(&self, ids: &[String]) -> Duration {
+        let ids: BTreeSet<&String> = ids.iter().collect();
+        let tests: BTreeMap<&str, Duration> =
+            self.tests.iter().map(|test| (test.name.as_str(), test.all_rounds())).collect();
+        let cells = self.cells.iter().filter(|cell| ids.contains(&cell.id));
+        let cells = cells.filter_map(|cell| tests.get(cell.test.as_str()).copied());
+        let forced = self.forced.iter().filter(|cell| ids.contains(&cell.id));
+        let forced = forced.filter_map(|cell| self.interleavings.iter().find(|it| it.name == cell.name));
+        cells.chain(forced.map(|drawn| drawn.deadline)).fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// Longest time that the group's guests race. A forced round has steps instead of a duration, and takes a fraction of
@@ -160,9 +172,28 @@ mod tests {
         let name = last.name.clone();
         let jobs = plan.jobs(256);
         assert!(jobs[0].name.contains(&name), "{jobs:?}");
-        assert!(jobs.is_sorted_by_key(|job| std::cmp::Reverse(job.seconds)), "{jobs:?}");
+        assert!(jobs.is_sorted_by_key(|job| std::cmp::Reverse(plan.expected(&job.cells))), "{jobs:?}");
         let names: BTreeSet<_> = jobs.iter().map(|job| &job.name).collect();
         assert_eq!(names.len(), jobs.len());
+    }
+
+    #[test]
+    fn many_boots_make_a_job_long() {
+        let mut plan = plan();
+        let (many, long) = (plan.tests[0].name.clone(), plan.tests[1].name.clone());
+        for test in &mut plan.tests {
+            // 100 s of racing in 100 boots, 110 s in one, and 1 s.
+            let (rounds, seconds) = if test.name == many {
+                (100, 1)
+            } else if test.name == long {
+                (1, 110)
+            } else {
+                (1, 1)
+            };
+            (test.rounds, test.stop.at_most) = (rounds, Duration::from_secs(seconds));
+        }
+        let jobs = plan.jobs(256);
+        assert!(jobs[0].name.contains(&many) && jobs[0].seconds < jobs[1].seconds, "{jobs:?}");
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Plan {
     pub left_out: Vec<LeftOut>,
     /// Guest shapes, one per point of the guest axes.
     pub guests: Vec<Guest>,
+    /// Virtual CPUs of running guests for each of the host's CPUs.
+    pub overcommit: f64,
     /// Tests, one per point of the test axes.
     pub tests: Vec<Test>,
     /// Every kernel × variant × guest × test that is to run, in plan order.
@@ -295,6 +297,22 @@ pub struct Test {
     pub stop: Stop,
     /// Deadlines of the stages around it.
     pub deadlines: Deadlines,
+}
+
+/// What a round takes beside its race: the boot, a login and the power-off. In software emulation some two seconds, and
+/// more where the host is busy; with hardware acceleration less.
+const AROUND_A_ROUND: Duration = Duration::from_secs(3);
+
+impl Test {
+    /// What one round is expected to take at most.
+    pub fn round(&self) -> Duration {
+        self.stop.at_most.saturating_add(AROUND_A_ROUND)
+    }
+
+    /// What all rounds of a cell are expected to take at most.
+    pub fn all_rounds(&self) -> Duration {
+        self.round().saturating_mul(self.rounds)
+    }
 }
 
 /// When a round ends, whichever comes first, and when no more rounds are needed.

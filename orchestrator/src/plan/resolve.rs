@@ -136,6 +136,9 @@ pub fn resolve(
     context.check(&KeyPath::keys(&["defaults", "rounds"]), validate::rounds(raw.defaults.rounds));
     context.check(&KeyPath::keys(&["defaults", "at_most"]), validate::interval(raw.defaults.at_most.0));
 
+    let overcommit = raw.overcommit.unwrap_or(1.0);
+    context.check(&root.key("overcommit"), validate::overcommit(overcommit));
+
     let (kernels, left_out) = kernels::resolve(context, raw);
     let guest = guests::resolve(context, &raw.guest);
     let tests = programs::resolve(context, raw);
@@ -159,6 +162,7 @@ pub fn resolve(
         kernels,
         left_out,
         guests: points.guests,
+        overcommit,
         tests: points.tests,
         cells,
         comparisons,

@@ -46,6 +46,12 @@ pub struct Plan {
     pub variants: Vec<Variant>,
     /// The virtual machine.
     pub guest: Guest,
+    /// Virtual CPUs of the guests that run beside each other, for each of the host's CPUs; 1 unless given. 2 runs twice
+    /// as many guests as have CPUs to themselves, 0.5 leaves half of the CPUs alone. Whatever it is, guests never get more
+    /// memory than is free, `--jobs` overrules it, and results are stamped with what it came to. Guests that share CPUs
+    /// disturb each other's races: compare rates per exposure, not per second.
+    #[schemars(range(min = 0.01, max = 64))]
+    pub overcommit: Option<f64>,
     /// Programs to run in the guest, at least one where there is neither `interleaving` nor `sweep`.
     pub tests: Vec<Test>,
     /// Interleavings to force: one, or a list.

@@ -126,6 +126,18 @@ pub fn rounds(rounds: u32) -> Check {
     if rounds == 0 { problem("0 rounds".to_owned(), "a cell needs at least one") } else { Ok(()) }
 }
 
+/// Virtual CPUs for each of the host's.
+pub fn overcommit(overcommit: f64) -> Check {
+    if (0.01..=64.0).contains(&overcommit) {
+        Ok(())
+    } else {
+        problem(
+            format!("overcommit is {overcommit}, it must be from 0.01 to 64"),
+            "1 gives every virtual CPU one of the host's",
+        )
+    }
+}
+
 /// Corruptions or exposures after which a round ends.
 pub fn count(count: u64) -> Check {
     if count == 0 {
@@ -274,6 +286,7 @@ mod tests {
         assert!(swap_size(40960).is_ok() && swap_size(40959).is_err() && swap_size(40961).is_err());
         assert!(swap_size(u64::MAX).is_err() && memory(u64::MAX - 1).is_err());
         assert!(cpus(1).is_ok() && cpus(64).is_ok() && cpus(0).is_err() && cpus(65).is_err());
+        assert!(overcommit(1.5).is_ok() && overcommit(0.0).is_err() && overcommit(f64::NAN).is_err());
         assert!(alpha(1e-6).is_ok() && alpha(0.0).is_err() && alpha(0.5).is_err() && alpha(f64::NAN).is_err());
         assert!(rounds(1).is_ok() && rounds(0).is_err());
         assert!(

@@ -80,11 +80,13 @@ impl Group {
 
     /// Waits until the killed group is empty, for a second at most: a member that nobody reaps stays in it for ever.
     async fn vanish(&self) {
-        for _ in 0..100 {
+        // Ever longer waits, 1 ms to 512: some hosts take a second to reap what has lost its parent, and a hundred looks at
+        // each guest's end cost more than all else that is done for it.
+        for doubled in 0..10 {
             if killpg(self.leader, None).is_err() {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(1 << doubled)).await;
         }
     }
 

@@ -207,6 +207,9 @@ fn environment(results: &Results, run: &RunStarted) -> Vec<String> {
     let mut lines = told(&format!("twinboot {}, {}, seed {}", run.twinboot, run.started, run.seed), "");
     lines.extend(told(&format!("{}, QEMU {}", run.accelerator.name, run.accelerator.qemu), ""));
     lines.extend(told(&format!("{}, {} CPUs, {}", run.host.cpu, run.host.cpus, run.host.kernel), ""));
+    if let Some(words) = run.load_words() {
+        lines.extend(told(&format!("guests: {words}"), ""));
+    }
     for notice in &results.notices {
         lines.extend(told(&format!("note: {}", gist(&one_line(notice))), ""));
     }

@@ -201,6 +201,9 @@ fn environment(results: &Results) -> String {
     line("started", run.started.clone());
     line("accelerator", format!("{}, QEMU {}", run.accelerator.name, run.accelerator.qemu));
     line("host", format!("{}, {} CPUs, {}, {}", run.host.cpu, run.host.cpus, memory(run.host.memory), run.host.kernel));
+    if let Some(words) = run.load_words() {
+        line("guests", words);
+    }
     line("plan", format!("{} (sha256 {})", run.plan, short(&run.plan_sha256)));
     line("seed", run.seed.to_string());
     for cell in &results.cells {

@@ -11,11 +11,12 @@ use super::executor::{self, Task};
 use super::folder::{self, failed};
 use super::journal::{self, Journal};
 use super::messages::{Event, Observer};
+use super::places::{self, Means, Need};
 use super::prepare::Ground;
 use super::records;
 use super::resume::{Past, Replay};
 use super::sequence::Sequence;
-use super::{Error, host, schedule, stamp};
+use super::{Error, schedule, stamp};
 use crate::image::Keys;
 use crate::machine::Machine;
 use crate::outcome::Entry;
@@ -30,7 +31,7 @@ pub struct Options {
     pub out: Option<PathBuf>,
     /// Seed of every random choice.
     pub seed: u64,
-    /// Guests at a time; as many as the host's CPUs carry when absent.
+    /// Guests at a time, as far as memory goes; as many as the plan's overcommit lets the host's CPUs carry when absent.
     pub jobs: Option<usize>,
     /// Command that makes the same run again.
     pub rerun: String,
@@ -76,7 +77,9 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<Run, Error> {
     let now = jiff::Timestamp::now();
-    let started = stamp::run_started(plan, ground, options, &now);
+    let need = Need::of(plan);
+    let places = places::places(Means::now(), need, plan.overcommit, options.jobs);
+    let started = stamp::run_started(plan, ground, options, places.load, &now);
     let keys = Arc::new(Keys::generate().map_err(Error::Keys)?);
     let runnable = |id: &str| {
         let kernel = |cell: &Cell| ground.kernels.contains_key(&(cell.kernel.clone(), cell.variant.clone()));
@@ -88,19 +91,27 @@ pub async fn run(
             let journal = begin(&results)?;
             let mut dispatcher = Dispatcher::new(plan, ground, results, journal, observer, options.seed, keys);
             dispatcher.open(&started)?;
+            dispatcher.tell(&places.notices)?;
             let replay = Replay { sequence: Sequence::new(&started, runnable), again: Vec::new(), news: Vec::new() };
             (dispatcher, replay)
         }
         Start::Resume(past) => {
             past.same(&started, &ground.built(plan))?;
             let replay = past.replay(runnable)?;
-            (Dispatcher::take_up(plan, ground, past, observer, keys, &now)?, replay)
+            let begun = past.started().and_then(|run| run.load);
+            let mut dispatcher = Dispatcher::take_up(plan, ground, past, observer, keys, &now)?;
+            if begun != Some(places.load) {
+                dispatcher.tell(
+                    started.load_words().map(|words| format!("from here on the guests ran {words}")).as_slice(),
+                )?;
+            }
+            dispatcher.tell(&places.notices)?;
+            (dispatcher, replay)
         }
     };
-    let jobs = options.jobs.unwrap_or_else(|| dispatcher.default_jobs());
     // A forced interleaving decides in seconds what statistics only bound.
-    dispatcher.interleavings(jobs, cancel).await?;
-    dispatcher.rounds(replay, jobs, cancel).await?;
+    dispatcher.interleavings(places.jobs, cancel).await?;
+    dispatcher.rounds(replay, places.jobs, need, cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
     Ok(dispatcher.into_run())
@@ -189,7 +200,18 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    async fn rounds(&mut self, replay: Replay, jobs: usize, cancel: &CancellationToken) -> Result<(), Error> {
+    /// Sentences for the journal.
+    pub(super) fn tell(&mut self, notices: &[String]) -> Result<(), Error> {
+        notices.iter().try_for_each(|text| self.note(Entry::Notice { text: text.clone() }))
+    }
+
+    async fn rounds(
+        &mut self,
+        replay: Replay,
+        jobs: usize,
+        need: Need,
+        cancel: &CancellationToken,
+    ) -> Result<(), Error> {
         let Replay { mut sequence, again, news } = replay;
         let mut folders = HashMap::new();
         for cell in &self.plan.cells {
@@ -205,7 +227,8 @@ impl Dispatcher<'_> {
         let mut again = again.into_iter();
         let mut running: JoinSet<std::io::Result<executor::Done>> = JoinSet::new();
         loop {
-            while running.len() < jobs && !cancel.is_cancelled() {
+            // Others may have taken memory since: what does not fit waits for a guest to end.
+            while running.len() < jobs && !cancel.is_cancelled() && places::has_room_now(running.len(), need) {
                 let Some(id) = again.next().or_else(|| sequence.next_round()) else { break };
                 let Some(task) = self.task(id, &folders) else { continue };
                 self.note(Entry::RoundStarted(task.id.clone()))?;
@@ -227,12 +250,6 @@ impl Dispatcher<'_> {
     fn ended(&mut self, sequence: &mut Sequence, round: &RoundFinished) -> Result<(), Error> {
         self.note(Entry::RoundFinished(Box::new(round.clone())))?;
         sequence.ended(&self.entries, round).into_iter().try_for_each(|news| self.note(news))
-    }
-
-    /// As many guests as fit on the host's CPUs and in its free memory, at least one.
-    fn default_jobs(&self) -> usize {
-        let most_cpus = self.plan.guests.iter().map(|guest| guest.cpus).max().unwrap_or(1);
-        host::carries(self.plan, most_cpus)
     }
 
     fn kernel(&self, cell: &Cell) -> Option<&crate::kernel::BuiltKernel> {

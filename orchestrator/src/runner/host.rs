@@ -1,7 +1,6 @@
 //! The machine a run is made on, for the report's environment stamp.
 
 use crate::outcome::entry::Host;
-use crate::plan::model::Plan;
 
 /// Reads the host's kernel, CPU and memory; what cannot be read is named as such.
 pub fn describe() -> Host {
@@ -34,14 +33,6 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         let (key, value) = line.split_once(':')?;
         (key.trim() == name).then(|| value.trim())
     })
-}
-
-/// How many guests of the plan run at a time where each gets `cpus` of the host's CPUs and the memory of the largest of
-/// them; one at least.
-pub fn carries(plan: &Plan, cpus: u32) -> usize {
-    let most_memory = plan.guests.iter().map(|guest| guest.memory).max().unwrap_or(0).max(1);
-    let by_memory = free_memory() / most_memory;
-    usize::try_from(u64::from(describe().cpus / cpus.max(1)).min(by_memory)).unwrap_or(1).max(1)
 }
 
 #[cfg(test)]

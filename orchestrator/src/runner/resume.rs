@@ -7,7 +7,7 @@ use super::Error;
 use super::folder::failed;
 use super::journal::{self, Journal};
 use super::sequence::Sequence;
-use crate::outcome::entry::{Built, RoundId, RoundOutcome, RunStarted};
+use crate::outcome::entry::{Built, CellSpec, RoundId, RoundOutcome, RunStarted};
 use crate::outcome::{Entry, journal_lines};
 
 /// A run that stands in a results folder, opened to be gone on with.
@@ -133,7 +133,12 @@ fn difference(then: &RunStarted, now: &RunStarted) -> Option<String> {
             "it was made of other cells; give the --only, --partition and --control of then, or start a new run";
         return Some(reason.to_owned());
     }
-    let same = then.cells == now.cells && then.comparisons == now.comparisons && then.forced == now.forced;
+    let cells = |run: &RunStarted| {
+        // How long a round is thought to take orders rounds and defines nothing; older journals do not tell.
+        let timeless = |cell: &CellSpec| CellSpec { round_s: 0, ..cell.clone() };
+        run.cells.iter().map(timeless).collect::<Vec<_>>()
+    };
+    let same = cells(then) == cells(now) && then.comparisons == now.comparisons && then.forced == now.forced;
     (!same).then(|| {
         "its cells were not made in the same way; give the --rounds and --coarse of then, or start a new run".to_owned()
     })
@@ -276,6 +281,10 @@ mod tests {
     fn another_run_is_not_gone_on_with_and_the_refusal_says_what_differs() {
         let then = started(&WORLD, &RULE, 1);
         assert_eq!(difference(&then, &then), None);
+        let mut elsewhere = then.clone();
+        elsewhere.load = Some(crate::outcome::Load { guests: 8, vcpus: 16 });
+        elsewhere.cells[0].round_s = 63;
+        assert_eq!(difference(&then, &elsewhere), None, "how many guests there are beside each other is no other run");
         let told = |change: fn(&mut RunStarted), words: &str| {
             let mut now = then.clone();
             change(&mut now);

@@ -13,6 +13,11 @@ use crate::outcome::stop::Rule;
 
 /// The order of a run's rounds, made as it goes: blocks of at most one round of each cell, shuffled.
 ///
+/// Where guests run beside each other, a block holds the cells of one group alone, those that are held against each
+/// other, and the group that will take longest comes first ([`Schedule::longest_first`]): the last rounds of the run are
+/// then short ones, and no guest is waited for while the others' places are empty. Which of a group's cells comes first
+/// is left to the shuffle all the same.
+///
 /// A base without a base of its own runs alone at first. Once its rate is known, or only as many of its rounds are left
 /// as are needed beside the others, each block holds a round of every cell that still needs one *and* a round of its
 /// base, as long as the base has any left: what is held against each other ran at the same time. The seed and what is
@@ -23,6 +28,8 @@ pub struct Schedule {
     index: HashMap<String, usize>,
     block: VecDeque<usize>,
     rng: ChaCha8Rng,
+    /// The groups of cells that hang together, where the longest goes first.
+    groups: Option<Vec<Vec<usize>>>,
 }
 
 #[derive(Debug)]
@@ -30,6 +37,8 @@ struct Cell {
     id: String,
     rounds: u32,
     started: u32,
+    /// What one round is expected to take at most, in any unit.
+    length: u64,
     /// Rounds to run alone at most.
     lead: u32,
     bases: Vec<usize>,
@@ -42,6 +51,11 @@ struct Cell {
 impl Cell {
     fn live(&self) -> bool {
         !self.stopped && self.started < self.rounds
+    }
+
+    /// What is left of it takes at most.
+    fn left(&self) -> u64 {
+        if self.live() { u64::from(self.rounds - self.started).saturating_mul(self.length) } else { 0 }
     }
 }
 
@@ -59,6 +73,7 @@ impl Schedule {
                 id: id.to_owned(),
                 rounds,
                 started: 0,
+                length: 1,
                 lead: rule.map_or(0, |rule| rounds.saturating_sub(rule.min_rounds).max(1)),
                 bases: Vec::new(),
                 patched: Vec::new(),
@@ -78,7 +93,17 @@ impl Schedule {
                 cells[patched].sequential = false;
             }
         }
-        Self { cells, index, block: VecDeque::new(), rng: ChaCha8Rng::seed_from_u64(seed) }
+        Self { cells, index, block: VecDeque::new(), rng: ChaCha8Rng::seed_from_u64(seed), groups: None }
+    }
+
+    /// Deals out the rounds of that group first of which most is left, a block of it at a time; groups of which the same
+    /// is left take turns. `length` is what one round of a cell takes at most, in any unit.
+    pub fn longest_first(mut self, length: impl Fn(&str) -> u64) -> Self {
+        for cell in &mut self.cells {
+            cell.length = length(&cell.id).max(1);
+        }
+        self.groups = Some(self.connected());
+        self
     }
 
     /// The round to start next; none when all have been started that are needed.
@@ -91,7 +116,7 @@ impl Schedule {
                     return Some(RoundId { cell: cell.id.clone(), round: cell.started });
                 }
             }
-            let mut block: Vec<usize> = (0..self.cells.len()).filter(|&at| self.wanted(at)).collect();
+            let mut block = self.next_block();
             if block.is_empty() {
                 return None;
             }
@@ -123,6 +148,39 @@ impl Schedule {
 
     fn get(&mut self, cell: &str) -> Option<&mut Cell> {
         self.index.get(cell).map(|&at| &mut self.cells[at])
+    }
+
+    /// The cells of the next block, in plan order.
+    fn next_block(&self) -> Vec<usize> {
+        let Some(groups) = &self.groups else {
+            return (0..self.cells.len()).filter(|&at| self.wanted(at)).collect();
+        };
+        let wanted =
+            |group: &Vec<usize>| -> Vec<usize> { group.iter().copied().filter(|&at| self.wanted(at)).collect() };
+        let left = |group: &Vec<usize>| group.iter().map(|&at| self.cells[at].left()).fold(0, u64::saturating_add);
+        let blocks = groups.iter().map(|group| (left(group), group)).filter(|(left, _)| *left > 0);
+        let blocks = blocks.map(|(left, group)| (left, wanted(group))).filter(|(_, block)| !block.is_empty());
+        // Of equals the first.
+        let longest = blocks.reduce(|longest, other| if other.0 > longest.0 { other } else { longest });
+        longest.map_or_else(Vec::new, |(_, block)| block)
+    }
+
+    /// Cells that are held against each other, directly or through others; in plan order.
+    fn connected(&self) -> Vec<Vec<usize>> {
+        let mut seen = vec![false; self.cells.len()];
+        let mut groups = Vec::new();
+        for first in 0..self.cells.len() {
+            let (mut group, mut reached) = (Vec::new(), vec![first]);
+            while let Some(at) = reached.pop() {
+                if !std::mem::replace(&mut seen[at], true) {
+                    group.push(at);
+                    reached.extend(self.cells[at].bases.iter().chain(&self.cells[at].patched));
+                }
+            }
+            group.sort_unstable();
+            groups.extend(Some(group).filter(|group| !group.is_empty()));
+        }
+        groups
     }
 
     /// Whether the next block has a round of this cell.
@@ -264,14 +322,52 @@ mod tests {
         assert!(order.len() == 8 && order.is_sorted_by_key(|id| id.round));
     }
 
+    const TWO_GROUPS: [(&str, u32); 4] = [("base", 6), ("one", 6), ("slow-base", 3), ("slow", 3)];
+
+    /// Two comparisons, the second of which has rounds of `length` times the first's.
+    fn two_groups(length: u64, seed: u64) -> Schedule {
+        let cells = TWO_GROUPS.map(|(id, rounds)| (id, rounds, Some(rule(rounds, false))));
+        let it = Schedule::new(cells, &pairs(&[("base", "one"), ("slow-base", "slow")]), seed);
+        it.longest_first(|id| if id.starts_with("slow") { length } else { 1 })
+    }
+
+    #[test]
+    fn the_group_that_takes_longest_is_dealt_out_first_and_equals_take_turns() {
+        // 3 rounds of 10 against 6 of 1: all of the slow ones but the last are dealt out before.
+        let order = rest(&mut two_groups(10, 1));
+        assert!(order[..6].iter().all(|id| id.cell.starts_with("slow")), "{order:?}");
+        assert_eq!(order.len(), 18);
+        // 3 rounds of 3 against 6 of 1, each of two cells: the slow ones until as much is left of either, then by turns.
+        let order = rest(&mut two_groups(3, 1));
+        let blocks = order.chunks(2).map(|block| if block[0].cell.starts_with("slow") { 'S' } else { 'b' });
+        assert_eq!(blocks.collect::<String>(), "SbSbbbSbb", "the last ones are short");
+        assert!(order.chunks(2).all(|block| block[0].round == block[1].round && block[0].cell != block[1].cell));
+    }
+
+    #[test]
+    fn which_side_of_a_comparison_comes_first_is_left_to_chance() {
+        let firsts = |seed| {
+            let order = rest(&mut two_groups(10, seed));
+            order.chunks(2).filter(|block| block[0].cell.ends_with("base")).count()
+        };
+        let bases: usize = (0..100).map(firsts).sum();
+        assert!((380..=520).contains(&bases), "of 900 blocks {bases} begin with the base");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
         /// Whatever is learnt when: numbers run from 1 without a gap, and between two rounds of a patched cell there is
         /// one of its base as long as the base has any left.
         #[test]
-        fn every_block_has_its_base(seed: u64, known in 0usize..12, one in 0usize..40, two in 0usize..40) {
-            let mut it = schedule(&THREE, true, seed);
+        fn every_block_has_its_base(
+            seed: u64, known in 0usize..12, one in 0usize..40, two in 0usize..40, longest_first: bool
+        ) {
+            let fresh = || {
+                let it = schedule(&THREE, true, seed);
+                if longest_first { it.longest_first(|id| if id == "two" { 100 } else { 1 }) } else { it }
+            };
+            let mut it = fresh();
             let mut order = Vec::new();
             while let Some(id) = it.next_round() {
                 order.push(id);
@@ -294,7 +390,7 @@ mod tests {
                 }
             }
             let again: Vec<RoundId> = {
-                let mut it = schedule(&THREE, true, seed);
+                let mut it = fresh();
                 let mut order = Vec::new();
                 while let Some(id) = it.next_round() {
                     order.push(id);

@@ -3,10 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::group::{self, Group};
 use super::schedule::Schedule;
-use crate::outcome::entry::{ComparisonSpec, RoundFinished, RoundId, RoundOutcome, RunStarted, Stopped};
+use crate::outcome::Entry;
+use crate::outcome::entry::{RoundFinished, RoundId, RoundOutcome, RunStarted, Stopped};
 use crate::outcome::stop::{self, Why};
-use crate::outcome::{Entry, Results};
 
 /// Rounds in a row without a result after which a cell is given up: it will not get better, and hung guests cost minutes.
 const GIVE_UP_AFTER: u32 = 3;
@@ -15,10 +16,12 @@ const GIVE_UP_AFTER: u32 = 3;
 #[derive(Debug)]
 pub struct Sequence {
     schedule: Schedule,
-    /// Cells that hang together through comparisons, by cell.
-    groups: HashMap<String, HashSet<String>>,
-    /// Cells of which none hangs together with one that may stop early: nothing is to be learnt before their end.
-    fixed: HashSet<String>,
+    /// Cells that hang together through comparisons.
+    groups: Vec<Group>,
+    /// The group of each cell.
+    group_of: HashMap<String, usize>,
+    /// Entries of the journal that were looked at.
+    read: usize,
     /// Rounds in a row without a result, by cell.
     fruitless: HashMap<String, u32>,
     /// Cells whose end was told.
@@ -30,20 +33,14 @@ impl Sequence {
     pub fn new(run: &RunStarted, runnable: impl Fn(&str) -> bool) -> Self {
         let cells =
             run.cells.iter().filter(|cell| runnable(&cell.id)).map(|cell| (cell.id.as_str(), cell.rounds, cell.rule));
-        let groups = groups(run);
-        let may_stop = |id: &String| {
-            let own = |pair: &&ComparisonSpec| pair.base == *id || pair.patched == *id;
-            run.cells.iter().any(|cell| cell.id == *id && cell.rule.is_some_and(|rule| rule.sequential))
-                && !run.comparisons.iter().filter(own).any(|pair| pair.control)
-        };
-        let fixed = groups.iter().filter(|(_, group)| !group.iter().any(may_stop)).map(|(cell, _)| cell.clone());
-        Self {
-            fixed: fixed.collect(),
-            schedule: Schedule::new(cells, &run.comparisons, run.seed),
-            groups,
-            fruitless: HashMap::new(),
-            told: HashSet::new(),
+        let (groups, group_of) = group::of(run);
+        let mut schedule = Schedule::new(cells, &run.comparisons, run.seed);
+        // One guest at a time takes as long in whatever order.
+        if run.load.is_some_and(|load| load.guests > 1) {
+            let seconds: HashMap<&str, u64> = run.cells.iter().map(|cell| (cell.id.as_str(), cell.round_s)).collect();
+            schedule = schedule.longest_first(|id| seconds.get(id).copied().unwrap_or(0));
         }
+        Self { schedule, groups, group_of, read: 0, fruitless: HashMap::new(), told: HashSet::new() }
     }
 
     /// The round to start next; none when all have been started that are needed.
@@ -51,14 +48,16 @@ impl Sequence {
         self.schedule.next_round()
     }
 
-    /// Takes in the round that ended last of those in `entries`, the journal so far. Returns what is to be journalled
-    /// of it: notices and cells that stop.
+    /// Takes in the round that ended last of those in `entries`, the journal so far: the same at each call, but for what
+    /// was added. Returns what is to be journalled of it: notices and cells that stop.
     pub fn ended(&mut self, entries: &[Entry], round: &RoundFinished) -> Vec<Entry> {
+        self.read(entries);
         let mut news = self.give_up(round);
-        if self.fixed.contains(&round.id.cell) {
+        let Some(group) = self.group_of.get(&round.id.cell).map(|&at| &self.groups[at]) else { return news };
+        if group.fixed {
             return news;
         }
-        let known = self.fold(entries.iter().chain(&news), &round.id.cell);
+        let known = group.fold(entries, &news);
         for cell in &known.cells {
             if stop::rate_known(cell) {
                 self.schedule.know(&cell.spec.id);
@@ -91,35 +90,35 @@ impl Sequence {
         news.then(|| Stopped { cell: cell.to_owned(), after_rounds, of_rounds, why })
     }
 
-    /// What is known of the cells that hang together with `cell`. Rounds still running are left out: they are not lost.
-    fn fold<'a>(&self, entries: impl Iterator<Item = &'a Entry>, cell: &str) -> Results {
-        let group = self.groups.get(cell);
-        let ours = |id: &String| group.is_some_and(|group| group.contains(id));
-        Results::fold(entries.filter_map(|entry| match entry {
-            Entry::RunStarted(run) => {
-                let mut run = run.clone();
-                run.cells.retain(|cell| ours(&cell.id));
-                run.comparisons.retain(|pair| ours(&pair.base));
-                Some(Entry::RunStarted(run))
+    /// Sorts what is new in the journal by the groups that it tells of.
+    fn read(&mut self, entries: &[Entry]) {
+        for (at, entry) in entries.iter().enumerate().skip(self.read) {
+            let cell = match entry {
+                Entry::RoundFinished(end) => &end.id.cell,
+                Entry::Stopped(stopped) => &stopped.cell,
+                Entry::Built(built) => {
+                    self.built(at, &built.kernel, &built.variant);
+                    continue;
+                }
+                Entry::BuildFailed(failed) => {
+                    self.built(at, &failed.kernel, &failed.variant);
+                    continue;
+                }
+                // Rounds still running are left out: they are not lost.
+                _ => continue,
+            };
+            if let Some(&group) = self.group_of.get(cell) {
+                self.groups[group].entries.push(at);
             }
-            Entry::Built(_) | Entry::BuildFailed(_) => Some(entry.clone()),
-            Entry::RoundFinished(end) if ours(&end.id.cell) => Some(entry.clone()),
-            Entry::Stopped(stopped) if ours(&stopped.cell) => Some(entry.clone()),
-            _ => None,
-        }))
+        }
+        self.read = self.read.max(entries.len());
     }
-}
 
-fn groups(run: &RunStarted) -> HashMap<String, HashSet<String>> {
-    let mut groups: Vec<HashSet<String>> = run.cells.iter().map(|cell| HashSet::from([cell.id.clone()])).collect();
-    for pair in &run.comparisons {
-        let (joined, mut apart): (Vec<_>, Vec<_>) =
-            groups.into_iter().partition(|group| group.contains(&pair.base) || group.contains(&pair.patched));
-        apart.push(joined.into_iter().flatten().collect());
-        groups = apart;
+    fn built(&mut self, at: usize, kernel: &str, variant: &str) {
+        for group in self.groups.iter_mut().filter(|group| group.runs_on(kernel, variant)) {
+            group.entries.push(at);
+        }
     }
-    let by_cell = groups.iter().flat_map(|group| group.iter().map(move |cell| (cell.clone(), group.clone())));
-    by_cell.collect()
 }
 
 #[cfg(test)]

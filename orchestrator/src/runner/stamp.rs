@@ -5,6 +5,7 @@ use super::host;
 use super::prepare::Ground;
 use crate::forced::sweep::hold::words;
 use crate::kernel::patch;
+use crate::outcome::Load;
 use crate::outcome::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted, Whole};
 use crate::outcome::forced::{Forced, ForcedExpectation, ForcedSpec};
 use crate::outcome::stop::Rule;
@@ -19,7 +20,7 @@ pub fn utc(time: &jiff::Timestamp) -> String {
 }
 
 /// First line of the journal.
-pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::Timestamp) -> RunStarted {
+pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, load: Load, now: &jiff::Timestamp) -> RunStarted {
     RunStarted {
         schema: entry::SCHEMA,
         twinboot: env!("CARGO_PKG_VERSION").to_owned(),
@@ -35,6 +36,7 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, now: &jiff::
             name: ground.accelerator.accel.name().to_owned(),
             qemu: ground.accelerator.qemu_version.clone(),
         },
+        load: Some(load),
         cells: cells(plan),
         forced: forced(plan),
         comparisons: comparisons(plan),
@@ -78,6 +80,8 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         strategy: test.args.get("strategy").cloned(),
         expect: variant.expect,
         rounds: test.rounds,
+        // Whole seconds, so that a journal has no more digits than an estimate is worth.
+        round_s: test.round().as_secs(),
         rule: Some(rule(test)),
         cpus: guest.cpus,
         memory: guest.memory,

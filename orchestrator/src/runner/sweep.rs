@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::dispatcher::{Dispatcher, Options, Run, Start, begin};
 use super::folder;
 use super::messages::Observer;
+use super::places::{self, Means, Need};
 use super::prepare::Ground;
-use super::{Error, host, schedule, stamp, swept};
+use super::{Error, schedule, stamp, swept};
 use crate::cache::Cache;
 use crate::forced::Library;
 use crate::forced::sweep::{self, Known, Source, SweepTask};
@@ -43,7 +44,11 @@ pub async fn sweeps(
     cancel: &CancellationToken,
 ) -> Result<Run, Error> {
     let now = jiff::Timestamp::now();
-    let mut started = stamp::run_started(plan, ground, &sweep.options, &now);
+    // A guest for each of the host's CPUs, as far as memory goes: most of a point's time is spent waiting.
+    let need = Need::of(plan);
+    let mut places = places::places(Means::now(), Need { vcpus: 1, ..need }, 1.0, sweep.options.jobs);
+    places.load.vcpus = places.load.guests.saturating_mul(need.vcpus);
+    let mut started = stamp::run_started(plan, ground, &sweep.options, places.load, &now);
     started.forced = plan.swept.iter().map(|cell| stamp::sweep_spec(plan, cell, sweep.coarse)).collect();
     let keys = Arc::new(Keys::generate().map_err(Error::Keys)?);
     let resumed = matches!(start, Start::Resume(_));
@@ -53,6 +58,7 @@ pub async fn sweeps(
             let journal = begin(&results)?;
             let mut dispatcher = Dispatcher::new(plan, ground, results, journal, observer, sweep.options.seed, keys);
             dispatcher.open(&started)?;
+            dispatcher.tell(&places.notices)?;
             dispatcher
         }
         Start::Resume(past) => {
@@ -60,16 +66,10 @@ pub async fn sweeps(
             Dispatcher::take_up(plan, ground, past, observer, keys, &now)?
         }
     };
-    let jobs = sweep.options.jobs.unwrap_or_else(|| default_jobs(plan));
-    dispatcher.sweep_all(resumed, sweep.coarse, jobs, cache, cancel).await?;
+    dispatcher.sweep_all(resumed, sweep.coarse, places.jobs, cache, cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
     Ok(dispatcher.into_run())
-}
-
-/// A guest for each of the host's CPUs, as far as memory goes: most of a point's time is spent waiting.
-fn default_jobs(plan: &Plan) -> usize {
-    host::carries(plan, 1)
 }
 
 impl Dispatcher<'_> {

@@ -183,7 +183,8 @@ pub(super) fn troubles(id: &str, all: &[crate::outcome::Trouble]) -> Vec<Trouble
 fn stamp(results: &Results) -> Vec<(String, String)> {
     let Some(run) = &results.run else { return Vec::new() };
     let pair = |name: &str, value: String| (name.to_owned(), one_line(&value));
-    vec![
+    let guests = run.load_words().map(|words| pair("guests", words));
+    let mut stamp = vec![
         pair("accelerator", format!("{}, QEMU {}", run.accelerator.name, run.accelerator.qemu)),
         pair("host", format!("{}, {} CPUs, {}", run.host.cpu, run.host.cpus, memory(run.host.memory))),
         pair("host kernel", run.host.kernel.clone()),
@@ -193,5 +194,7 @@ fn stamp(results: &Results) -> Vec<(String, String)> {
         pair("started", run.started.clone()),
         pair("finished", results.finished.as_ref().map_or_else(|| "never".to_owned(), |end| end.finished.clone())),
         pair("twinboot", run.twinboot.clone()),
-    ]
+    ];
+    stamp.splice(2..2, guests);
+    stamp
 }

@@ -63,6 +63,13 @@ impl Summary {
                 name: run.accelerator.name.clone(),
                 qemu: run.accelerator.qemu.clone(),
             }),
+            load: run.and_then(|run| {
+                run.load.map(|load| LoadSummary {
+                    guests: load.guests,
+                    vcpus: load.vcpus,
+                    vcpus_per_host_cpu: load.per_cpu(run.host.cpus),
+                })
+            }),
             notices: results.notices.clone(),
             cells: results.cells.iter().map(cell).collect(),
             comparisons: results.comparisons.iter().filter_map(|it| comparison(results, it)).collect(),

@@ -35,6 +35,9 @@ pub struct Summary {
     pub host: Option<HostSummary>,
     /// What executed the guests.
     pub accelerator: Option<AcceleratorSummary>,
+    /// Guests beside each other; absent where the journal is older than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadSummary>,
     /// Things a reader must know.
     pub notices: Vec<String>,
     /// One for each kernel × variant × guest × test, in plan order.
@@ -65,6 +68,17 @@ pub struct HostSummary {
     pub cpus: u32,
     /// Bytes.
     pub memory: u64,
+}
+
+/// Guests beside each other, as many as there could be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadSummary {
+    /// Guests at a time.
+    pub guests: u32,
+    /// Virtual CPUs of that many of the largest guests.
+    pub vcpus: u32,
+    /// Virtual CPUs for each of the host's CPUs: more than 1 where guests waited for each other.
+    pub vcpus_per_host_cpu: f64,
 }
 
 /// What executed the guests.
