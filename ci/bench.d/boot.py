@@ -53,7 +53,7 @@ def reached(end, name):
 
 with measure.scratch() as folder:
     folder = Path(folder)
-    test = f"{{name: boot, run: swap-race, args: {{memory: anon, strategy: preempt}}, rounds: {REPETITIONS}, stop: {{at_most: 1s, exposures: 1, corruptions: 1, sequential: false}}}}"
+    test = f"{{name: boot, run: swap-race, args: {{memory: anon, strategy: preempt}}, rounds: {REPETITIONS // 3}, stop: {{at_most: 1s, exposures: 1, corruptions: 1, sequential: false}}}}"
     plan = measure.plan(folder, clone="[warm, cold]", tests=[test])
     kernel = next(line.split()[-1] for line in measure.twinboot("build", plan).splitlines() if " patched: " in line)
     initrd = initramfs(folder)

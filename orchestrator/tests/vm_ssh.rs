@@ -28,7 +28,7 @@ fn login(user: &PrivateKey, host: &PrivateKey) -> Login {
     let name = nix::unistd::User::from_uid(nix::unistd::geteuid()).expect("is known").expect("has a name").name;
     Login {
         user: name,
-        private_key_openssh: user.to_openssh(LineEnding::LF).expect("encodes").to_string(),
+        private_key: user.to_openssh(LineEnding::LF).expect("encodes").to_string(),
         host_key: host.public_key().to_bytes().expect("encodes"),
     }
 }

@@ -84,7 +84,7 @@ impl Machine {
     pub fn login(&self) -> ssh::Login {
         ssh::Login {
             user: "root".to_owned(),
-            private_key_openssh: self.keys.user_private_openssh().to_owned(),
+            private_key: self.keys.user_private_pem().to_owned(),
             host_key: self.keys.host_public_blob(),
         }
     }

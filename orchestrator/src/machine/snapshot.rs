@@ -31,7 +31,7 @@ use crate::vm::{self, Boot, Vm};
 const KIND: &str = "snapshots";
 
 /// Part of every key: goes up when snapshots are taken in another way.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// Snapshots of one machine that may fail in a run before its rounds boot cold.
 const PATIENCE: u32 = 2;

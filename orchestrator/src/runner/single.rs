@@ -103,7 +103,7 @@ impl Single {
         let (key, hosts) = (self.dir.path().join("key"), self.dir.path().join("known_hosts"));
         let port = self.vm.ssh_port();
         let line = self.task.machine.keys.host_public_line().map_err(Error::Keys)?;
-        private(&key, self.task.machine.keys.user_private_openssh())?;
+        private(&key, self.task.machine.keys.user_private_pem())?;
         private(&hosts, &format!("[127.0.0.1]:{port} {line}\n"))?;
         let file = |path: &Path| path.display().to_string();
         let words = ["-F", "/dev/null", "-i", &file(&key), "-p", &port.to_string()].map(str::to_owned);

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """What a plan of many cells costs the orchestrator itself: its own CPU time for each cell, and its peak memory.
 
-    ci/bench.d/orchestrator [--json] [--cells N] [--rounds N] [--jobs N] [--keep DIR]
+    python3 ci/bench.d/orchestrator.py [--cells N] [--rounds N] [--jobs N] [--keep DIR]
 
 Runs `twinboot run` on a plan of 500 cells with the fake QEMU, whose guests are a real SSH server (dropbear) and a shell
 script. What these burn is not counted: the processor time is that of the twinboot process alone, read from proc(5). The
@@ -13,7 +12,6 @@ else target/debug/fake-qemu): `cargo build --release --features twinboot/test-fa
 """
 
 import argparse
-import json
 import os
 import pathlib
 import subprocess
@@ -21,7 +19,9 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import measure as common
+
+ROOT = common.ROOT
 TICK = os.sysconf("SC_CLK_TCK")
 # Rounds at either end that are held against each other.
 WINDOW = 130
@@ -52,7 +52,7 @@ esac
 
 
 def fail(text):
-    print(f"ci/bench.d/orchestrator: {text}", file=sys.stderr)
+    print(f"orchestrator.py: {text}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -159,7 +159,6 @@ def at(seen, ended):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON object and nothing else")
     parser.add_argument("--cells", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=1, help="of each cell")
     parser.add_argument("--jobs", type=int, default=2)
@@ -178,23 +177,21 @@ def main():
             sys.stderr.write((house / "stderr").read_text(errors="replace")[-2000:])
             fail(f"twinboot ended with {code} after {ended} rounds")
     window = min(WINDOW, ended)
-    figure = {
-        "cells": arguments.cells,
-        "rounds": ended,
-        "jobs": arguments.jobs,
-        "seconds": round(seconds, 1),
-        "peak_rss_mib": round(peak / 2**20, 1),
-        "own_cpu_ms_per_cell": round(1000 * cpu / arguments.cells, 2),
-        "own_cpu_ms_before_first_round": round(1000 * at(seen, 0)),
-        "own_cpu_ms_per_round_first_130": round(1000 * (at(seen, window) - at(seen, 0)) / window, 2),
-        "own_cpu_ms_per_round_last_130": round(1000 * (at(seen, ended) - at(seen, ended - window)) / window, 2),
-        "own_cpu_ms_after_last_round": round(1000 * (cpu - at(seen, ended))),
-    }
-    if arguments.json:
-        print(json.dumps(figure))
-    else:
-        for name, value in figure.items():
-            print(f"{name:32} {value}")
+    def told(what, value, unit, **more):
+        return common.figure(what, [value], unit) | more
+
+    first, last = at(seen, window) - at(seen, 0), at(seen, ended) - at(seen, ended - window)
+    common.tell("orchestrator", [
+        told("cells, each of one round" if arguments.rounds == 1 else "cells", arguments.cells, ""),
+        told("guests at a time", arguments.jobs, ""),
+        told("peak memory", peak / 2**20, "MiB", target="<= 100"),
+        told("own CPU for each cell", 1000 * cpu / arguments.cells, "ms", target="<= 10"),
+        told("own CPU before the first round", 1000 * at(seen, 0), "ms"),
+        told(f"own CPU for each of the first {window} rounds", 1000 * first / window, "ms"),
+        told(f"own CPU for each of the last {window} rounds", 1000 * last / window, "ms"),
+        told("own CPU after the last round", 1000 * (cpu - at(seen, ended)), "ms"),
+        told("wall time", seconds, "s"),
+    ])
 
 
 main()
