@@ -23,6 +23,10 @@ const IDENTITY: [(&str, &str); 4] = [
 /// Variables of the user's that are let through: where programs are found and where scratch files may go.
 const KEPT: [&str; 6] = ["PATH", "HOME", "TMPDIR", "CCACHE_DIR", "CCACHE_CONFIGPATH", "CCACHE_DISABLE"];
 
+/// The nice value with the least weight, 15 against an ordinary process's 1024 (kernel/sched/core.c, `sched_prio_to_weight`):
+/// next to nothing of a CPU that others want, and all of one that is idle.
+const LOWEST: libc::c_int = 19;
+
 /// Lines around an error that are shown with it.
 const CONTEXT: usize = 6;
 
@@ -37,6 +41,8 @@ pub struct Make<'a> {
     pub log: PathBuf,
     /// Jobs at a time.
     pub jobs: usize,
+    /// Whatever else wants a CPU gets it first.
+    pub yields: bool,
     /// Compiler.
     pub toolchain: &'a Toolchain,
     /// Lock on both trees, kept by every process that `make` starts.
@@ -59,6 +65,16 @@ impl Make<'_> {
         command.args([format!("CC={}", self.toolchain.cc()), format!("HOSTCC={}", self.toolchain.cc())]);
         command.args(targets);
         self.lock.inherit(&mut command);
+        if self.yields {
+            // SAFETY: setpriority(2) is async-signal-safe and touches nothing that the parent shares with the child.
+            unsafe {
+                command.pre_exec(|| {
+                    // Best effort: a build at full weight is a nuisance and no error.
+                    let _ = libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST);
+                    Ok(())
+                });
+            }
+        }
         command
     }
 

@@ -6,7 +6,10 @@
 
 mod ends;
 mod house;
+#[path = "../kernel_fake/mod.rs"]
+mod kernel_fake;
 mod login;
 mod matrix;
+mod overlap;
 mod resume;
 mod whole;
