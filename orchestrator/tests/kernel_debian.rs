@@ -34,7 +34,8 @@ async fn timed(kernel: &Kernel, variant: &Variant, cache: &Cache) -> BuiltKernel
         }
     };
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let built = build(&Request { kernel, variant, jobs }, cache, &progress, &CancellationToken::new()).await;
+    let built =
+        build(&Request { kernel, variant, jobs, yields: false }, cache, &progress, &CancellationToken::new()).await;
     let took = started.elapsed().as_secs_f64();
     eprintln!("{}: {took:.3} s, steps {:?}", variant.name, steps.lock().expect("no panic"));
     let built = built.unwrap_or_else(|error| panic!("{error}"));

@@ -12,7 +12,7 @@ use twinboot::plan::model::{Kernel, Location, Source, Variant};
 
 async fn text(bench: &Bench, kernel: &Kernel, variant: &Variant, files: &[&str]) -> HashMap<String, Vec<String>> {
     let files: BTreeSet<String> = files.iter().map(|&file| file.to_owned()).collect();
-    source_text(&Request { kernel, variant, jobs: 1 }, &bench.cache, &files, &bench.cancel).await
+    source_text(&Request { kernel, variant, jobs: 1, yields: false }, &bench.cache, &files, &bench.cancel).await
 }
 
 fn lines(text: &str) -> Vec<String> {

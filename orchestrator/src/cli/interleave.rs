@@ -29,8 +29,7 @@ pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Resul
     let observer = progress.observer();
     let done = setup::block_on(async {
         let cancel = runner::interrupts()?;
-        let ground = runner::prepare(&plan, &tools, &observer, &cancel).await?;
-        Ok::<_, Failure>(runner::run(&plan, &ground, &options, Start::Afresh, &observer, &cancel).await?)
+        Ok::<_, Failure>(runner::build_and_run(&plan, &tools, &options, Start::Afresh, &observer, &cancel).await?)
     });
     progress.finish();
     let done = done??;

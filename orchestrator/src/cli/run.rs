@@ -59,8 +59,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     let observer = progress.observer();
     let run = setup::block_on(async {
         let cancel = runner::interrupts()?;
-        let ground = runner::prepare(&plan, &tools, &observer, &cancel).await?;
-        Ok::<_, Failure>(runner::run(&plan, &ground, &options, start, &observer, &cancel).await?)
+        Ok::<_, Failure>(runner::build_and_run(&plan, &tools, &options, start, &observer, &cancel).await?)
     });
     progress.finish();
     let run = run??;

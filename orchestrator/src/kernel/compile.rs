@@ -36,6 +36,8 @@ pub struct Recipe<'a> {
     pub toolchain: &'a Toolchain,
     /// Jobs at a time.
     pub jobs: usize,
+    /// See [`super::Request::yields`].
+    pub yields: bool,
     /// Key of the work tree.
     pub work: String,
 }
@@ -64,18 +66,7 @@ pub async fn compile(
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<Made, Error> {
-    let lock = cache.lock(&format!("work-{}", recipe.work), cancel).await?;
-    let mut tree = Tree::open(cache.path("work", &recipe.work), lock)?;
-    if !tree.has_source() {
-        let scratch = tempfile::Builder::new()
-            .prefix("unpack-")
-            .tempdir_in(cache.path("work", &recipe.work))
-            .map_err(Error::io("make a folder in", cache.path("work", &recipe.work)))?;
-        let top = scratch.path().join("tree");
-        fs::create_dir(&top).map_err(Error::io("make", &top))?;
-        let top = recipe.source.unpack(&top, cache, progress, cancel).await?;
-        tree.adopt(&top)?;
-    }
+    let mut tree = unpacked(recipe.source, &recipe.work, cache, progress, cancel).await?;
 
     progress(Step::Patch);
     let (wanted, patch_notes) = tree.patched(recipe.patches, cancel).await?;
@@ -100,6 +91,7 @@ pub async fn compile(
         log,
         jobs: recipe.jobs,
         path: recipe.toolchain.path(&tree.ccache(), std::env::var_os("PATH").unwrap_or_default())?,
+        yields: recipe.yields,
         lock: tree.lock(),
         what: recipe.what.clone(),
     };
@@ -138,6 +130,28 @@ pub async fn compile(
     let (release, facts, modules) = collected?;
     let config = read_config(&obj)?;
     Ok(Made { release, config_sha256: sha256(config), facts, patch_notes, modules })
+}
+
+/// The work tree `work` with `source` in it.
+pub async fn unpacked(
+    source: &Resolved,
+    work: &str,
+    cache: &Cache,
+    progress: &(dyn Fn(Step) + Sync),
+    cancel: &CancellationToken,
+) -> Result<Tree, Error> {
+    let lock = cache.lock(&format!("work-{work}"), cancel).await?;
+    let dir = cache.path("work", work);
+    let mut tree = Tree::open(dir.clone(), lock)?;
+    if !tree.has_source() {
+        let scratch = tempfile::Builder::new().prefix("unpack-").tempdir_in(&dir);
+        let scratch = scratch.map_err(Error::io("make a folder in", &dir))?;
+        let top = scratch.path().join("tree");
+        fs::create_dir(&top).map_err(Error::io("make", &top))?;
+        let top = source.unpack(&top, cache, progress, cancel).await?;
+        tree.adopt(&top)?;
+    }
+    Ok(tree)
 }
 
 fn read_config(obj: &Path) -> Result<String, Error> {

@@ -25,6 +25,10 @@ const IDENTITY: [(&str, &str); 4] = [
 /// Variables of the user's that are let through: where scratch files and compiled ones may go.
 const KEPT: [&str; 5] = ["HOME", "TMPDIR", "CCACHE_DIR", "CCACHE_CONFIGPATH", "CCACHE_DISABLE"];
 
+/// The nice value with the least weight, 15 against an ordinary process's 1024 (kernel/sched/core.c, `sched_prio_to_weight`):
+/// next to nothing of a CPU that others want, and all of one that is idle.
+const LOWEST: libc::c_int = 19;
+
 /// Lines around an error that are shown with it.
 const CONTEXT: usize = 6;
 
@@ -41,6 +45,8 @@ pub struct Make<'a> {
     pub jobs: usize,
     /// `PATH`, see [`super::Toolchain::path`].
     pub path: OsString,
+    /// Whatever else wants a CPU gets it first.
+    pub yields: bool,
     /// Lock on both trees, kept by every process that `make` starts.
     pub lock: &'a Lock,
     /// Kernel and variant, for messages.
@@ -64,6 +70,16 @@ impl Make<'_> {
         command.args([format!("CC={CC}"), format!("HOSTCC={CC}")]);
         command.args(targets);
         self.lock.inherit(&mut command);
+        if self.yields {
+            // SAFETY: setpriority(2) is async-signal-safe and touches nothing that the parent shares with the child.
+            unsafe {
+                command.pre_exec(|| {
+                    // Best effort: a build at full weight is a nuisance and no error.
+                    let _ = libc::setpriority(libc::PRIO_PROCESS, 0, LOWEST);
+                    Ok(())
+                });
+            }
+        }
         command
     }
 

@@ -61,6 +61,8 @@ pub struct Request<'a> {
     pub variant: &'a Variant,
     /// Jobs at a time.
     pub jobs: usize,
+    /// Guests run beside the build: it takes what they leave of the CPUs.
+    pub yields: bool,
 }
 
 /// A kernel that is ready to boot.
@@ -150,6 +152,7 @@ pub async fn build(
         asked: &asked,
         toolchain: &toolchain,
         jobs: request.jobs,
+        yields: request.yields,
         work,
     };
     let filled = cache
@@ -175,6 +178,24 @@ pub async fn build(
         progress(Step::Cached);
     }
     from_entry(request, filled, key)
+}
+
+/// Fetches and unpacks what [`build`] will build from, unless the kernel is there already. Takes one CPU at most, so that it
+/// is worth doing while another kernel is compiled.
+pub async fn unpack(
+    request: &Request<'_>,
+    cache: &Cache,
+    progress: &(dyn Fn(Step) + Sync),
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    if matches!(request.variant.image.as_ref().unwrap_or(&request.kernel.source), Source::Image { .. }) {
+        return Ok(());
+    }
+    let Settled { source, work, key, .. } = settle(request, cache, progress, cancel).await?;
+    if cache.get(KIND, &key).is_some() {
+        return Ok(());
+    }
+    compile::unpacked(&source, &work, cache, progress, cancel).await.map(drop)
 }
 
 /// Everything a kernel is made from, read and named.

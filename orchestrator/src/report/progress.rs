@@ -237,6 +237,10 @@ impl Screen {
     }
 
     fn stage(&mut self, id: &RoundId, stage: Stage) {
+        // A bar that nobody sees still has a thread that ticks it.
+        if !self.live {
+            return;
+        }
         let (bars, total) = (&self.bars, &self.total);
         let bar = self.rounds.entry(id.clone()).or_insert_with(|| {
             let bar = ProgressBar::no_length()

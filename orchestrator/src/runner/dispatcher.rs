@@ -4,23 +4,22 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::executor::{self, Task};
+use super::executor::Task;
 use super::folder::{self, failed};
 use super::journal::{self, Journal};
 use super::messages::{Event, Observer};
+use super::overlap::ToCome;
 use super::places::{self, Means, Need};
 use super::prepare::Ground;
-use super::records;
 use super::resume::{Past, Replay};
 use super::sequence::Sequence;
 use super::{Error, schedule, stamp};
 use crate::image::Keys;
 use crate::machine::Machine;
 use crate::outcome::Entry;
-use crate::outcome::entry::{RoundFinished, RoundId, RunFinished, RunStarted};
+use crate::outcome::entry::{RoundId, RunFinished, RunStarted};
 use crate::plan::Partition;
 use crate::plan::model::{Cell, Guest, Plan};
 
@@ -66,52 +65,47 @@ pub struct Run {
     pub entries: Vec<Entry>,
 }
 
-/// Forces the plan's interleavings and runs every round of its tests on `ground`. After an interrupt no new round starts and the running ones end at once;
-/// what was measured is in the journal either way.
-pub async fn run(
+/// Forces the plan's interleavings and runs every round of its tests on `ground`, and on the kernels `to_come` as they come.
+/// After an interrupt no new round starts and the running ones end at once; what was measured is in the journal either way.
+pub(super) async fn run(
     plan: &Plan,
-    ground: &Ground,
+    ground: Ground,
     options: &Options,
     start: Start,
+    to_come: ToCome,
     observer: &Observer,
     cancel: &CancellationToken,
 ) -> Result<Run, Error> {
     let now = jiff::Timestamp::now();
     let need = Need::of(plan);
     let places = places::places(Means::now(), need, plan.overcommit, options.jobs);
-    let started = stamp::run_started(plan, ground, options, places.load, &now);
+    let started = stamp::run_started(plan, &ground, options, places.load, &now);
     let keys = Arc::new(Keys::generate().map_err(Error::Keys)?);
-    let runnable = |id: &str| {
-        let kernel = |cell: &Cell| ground.kernels.contains_key(&(cell.kernel.clone(), cell.variant.clone()));
-        plan.cells.iter().any(|cell| cell.id == id && kernel(cell))
-    };
     let (mut dispatcher, replay) = match start {
         Start::Afresh => {
             let results = folder::create(options.out.as_deref(), &plan.name, &now)?;
             let journal = begin(&results)?;
             let mut dispatcher = Dispatcher::new(plan, ground, results, journal, observer, options.seed, keys);
             dispatcher.open(&started)?;
-            dispatcher.tell(&places.notices)?;
-            let replay = Replay { sequence: Sequence::new(&started, runnable), again: Vec::new(), news: Vec::new() };
-            (dispatcher, replay)
+            let mut sequence = Sequence::new(&started);
+            dispatcher.settle(&mut sequence);
+            (dispatcher, Replay { sequence, again: Vec::new(), news: Vec::new() })
         }
         Start::Resume(past) => {
             past.same(&started, &ground.built(plan))?;
-            let replay = past.replay(runnable)?;
+            past.has_all(&ground.failed)?;
+            let mut replay = past.replay()?;
             let begun = past.started().and_then(|run| run.load);
             let mut dispatcher = Dispatcher::take_up(plan, ground, past, observer, keys, &now)?;
-            if begun != Some(places.load) {
-                dispatcher.tell(
-                    started.load_words().map(|words| format!("from here on the guests ran {words}")).as_slice(),
-                )?;
+            dispatcher.settle(&mut replay.sequence);
+            if let Some(words) = started.load_words().filter(|_| begun != Some(places.load)) {
+                dispatcher.tell(&[format!("from here on the guests ran {words}")])?;
             }
-            dispatcher.tell(&places.notices)?;
             (dispatcher, replay)
         }
     };
-    // A forced interleaving decides in seconds what statistics only bound.
-    dispatcher.interleavings(places.jobs, cancel).await?;
-    dispatcher.rounds(replay, places.jobs, need, cancel).await?;
+    dispatcher.tell(&places.notices)?;
+    dispatcher.course(replay, to_come, (places.jobs, need), cancel).await?;
     let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
     Ok(dispatcher.into_run())
@@ -119,11 +113,11 @@ pub async fn run(
 
 pub(super) struct Dispatcher<'a> {
     pub(super) plan: &'a Plan,
-    ground: &'a Ground,
+    pub(super) ground: Ground,
     pub(super) results: PathBuf,
     journal: Journal,
     pub(super) entries: Vec<Entry>,
-    observer: Observer,
+    pub(super) observer: Observer,
     pub(super) seed: u64,
     keys: Arc<Keys>,
 }
@@ -131,7 +125,7 @@ pub(super) struct Dispatcher<'a> {
 impl<'a> Dispatcher<'a> {
     pub(super) fn new(
         plan: &'a Plan,
-        ground: &'a Ground,
+        ground: Ground,
         results: PathBuf,
         journal: Journal,
         observer: &Observer,
@@ -148,7 +142,7 @@ impl<'a> Dispatcher<'a> {
     /// Goes on with a run that is known to be the same.
     pub(super) fn take_up(
         plan: &'a Plan,
-        ground: &'a Ground,
+        ground: Ground,
         past: Past,
         observer: &Observer,
         keys: Arc<Keys>,
@@ -161,11 +155,17 @@ impl<'a> Dispatcher<'a> {
         }
         dispatcher.entries = past.entries;
         dispatcher.note(Entry::Notice { text: format!("taken up again at {}", stamp::utc(now)) })?;
-        // A kernel that could not be built the last time may be there now.
-        for built in ground.built(plan) {
+        // A kernel that could not be built the last time may be there now, and the run may have ended before it was tried.
+        for built in dispatcher.ground.built(plan) {
             let known = |entry: &Entry| matches!(entry, Entry::Built(then) if (&then.kernel, &then.variant) == (&built.kernel, &built.variant));
             if !dispatcher.entries.iter().any(known) {
                 dispatcher.note(Entry::Built(Box::new(built)))?;
+            }
+        }
+        for failed in dispatcher.ground.failed.clone() {
+            let known = |entry: &Entry| matches!(entry, Entry::BuildFailed(then) if (&then.kernel, &then.variant) == (&failed.kernel, &failed.variant));
+            if !dispatcher.entries.iter().any(known) {
+                dispatcher.note(Entry::BuildFailed(failed))?;
             }
         }
         Ok(dispatcher)
@@ -205,54 +205,17 @@ impl Dispatcher<'_> {
         notices.iter().try_for_each(|text| self.note(Entry::Notice { text: text.clone() }))
     }
 
-    async fn rounds(
-        &mut self,
-        replay: Replay,
-        jobs: usize,
-        need: Need,
-        cancel: &CancellationToken,
-    ) -> Result<(), Error> {
-        let Replay { mut sequence, again, news } = replay;
-        let mut folders = HashMap::new();
-        for cell in &self.plan.cells {
-            let folder = folder::cell(&self.results, &cell.id, self.kernel(cell))?;
-            let rounds: Vec<u32> = again.iter().filter(|id| id.cell == cell.id).map(|id| id.round).collect();
-            if !rounds.is_empty() {
-                let path = folder.join(records::FILE);
-                records::forget(&path, &rounds).map_err(|source| failed("rewrite", &path, source))?;
-            }
-            folders.insert(cell.id.clone(), folder);
+    /// Tells `sequence` which kernels are there and which never will be.
+    fn settle(&self, sequence: &mut Sequence) {
+        for (kernel, variant) in self.ground.kernels.keys() {
+            sequence.settle(kernel, variant, true);
         }
-        news.into_iter().try_for_each(|entry| self.note(entry))?;
-        let mut again = again.into_iter();
-        let mut running: JoinSet<std::io::Result<executor::Done>> = JoinSet::new();
-        loop {
-            // Others may have taken memory since: what does not fit waits for a guest to end.
-            while running.len() < jobs && !cancel.is_cancelled() && places::has_room_now(running.len(), need) {
-                let Some(id) = again.next().or_else(|| sequence.next_round()) else { break };
-                let Some(task) = self.task(id, &folders) else { continue };
-                self.note(Entry::RoundStarted(task.id.clone()))?;
-                let (observer, cancel) = (self.observer.clone(), cancel.clone());
-                running.spawn(async move { executor::run(&task, &observer, &cancel).await });
-            }
-            let Some(ended) = running.join_next().await else { return Ok(()) };
-            match ended {
-                Ok(Ok(executor::Done { round, news })) => {
-                    news.into_iter().try_for_each(|entry| self.note(entry))?;
-                    self.ended(&mut sequence, &round)?;
-                }
-                Ok(Err(source)) => return Err(failed("write records under", &self.results, source)),
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            }
+        for failed in &self.ground.failed {
+            sequence.settle(&failed.kernel, &failed.variant, false);
         }
     }
 
-    fn ended(&mut self, sequence: &mut Sequence, round: &RoundFinished) -> Result<(), Error> {
-        self.note(Entry::RoundFinished(Box::new(round.clone())))?;
-        sequence.ended(&self.entries, round).into_iter().try_for_each(|news| self.note(news))
-    }
-
-    fn kernel(&self, cell: &Cell) -> Option<&crate::kernel::BuiltKernel> {
+    pub(super) fn kernel(&self, cell: &Cell) -> Option<&crate::kernel::BuiltKernel> {
         self.ground.kernels.get(&(cell.kernel.clone(), cell.variant.clone()))
     }
 
@@ -260,13 +223,13 @@ impl Dispatcher<'_> {
         stamp::test(self.plan, cell)
     }
 
-    fn task(&self, id: RoundId, folders: &HashMap<String, PathBuf>) -> Option<Task> {
+    pub(super) fn task(&self, id: RoundId, folders: &HashMap<String, PathBuf>) -> Option<Task> {
         let cell = self.plan.cells.iter().find(|cell| cell.id == id.cell)?;
         let guest = stamp::guest(self.plan, cell).clone();
         let machine = self.machine(&cell.kernel, &cell.variant, &guest)?;
         let (seed, test) = (schedule::round_seed(self.seed, &id), self.test(cell).clone());
         let (folder, snapshots) = (folders.get(&id.cell)?.clone(), Some(self.ground.snapshots.clone()));
-        Some(Task { seed, test, machine, folder, snapshots, id })
+        Some(Task { id, seed, machine, test, folder, snapshots })
     }
 
     /// A guest of this shape with this kernel, where there is one.

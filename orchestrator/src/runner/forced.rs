@@ -18,42 +18,46 @@ use crate::plan::model::{Deadlines, ForcedCell, Interleaving};
 /// Entries a cell may be ahead of the journal.
 const AHEAD: usize = 16;
 
-impl Dispatcher<'_> {
-    /// Forces every drawing of the plan, `jobs` cells at a time. After an interrupt no new cell starts and the running ones end
-    /// at once.
-    pub(super) async fn interleavings(&mut self, jobs: usize, cancel: &CancellationToken) -> Result<(), Error> {
-        let library = Library::default();
-        let mut running: JoinSet<()> = JoinSet::new();
-        let (tell, mut told) = mpsc::channel(AHEAD);
-        // A cell that a killed run had not brought to its end is played from its beginning.
-        let left: Vec<&ForcedCell> = self.plan.forced.iter().filter(|cell| !self.played(cell)).collect();
-        let mut cells = left.into_iter();
-        loop {
-            while running.len() < jobs && !cancel.is_cancelled() {
-                let Some(cell) = cells.next() else { break };
-                let Some(play) = self.play(cell)? else { continue };
-                let (library, tell, cancel) = (library.clone(), tell.clone(), cancel.clone());
-                running.spawn(async move {
-                    let symbols = tokio::select! {
-                        symbols = library.symbols(&play.machine.kernel) => symbols,
-                        () = cancel.cancelled() => return,
-                    };
-                    forced::run(&play.task(symbols), &tell, &cancel).await;
-                });
-            }
-            tokio::select! {
-                // What a cell told comes before its end.
-                biased;
-                Some(entry) = told.recv() => self.note(entry)?,
-                ended = running.join_next() => match ended {
-                    Some(Ok(())) => {}
-                    Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
-                    None => return Ok(()),
-                },
-            }
-        }
+/// Drawings that wait, and those that are being played.
+pub(super) struct Plays<'a> {
+    /// In plan order.
+    waiting: Vec<&'a ForcedCell>,
+    library: Library,
+    tell: mpsc::Sender<Entry>,
+    /// What the cells that are being played tell; never ends.
+    pub told: mpsc::Receiver<Entry>,
+    /// Cells that are being played.
+    pub running: JoinSet<()>,
+}
+
+impl<'a> Plays<'a> {
+    /// A cell that a killed run had not brought to its end is played from its beginning.
+    pub fn new(dispatcher: &Dispatcher<'a>) -> Self {
+        let (tell, told) = mpsc::channel(AHEAD);
+        let waiting = dispatcher.plan.forced.iter().filter(|cell| !dispatcher.played(cell)).collect();
+        Self { waiting, library: Library::default(), tell, told, running: JoinSet::new() }
     }
 
+    /// Starts the next drawing whose kernel is there; false when there is none. Ends at once after an interrupt.
+    pub fn start(&mut self, dispatcher: &Dispatcher<'a>, cancel: &CancellationToken) -> Result<bool, Error> {
+        while let Some(at) = self.waiting.iter().position(|cell| dispatcher.ground.settled(&cell.kernel, &cell.variant))
+        {
+            let Some(play) = dispatcher.play(self.waiting.remove(at))? else { continue };
+            let (library, tell, cancel) = (self.library.clone(), self.tell.clone(), cancel.clone());
+            self.running.spawn(async move {
+                let symbols = tokio::select! {
+                    symbols = library.symbols(&play.machine.kernel) => symbols,
+                    () = cancel.cancelled() => return,
+                };
+                forced::run(&play.task(symbols), &tell, &cancel).await;
+            });
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+impl Dispatcher<'_> {
     /// Whether the journal has every round of a cell, or what in the plan forbids it.
     fn played(&self, cell: &ForcedCell) -> bool {
         let planned = stamp::interleaving(self.plan, cell).rounds;

@@ -63,6 +63,11 @@ pub(super) fn of(run: &RunStarted) -> (Vec<Group>, HashMap<String, usize>) {
 }
 
 impl Group {
+    /// The cells, in plan order: id, kernel and variant.
+    pub fn cells(&self) -> impl Iterator<Item = (&str, (&str, &str))> {
+        self.run.cells.iter().map(|cell| (cell.id.as_str(), (cell.kernel.as_str(), cell.variant.as_str())))
+    }
+
     /// Whether a cell of the group runs on this kernel.
     pub fn runs_on(&self, kernel: &str, variant: &str) -> bool {
         self.run.cells.iter().any(|cell| cell.kernel == kernel && cell.variant == variant)

@@ -3,6 +3,8 @@
 //! One dispatcher owns the signals, the schedule and the journal; one executor owns each guest. Both only emit
 //! [`messages::Event`]s: what people see of them is decided in `report`.
 
+mod builds;
+mod course;
 mod dispatcher;
 mod executor;
 mod folder;
@@ -11,11 +13,14 @@ mod group;
 mod host;
 pub mod journal;
 pub mod messages;
+mod overlap;
 mod places;
 mod prepare;
 mod records;
 pub mod resume;
 mod schedule;
+#[cfg(test)]
+mod schedule_tests;
 pub mod sequence;
 pub mod shell;
 mod signals;
@@ -25,8 +30,10 @@ mod sweep;
 mod swept;
 mod warm;
 
-pub use dispatcher::{Options, Run, Share, Start, run};
-pub use prepare::{Ground, Tools, build_kernels, prepare, variants};
+pub use builds::build_kernels;
+pub use dispatcher::{Options, Run, Share, Start};
+pub use overlap::build_and_run;
+pub use prepare::{Ground, Tools, prepare, variants};
 pub use signals::interrupts;
 pub use single::Single;
 pub use sweep::{SweepOptions, sweeps};

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use super::builds::{Batch, build_kernels};
 use super::messages::{Event, Observer};
 use crate::cache::Cache;
-use crate::causes::chain;
 use crate::image::{self, Image};
-use crate::kernel::{self, BuiltKernel};
+use crate::kernel::BuiltKernel;
 use crate::machine::Snapshots;
 use crate::outcome::entry::{BuildFailed, Built};
 use crate::plan::model::{Guest, Kernel, Plan, Variant};
@@ -32,8 +32,8 @@ pub struct Tools {
     pub accel: accel::Wanted,
 }
 
-/// What rounds run on. Shared by all executors, never changed.
-#[derive(Debug)]
+/// What rounds run on. It grows while kernels are still being built; what is there stays.
+#[derive(Debug, Clone)]
 pub struct Ground {
     /// QEMU.
     pub qemu: PathBuf,
@@ -50,6 +50,18 @@ pub struct Ground {
 }
 
 impl Ground {
+    /// Takes in what became of one kernel's variants.
+    pub(super) fn add(&mut self, batch: Batch) {
+        self.kernels.extend(batch.built);
+        self.failed.extend(batch.failed);
+    }
+
+    /// Whether it is known of a variant that it is there, or that it will not come.
+    pub(super) fn settled(&self, kernel: &str, variant: &str) -> bool {
+        self.kernels.contains_key(&(kernel.to_owned(), variant.to_owned()))
+            || self.failed.iter().any(|failed| (failed.kernel.as_str(), failed.variant.as_str()) == (kernel, variant))
+    }
+
     /// What was built, in the plan's order.
     pub fn built(&self, plan: &Plan) -> Vec<Built> {
         variants(plan)
@@ -59,7 +71,8 @@ impl Ground {
     }
 }
 
-/// Builds what the plan names. A variant that does not build is kept as such and costs only its own cells.
+/// Builds what the plan names, all of it before anything is booted. A variant that does not build is kept as such and costs
+/// only its own cells.
 pub async fn prepare(
     plan: &Plan,
     tools: &Tools,
@@ -69,17 +82,27 @@ pub async fn prepare(
     let (kernels, images) =
         tokio::join!(build_kernels(plan, tools, observer, cancel), images(plan, tools, observer, cancel));
     let ((kernels, failed), images) = (kernels, images?);
+    let accelerator = accelerator(plan, &kernels, tools, observer, cancel).await?;
+    let snapshots = Arc::new(Snapshots::new(tools.cache.clone()));
+    Ok(Ground { qemu: tools.qemu.clone(), kernels, failed, images, accelerator, snapshots })
+}
+
+/// The accelerator that the first of the built kernels shows to work.
+pub(super) async fn accelerator(
+    plan: &Plan,
+    kernels: &HashMap<(String, String), BuiltKernel>,
+    tools: &Tools,
+    observer: &Observer,
+    cancel: &CancellationToken,
+) -> Result<accel::Decision, Error> {
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
     }
     let first = variants(plan).find_map(|(kernel, variant)| kernels.get(&(kernel.name.clone(), variant.name.clone())));
     let Some(first) = first else { return Err(Error::NothingBuilt) };
     observer(Event::Accelerator);
-    let accelerator = accel::decide(tools.accel, &tools.qemu, &first.boot, tools.cache.root(), cancel)
-        .await
-        .map_err(Error::Accelerator)?;
-    let snapshots = Arc::new(Snapshots::new(tools.cache.clone()));
-    Ok(Ground { qemu: tools.qemu.clone(), kernels, failed, images, accelerator, snapshots })
+    let decided = accel::decide(tools.accel, &tools.qemu, &first.boot, tools.cache.root(), cancel);
+    decided.await.map_err(Error::Accelerator)
 }
 
 /// Every variant of every kernel, in plan order.
@@ -87,38 +110,8 @@ pub fn variants(plan: &Plan) -> impl Iterator<Item = (&Kernel, &Variant)> {
     plan.kernels.iter().flat_map(|kernel| kernel.variants.iter().map(move |variant| (kernel, variant)))
 }
 
-type Kernels = (HashMap<(String, String), BuiltKernel>, Vec<BuildFailed>);
-
-/// Builds one variant after the other: each build already uses every CPU, and variants share one object tree.
-pub async fn build_kernels(plan: &Plan, tools: &Tools, observer: &Observer, cancel: &CancellationToken) -> Kernels {
-    let (mut built, mut failed) = (HashMap::new(), Vec::new());
-    for (kernel, variant) in variants(plan) {
-        if cancel.is_cancelled() {
-            break;
-        }
-        let request = kernel::Request { kernel, variant, jobs: tools.build_jobs };
-        let step = |step| {
-            observer(Event::Build { kernel: kernel.name.clone(), variant: variant.name.clone(), step });
-        };
-        match kernel::build(&request, &tools.cache, &step, cancel).await {
-            Ok(done) => {
-                observer(Event::Built(Box::new(done.info.clone())));
-                built.insert((kernel.name.clone(), variant.name.clone()), done);
-            }
-            Err(_) if cancel.is_cancelled() => break,
-            Err(error) => {
-                let failure =
-                    BuildFailed { kernel: kernel.name.clone(), variant: variant.name.clone(), reason: chain(&error) };
-                observer(Event::BuildFailed(Box::new(failure.clone())));
-                failed.push(failure);
-            }
-        }
-    }
-    (built, failed)
-}
-
 /// Makes each image the plan's guests name, with the programs that it runs in them.
-async fn images(
+pub(super) async fn images(
     plan: &Plan,
     tools: &Tools,
     observer: &Observer,

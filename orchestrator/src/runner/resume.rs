@@ -7,7 +7,7 @@ use super::Error;
 use super::folder::failed;
 use super::journal::{self, Journal};
 use super::sequence::Sequence;
-use crate::outcome::entry::{Built, CellSpec, RoundId, RoundOutcome, RunStarted};
+use crate::outcome::entry::{BuildFailed, Built, CellSpec, RoundId, RoundOutcome, RunStarted};
 use crate::outcome::{Entry, journal_lines};
 
 /// A run that stands in a results folder, opened to be gone on with.
@@ -99,11 +99,27 @@ impl Past {
         })
     }
 
+    /// Refuses to go on without a kernel that the run had.
+    pub(super) fn has_all(&self, failed: &[BuildFailed]) -> Result<(), Error> {
+        let had = |failed: &&BuildFailed| {
+            self.entries.iter().any(|entry| {
+                matches!(entry, Entry::Built(built) if (&built.kernel, &built.variant) == (&failed.kernel, &failed.variant))
+            })
+        };
+        failed.iter().find(had).map_or(Ok(()), |lost| {
+            let reason = format!(
+                "kernel {} {} was built then and cannot be built now: {}",
+                lost.kernel, lost.variant, lost.reason
+            );
+            Err(Error::Resume { results: self.results.clone(), reason })
+        })
+    }
+
     /// Plays the journal back through the rules that decided the run's order.
-    pub(super) fn replay(&self, runnable: impl Fn(&str) -> bool) -> Result<Replay, Error> {
+    pub(super) fn replay(&self) -> Result<Replay, Error> {
         let refuse = |reason| Error::Resume { results: self.results.clone(), reason };
         let run = self.started().ok_or_else(|| refuse("its journal does not say what was run".to_owned()))?;
-        replay(&self.entries, run, runnable).map_err(refuse)
+        replay(&self.entries, Sequence::new(run)).map_err(refuse)
     }
 }
 
@@ -144,13 +160,15 @@ fn difference(then: &RunStarted, now: &RunStarted) -> Option<String> {
     })
 }
 
-fn replay(entries: &[Entry], run: &RunStarted, runnable: impl Fn(&str) -> bool) -> Result<Replay, String> {
-    let mut sequence = Sequence::new(run, runnable);
+/// Plays `entries` back through `sequence`, which stands before the run's first round.
+fn replay(entries: &[Entry], mut sequence: Sequence) -> Result<Replay, String> {
     let mut begun = HashSet::new();
     let mut again: Vec<RoundId> = Vec::new();
     let mut news = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         match entry {
+            Entry::Built(built) => sequence.settle(&built.kernel, &built.variant, true),
+            Entry::BuildFailed(failed) => sequence.settle(&failed.kernel, &failed.variant, false),
             Entry::RoundStarted(id) if begun.insert(id.clone()) => {
                 let next = sequence.next_round();
                 if next.as_ref() != Some(id) {
@@ -201,7 +219,7 @@ mod tests {
         if entries.is_empty() {
             entries.push(Entry::RunStarted(Box::new(run.clone())));
         }
-        let Replay { mut sequence, again, news } = replay(&entries, &run, |_| true).expect("plays back");
+        let Replay { mut sequence, again, news } = replay(&entries, Sequence::ready(&run)).expect("plays back");
         entries.extend(news);
         let mut again = again.into_iter();
         let mut running = std::collections::VecDeque::new();
@@ -274,7 +292,11 @@ mod tests {
             }
         }
         let run = started(&WORLD, &RULE, 1);
-        assert!(replay(&entries, &run, |_| true).expect_err("another order").contains("where this twinboot would not"));
+        assert!(
+            replay(&entries, Sequence::ready(&run))
+                .expect_err("another order")
+                .contains("where this twinboot would not")
+        );
     }
 
     #[test]
@@ -305,6 +327,6 @@ mod tests {
         last.outcome = RoundOutcome::Interrupted;
         let id = last.id.clone();
         let run = started(&WORLD, &RULE, 1);
-        assert_eq!(replay(&entries, &run, |_| true).expect("plays back").again, [id]);
+        assert_eq!(replay(&entries, Sequence::ready(&run)).expect("plays back").again, [id]);
     }
 }

@@ -22,30 +22,87 @@ pub struct Sequence {
     group_of: HashMap<String, usize>,
     /// Entries of the journal that were looked at.
     read: usize,
+    kernels: Kernels,
     /// Rounds in a row without a result, by cell.
     fruitless: HashMap<String, u32>,
     /// Cells whose end was told.
     told: HashSet<String>,
 }
 
+/// What is known of a run's kernels, by kernel and variant name.
+#[derive(Debug, Default)]
+struct Kernels {
+    /// Still to come, or known to be missing only later.
+    awaited: HashSet<(String, String)>,
+    /// There.
+    built: HashSet<(String, String)>,
+    /// Something was learnt since cells were let in the last time.
+    news: bool,
+}
+
 impl Sequence {
-    /// The rounds of the cells of `run` that `runnable` takes.
-    pub fn new(run: &RunStarted, runnable: impl Fn(&str) -> bool) -> Self {
-        let cells =
-            run.cells.iter().filter(|cell| runnable(&cell.id)).map(|cell| (cell.id.as_str(), cell.rounds, cell.rule));
+    /// The rounds of `run`, of whose kernels none is there yet.
+    pub fn new(run: &RunStarted) -> Self {
+        let cells = run.cells.iter().map(|cell| (cell.id.as_str(), cell.rounds, cell.rule));
         let (groups, group_of) = group::of(run);
-        let mut schedule = Schedule::new(cells, &run.comparisons, run.seed);
+        let mut schedule = Schedule::new(cells, &run.comparisons, run.seed).closed();
         // One guest at a time takes as long in whatever order.
         if run.load.is_some_and(|load| load.guests > 1) {
             let seconds: HashMap<&str, u64> = run.cells.iter().map(|cell| (cell.id.as_str(), cell.round_s)).collect();
             schedule = schedule.longest_first(|id| seconds.get(id).copied().unwrap_or(0));
         }
-        Self { schedule, groups, group_of, read: 0, fruitless: HashMap::new(), told: HashSet::new() }
+        Self {
+            schedule,
+            groups,
+            group_of,
+            read: 0,
+            kernels: Kernels { awaited: kernels_of(run), ..Kernels::default() },
+            fruitless: HashMap::new(),
+            told: HashSet::new(),
+        }
     }
 
-    /// The round to start next; none when all have been started that are needed.
+    /// The rounds of `run`, whose kernels are all there.
+    pub fn ready(run: &RunStarted) -> Self {
+        let mut sequence = Self::new(run);
+        for (kernel, variant) in kernels_of(run) {
+            sequence.settle(&kernel, &variant, true);
+        }
+        sequence
+    }
+
+    /// A kernel is there, or it is known that it will not come. Cells are let in with their whole group, once that is known
+    /// of all its kernels, by the next call of [`Sequence::next_round`].
+    pub fn settle(&mut self, kernel: &str, variant: &str, built: bool) {
+        let name = (kernel.to_owned(), variant.to_owned());
+        self.kernels.awaited.remove(&name);
+        if built {
+            self.kernels.built.insert(name);
+        }
+        self.kernels.news = true;
+    }
+
+    /// The round to start next; none when all have been started that are needed and whose kernels are there.
     pub fn next_round(&mut self) -> Option<RoundId> {
+        self.let_in();
         self.schedule.next_round()
+    }
+
+    fn let_in(&mut self) {
+        if !std::mem::take(&mut self.kernels.news) {
+            return;
+        }
+        let Kernels { awaited, built, .. } = &self.kernels;
+        let among = |set: &HashSet<(String, String)>, (kernel, variant): (&str, &str)| {
+            set.contains(&(kernel.to_owned(), variant.to_owned()))
+        };
+        // Builds make a host busy, and end: no base runs ahead beside them.
+        let calm = awaited.is_empty();
+        for group in self.groups.iter().filter(|group| !group.cells().any(|(_, name)| among(awaited, name))) {
+            for (cell, _) in group.cells().filter(|(_, name)| among(built, *name)) {
+                self.schedule.open(cell, calm);
+            }
+        }
     }
 
     /// Takes in the round that ended last of those in `entries`, the journal so far: the same at each call, but for what
@@ -121,6 +178,12 @@ impl Sequence {
     }
 }
 
+/// Every kernel and variant that `run` needs.
+fn kernels_of(run: &RunStarted) -> HashSet<(String, String)> {
+    let forced = run.forced.iter().map(|cell| (cell.kernel.clone(), cell.variant.clone()));
+    run.cells.iter().map(|cell| (cell.kernel.clone(), cell.variant.clone())).chain(forced).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,7 +211,7 @@ mod tests {
     #[test]
     fn rounds_that_still_run_beside_are_not_lost() {
         let run = started(&WORLD, &RULE, 1);
-        let mut sequence = Sequence::new(&run, |_| true);
+        let mut sequence = Sequence::ready(&run);
         let mut entries = vec![Entry::RunStarted(Box::new(run))];
         let mut told = Vec::new();
         let ends: Vec<_> = rounds("base").into_iter().take(3).chain(rounds("patched").into_iter().take(3)).collect();
@@ -168,9 +231,34 @@ mod tests {
     }
 
     #[test]
+    fn a_group_waits_for_all_of_its_kernels_and_then_its_base_leads_only_on_a_calm_host() {
+        let mut run = started(&WORLD, &RULE, 1);
+        let other = run.cells.iter().cloned().map(|mut cell| {
+            cell.id = format!("other-{}", cell.id);
+            cell.kernel = "other".to_owned();
+            cell
+        });
+        run.cells.extend(other.collect::<Vec<_>>());
+        let mut sequence = Sequence::new(&run);
+        sequence.settle("", "base", true);
+        assert_eq!(sequence.next_round(), None, "the patched kernel is not there");
+        sequence.settle("", "patched", true);
+        let beside: Vec<String> = (0..4).filter_map(|_| sequence.next_round()).map(|id| id.cell).collect();
+        assert_eq!(beside.iter().filter(|cell| *cell == "base").count(), 2, "by turns beside a build: {beside:?}");
+        sequence.settle("other", "base", true);
+        sequence.settle("other", "patched", false);
+        let rest: Vec<RoundId> = std::iter::from_fn(|| sequence.next_round()).collect();
+        assert_eq!(rest.iter().filter(|id| id.cell == "other-base").count(), 8);
+        assert!(!rest.iter().any(|id| id.cell == "other-patched"), "it was not built");
+
+        let mut calm = Sequence::ready(&started(&WORLD, &RULE, 1));
+        assert!((0..4).filter_map(|_| calm.next_round()).all(|id| id.cell == "base"));
+    }
+
+    #[test]
     fn a_cell_without_results_is_given_up_once_and_does_not_hold_the_base() {
         let run = started(&WORLD, &RULE, 1);
-        let mut sequence = Sequence::new(&run, |_| true);
+        let mut sequence = Sequence::ready(&run);
         let mut entries = vec![Entry::RunStarted(Box::new(run))];
         for end in rounds("base").into_iter().take(3) {
             let _ = sequence.next_round();

@@ -56,14 +56,15 @@ pub async fn sweeps(
         Start::Afresh => {
             let results = folder::create(sweep.options.out.as_deref(), &plan.name, &now)?;
             let journal = begin(&results)?;
-            let mut dispatcher = Dispatcher::new(plan, ground, results, journal, observer, sweep.options.seed, keys);
+            let mut dispatcher =
+                Dispatcher::new(plan, ground.clone(), results, journal, observer, sweep.options.seed, keys);
             dispatcher.open(&started)?;
             dispatcher.tell(&places.notices)?;
             dispatcher
         }
         Start::Resume(past) => {
             past.same(&started, &ground.built(plan))?;
-            Dispatcher::take_up(plan, ground, past, observer, keys, &now)?
+            Dispatcher::take_up(plan, ground.clone(), past, observer, keys, &now)?
         }
     };
     dispatcher.sweep_all(resumed, sweep.coarse, places.jobs, cache, cancel).await?;

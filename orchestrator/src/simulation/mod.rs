@@ -70,7 +70,7 @@ pub fn play(world: &World, rule: &Rule, seed: u64, run: u64) -> Results {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(run);
     let started = world::run_started(world, rule, seed.wrapping_add(run));
-    let mut sequence = Sequence::new(&started, |_| true);
+    let mut sequence = Sequence::ready(&started);
     let mut entries = vec![Entry::RunStarted(Box::new(started))];
     while let Some(id) = sequence.next_round() {
         let end = world.round(id, &mut rng);

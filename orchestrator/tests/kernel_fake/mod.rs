@@ -169,7 +169,7 @@ impl Bench {
     pub async fn build(&self, kernel: &Kernel, variant: &Variant) -> Result<BuiltKernel, Error> {
         self.steps.lock().expect("no panic").clear();
         let progress = |step| self.steps.lock().expect("no panic").push(step);
-        build(&Request { kernel, variant, jobs: 2 }, &self.cache, &progress, &self.cancel).await
+        build(&Request { kernel, variant, jobs: 2, yields: false }, &self.cache, &progress, &self.cancel).await
     }
 
     pub fn steps(&self) -> Vec<Step> {

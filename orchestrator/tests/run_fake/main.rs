@@ -6,8 +6,11 @@
 
 mod ends;
 mod house;
+#[path = "../kernel_fake/mod.rs"]
+mod kernel_fake;
 mod login;
 mod matrix;
+mod overlap;
 mod resume;
 mod warm;
 mod whole;

@@ -201,5 +201,5 @@ async fn source(
     cancel: &CancellationToken,
 ) -> HashMap<String, Vec<String>> {
     let Source { kernel, variant, cache } = &task.source;
-    kernel::source_text(&Request { kernel, variant, jobs: 1 }, cache, files, cancel).await
+    kernel::source_text(&Request { kernel, variant, jobs: 1, yields: false }, cache, files, cancel).await
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Login {
     /// User in the guest.
     pub user: String,
-    /// Private key in OpenSSH's format.
+    /// Private key, as a PEM text or in OpenSSH's format.
     pub private_key: String,
     /// The guest's public host key as it goes over the wire (RFC 4253, section 6.6): nothing else is accepted.
     pub host_key: Vec<u8>,
