@@ -25,7 +25,7 @@ struct House(tempfile::TempDir);
 impl House {
     fn new(rounds: u32) -> Self {
         let house = Self(tempfile::tempdir().expect("a scratch folder"));
-        let indented: String = DRAW.lines().map(|line| format!("      {line}\n")).collect();
+        let indented = format!("      {}", DRAW.replace('\n', "\n      "));
         let recipe = format!(
             "init: twinboot-init\nbusybox: true\nssh: dropbear\nfiles:\n  - to: /usr/local/bin/draw\n    mode: \"0755\"\n    content: |\n{indented}"
         );

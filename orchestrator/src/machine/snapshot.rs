@@ -350,18 +350,17 @@ mod tests {
 
     #[test]
     fn what_is_not_as_it_was_written_is_never_trusted() {
-        let harm: [(&str, fn(&Path)); 5] = [
-            ("not the 11", |dir| fs::write(dir.join(STATE), b"hello w0rld").expect("writes")),
-            ("holds 5 bytes", |dir| fs::write(dir.join(STATE), b"hello").expect("writes")),
-            ("state: ", |dir| fs::remove_file(dir.join(STATE)).expect("is there")),
-            ("meta.json: ", |dir| fs::write(dir.join(META), b"{").expect("writes")),
-            ("user", |dir| fs::write(dir.join("user"), b"no key").expect("writes")),
-        ];
-        for (reason, harm) in harm {
+        for (reason, file, bytes) in [
+            ("not the 11", STATE, &b"hello w0rld"[..]),
+            ("holds 5 bytes", STATE, b"hello"),
+            ("meta.json: ", META, b"{"),
+            ("SSH key", "user", b"no key"),
+            ("SSH key", "host", b"no key"),
+        ] {
             let dir = tempfile::tempdir().expect("a scratch folder");
             entry(dir.path(), b"hello world");
             open(dir.path()).expect("as it was written");
-            harm(dir.path());
+            fs::write(dir.path().join(file), bytes).expect("writes");
             let error = open(dir.path()).expect_err(reason).to_string();
             assert!(error.contains("damaged") && error.contains(reason), "{error}");
         }
