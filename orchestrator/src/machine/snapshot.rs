@@ -350,7 +350,8 @@ mod tests {
 
     #[test]
     fn what_is_not_as_it_was_written_is_never_trusted() {
-        let harm: [(&str, fn(&Path)); 5] = [
+        type Harm = fn(&Path);
+        let harm: [(&str, Harm); 5] = [
             ("not the 11", |dir| fs::write(dir.join(STATE), b"hello w0rld").expect("writes")),
             ("holds 5 bytes", |dir| fs::write(dir.join(STATE), b"hello").expect("writes")),
             ("state: ", |dir| fs::remove_file(dir.join(STATE)).expect("is there")),

@@ -266,7 +266,7 @@ impl Dispatcher<'_> {
         let machine = self.machine(&cell.kernel, &cell.variant, &guest)?;
         let (seed, test) = (schedule::round_seed(self.seed, &id), self.test(cell).clone());
         let (folder, snapshots) = (folders.get(&id.cell)?.clone(), Some(self.ground.snapshots.clone()));
-        Some(Task { seed, test, machine, folder, snapshots, id })
+        Some(Task { id, seed, machine, test, folder, snapshots })
     }
 
     /// A guest of this shape with this kernel, where there is one.

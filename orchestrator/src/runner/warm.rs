@@ -30,7 +30,7 @@ impl Round<'_> {
                 Err(_) if self.cancel.is_cancelled() => return Some(RoundOutcome::Interrupted),
                 Err(SnapshotError::GivenUp { .. }) => return None,
                 Err(error) => {
-                    self.notice(format!("no guest could be saved, so rounds boot cold: {}", chain(&error)));
+                    self.notice(&format!("no guest could be saved, so rounds boot cold: {}", chain(&error)));
                     return None;
                 }
             };
@@ -49,17 +49,17 @@ impl Round<'_> {
         match snapshots.distrust(snapshot, doubt, self.cancel).await {
             Ok(another) => {
                 let then = if another { "another one is taken" } else { "its rounds boot cold" };
-                self.notice(format!("a saved guest was thrown away, {then}: {doubt}"));
+                self.notice(&format!("a saved guest was thrown away, {then}: {doubt}"));
                 Some(())
             }
             Err(error) => {
-                self.notice(format!("a saved guest is of no use ({doubt}) and cannot be removed: {}", chain(&error)));
+                self.notice(&format!("a saved guest is of no use ({doubt}) and cannot be removed: {}", chain(&error)));
                 None
             }
         }
     }
 
-    fn notice(&mut self, text: String) {
+    fn notice(&mut self, text: &str) {
         self.news.push(Entry::Notice { text: format!("{}: {text}", self.task.id.cell) });
     }
 
