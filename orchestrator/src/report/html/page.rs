@@ -27,7 +27,7 @@ pub(super) struct Page {
     /// Cell, and what its kernel and guest were made from, a line each.
     kernels: Vec<(String, Vec<String>)>,
     /// Guests, and each step of their coming up with its time.
-    boots: Vec<(String, Vec<String>)>,
+    boots: Vec<(String, String)>,
     rerun: String,
 }
 
@@ -91,7 +91,10 @@ impl Page {
                 })
                 .chain(forced::made_from(results))
                 .collect(),
-            boots: boot::words(results).into_iter().map(|(who, parts)| (one_line(&who), parts)).collect(),
+            boots: boot::words(results)
+                .into_iter()
+                .map(|(who, parts)| (one_line(&who), one_line(&parts.join(", "))))
+                .collect(),
             rerun: results.run.as_ref().map_or_else(String::new, |run| one_line(&run.rerun)),
         })
     }
