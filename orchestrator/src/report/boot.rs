@@ -72,7 +72,8 @@ fn stage(milestone: &str) -> &str {
     named.split_once(' ').map_or(named, |(name, _uptime)| name)
 }
 
-fn median(times: &mut [f64]) -> f64 {
+/// The middle of `times`, or between the two in the middle; NaN where there are none.
+pub fn median(times: &mut [f64]) -> f64 {
     times.sort_unstable_by(f64::total_cmp);
     match times.len() {
         0 => f64::NAN,
