@@ -51,6 +51,13 @@ fn results(foreign: &str) -> Results {
                                 *line = format!("{} {foreign}", line.as_str().unwrap_or_default()).into();
                             }
                         }
+                        Value::Array(boot) if key == "boot" => {
+                            for milestone in &mut *boot {
+                                milestone[0] =
+                                    format!("{} {foreign}", milestone[0].as_str().unwrap_or_default()).into();
+                            }
+                            boot.insert(0, serde_json::json!([format!("{foreign} said"), 0.01]));
+                        }
                         inner => walk(inner, foreign),
                     }
                 }
@@ -63,12 +70,18 @@ fn results(foreign: &str) -> Results {
     for line in JOURNAL.lines() {
         let mut value: Value = serde_json::from_str(line).expect("the fixture is JSON");
         if value["event"] == "round_finished" {
-            // Records of the guest: their words are an enum's, not foreign.
-            let (id, problems) = (value["cell"].take(), value["problems"].take());
-            let mut foreigners = serde_json::json!({"cell": id, "problems": problems});
+            // Records of the guest: but for the parts of a try their words are an enum's, not foreign.
+            let mut foreigners = serde_json::json!({});
+            for key in ["cell", "problems", "boot"] {
+                foreigners[key] = value[key].take();
+            }
             walk(&mut foreigners, foreign);
-            value["cell"] = foreigners["cell"].take();
-            value["problems"] = foreigners["problems"].take();
+            for key in ["cell", "problems", "boot"] {
+                value[key] = foreigners[key].take();
+            }
+            if let Some(profile) = value["summary"].get_mut("profile") {
+                walk(profile, foreign);
+            }
         } else {
             walk(&mut value, foreign);
         }

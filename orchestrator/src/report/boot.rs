@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::summary::BootSummary;
+use super::words::{counted, memory};
 use crate::outcome::{CellResult, Results};
 use crate::plan::model::Warmth;
 
@@ -36,24 +37,24 @@ pub fn of(cell: &CellResult) -> Vec<BootSummary> {
 /// For people: who came up, and each step with the time it took.
 pub fn words(results: &Results) -> Vec<(String, Vec<String>)> {
     let saved = results.snapshots.iter().map(|saved| {
-        let mut parts = steps(&saved.boot);
-        parts.push(format!("saved, {:.0} MiB, {:.2} s in all", saved.bytes as f64 / f64::from(1 << 20), saved.seconds));
+        let mut milestones = saved.boot.clone();
+        milestones.push(("saved".to_owned(), saved.seconds));
+        let mut parts = steps(&milestones);
+        parts.push(memory(saved.bytes));
         let when = if saved.cached { " in an earlier run" } else { "" };
         (format!("{} {} on {}, saved{when}", saved.kernel, saved.variant, saved.guest), parts)
     });
     let rounds = results.cells.iter().flat_map(|cell| of(cell).into_iter().map(move |boot| (&cell.spec.id, boot)));
     let rounds = rounds.map(|(id, boot)| {
-        let how = format!(
-            "{id}, {}, median of {}",
-            boot.clone.name(),
-            super::words::counted(boot.rounds as u64, "round", "rounds")
-        );
+        let told = counted(boot.rounds as u64, "round", "rounds");
+        let of = if boot.rounds == 1 { told } else { format!("median of {told}") };
+        let how = format!("{id}, {}, {of}", boot.clone.name());
         (how, steps(&boot.milestones))
     });
     saved.chain(rounds).collect()
 }
 
-/// Each milestone with the time since the one before it, and the last one's own time.
+/// Each milestone with the time since the one before it, and the time to the last.
 fn steps(milestones: &[(String, f64)]) -> Vec<String> {
     let mut before = 0.0;
     let mut parts = Vec::new();
@@ -61,7 +62,7 @@ fn steps(milestones: &[(String, f64)]) -> Vec<String> {
         parts.push(format!("{} {:.0} ms", stage(name), (at - before).max(0.0) * 1e3));
         before = *at;
     }
-    parts.extend(milestones.last().map(|(name, at)| format!("{} after {at:.2} s", stage(name))));
+    parts.extend(milestones.last().map(|(_, at)| format!("{at:.2} s in all")));
     parts
 }
 
@@ -71,7 +72,8 @@ fn stage(milestone: &str) -> &str {
     named.split_once(' ').map_or(named, |(name, _uptime)| name)
 }
 
-fn median(times: &mut [f64]) -> f64 {
+/// The middle of `times`, or between the two in the middle; NaN where there are none.
+pub fn median(times: &mut [f64]) -> f64 {
     times.sort_unstable_by(f64::total_cmp);
     match times.len() {
         0 => f64::NAN,
@@ -88,7 +90,7 @@ mod tests {
     fn each_step_has_the_time_since_the_one_before() {
         let boot =
             [("monitor", 0.06), ("stage start 0.812", 0.9), ("ready", 1.25)].map(|(name, at)| (name.to_owned(), at));
-        assert_eq!(steps(&boot), ["monitor 60 ms", "start 840 ms", "ready 350 ms", "ready after 1.25 s"]);
+        assert_eq!(steps(&boot), ["monitor 60 ms", "start 840 ms", "ready 350 ms", "1.25 s in all"]);
         assert!(steps(&[]).is_empty());
     }
 

@@ -6,7 +6,7 @@ mod evidence;
 
 use super::table::Table;
 use super::words::{counted, drawn, memory, number, one_line, short};
-use super::{Format, RenderError, boot, forced, story};
+use super::{Format, RenderError, boot, forced, profile, story};
 use crate::outcome::entry::{Built, CellSpec, PatchInfo};
 use crate::outcome::{BuildState, CellResult, Comparison, Results, Trouble};
 
@@ -64,6 +64,7 @@ fn document(results: &Results) -> String {
     text += &evidence::sweeps(results);
     text += &trouble(results);
     text += &environment(results);
+    text += &parts(results);
     text += &format!("\n## Run it again\n\n{}", block([run.rerun.as_str()]));
     text
 }
@@ -218,6 +219,23 @@ fn environment(results: &Results) -> String {
     }
     for (who, parts) in boots {
         text += &format!("- {}: {}\n", escaped(&who), escaped(&parts.join(", ")));
+    }
+    text
+}
+
+/// Where the time of a try went, a table for each cell.
+fn parts(results: &Results) -> String {
+    let tables = profile::tables(results);
+    if tables.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n## Where a try's time goes\n\n{}\n", profile::LEGEND);
+    for it in tables {
+        text += &format!("\n{}, {}:\n\n", escaped(&it.cell), it.of);
+        text += &format!("| {} |\n|---{}|\n", profile::COLUMNS.join(" | "), "|---:".repeat(profile::COLUMNS.len() - 1));
+        for row in it.rows {
+            text += &format!("| {} |\n", row.map(|value| escaped(&value)).join(" | "));
+        }
     }
     text
 }

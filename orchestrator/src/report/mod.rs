@@ -9,6 +9,7 @@ mod kcidb;
 mod ktap;
 mod mail;
 mod markdown;
+mod profile;
 pub mod progress;
 mod story;
 mod summary;

@@ -6,7 +6,7 @@ use super::forced::{self, Forced};
 use super::plots::{self, Plot};
 use crate::outcome::{BuildState, CellResult, Comparison, Results};
 use crate::report::words::{counted, memory, one_line, short};
-use crate::report::{boot, markdown, story, table};
+use crate::report::{boot, markdown, profile, story, table};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Page {
@@ -27,7 +27,11 @@ pub(super) struct Page {
     /// Cell, and what its kernel and guest were made from, a line each.
     kernels: Vec<(String, Vec<String>)>,
     /// Guests, and each step of their coming up with its time.
-    boots: Vec<(String, Vec<String>)>,
+    boots: Vec<(String, String)>,
+    part_columns: [&'static str; profile::COLUMNS.len()],
+    part_legend: &'static str,
+    /// Where a try's time went, a table for each cell.
+    parts: Vec<profile::Table>,
     rerun: String,
 }
 
@@ -91,7 +95,13 @@ impl Page {
                 })
                 .chain(forced::made_from(results))
                 .collect(),
-            boots: boot::words(results).into_iter().map(|(who, parts)| (one_line(&who), parts)).collect(),
+            boots: boot::words(results)
+                .into_iter()
+                .map(|(who, parts)| (one_line(&who), one_line(&parts.join(", "))))
+                .collect(),
+            part_columns: profile::COLUMNS,
+            part_legend: profile::LEGEND,
+            parts: profile::tables(results),
             rerun: results.run.as_ref().map_or_else(String::new, |run| one_line(&run.rerun)),
         })
     }

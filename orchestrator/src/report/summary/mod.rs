@@ -3,7 +3,7 @@
 mod forced;
 mod model;
 
-use super::{Format, RenderError, boot, story, words};
+use super::{Format, RenderError, boot, profile, story, words};
 use crate::outcome::entry::{RoundOutcome, SCHEMA};
 use crate::outcome::{BuildState, CellResult, Comparison, Rate, Results, Round, exit_code};
 use crate::stats::LnProb;
@@ -132,6 +132,7 @@ fn cell(cell: &CellResult) -> CellSummary {
         swap: spec.swap.clone(),
         clone: spec.clone,
         boots: boot::of(cell),
+        profile: profile::of(cell),
         patches: spec
             .patches
             .iter()

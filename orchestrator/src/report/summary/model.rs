@@ -163,6 +163,9 @@ pub struct CellSummary {
     /// How the guests came up, warm and cold ones apart.
     #[serde(default)]
     pub boots: Vec<BootSummary>,
+    /// Where the time of a try went, in the order of the try; absent where the test did not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<PartSummary>,
     /// Patches of the variant, in order.
     pub patches: Vec<PatchSummary>,
     /// SHA-256 of the final `.config`.
@@ -191,6 +194,26 @@ pub struct BootSummary {
     pub rounds: usize,
     /// What was reached, and the median of the seconds from QEMU's start to it.
     pub milestones: Vec<(String, f64)>,
+}
+
+/// One part of a try, over the finished rounds that tell of it. Parts lie within others and on two threads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PartSummary {
+    /// Which part.
+    pub name: String,
+    /// Tries that came to it.
+    pub count: u64,
+    /// All of them together, nanoseconds.
+    pub total_ns: u64,
+    /// `total_ns` over the racing time of those rounds; null where that is 0.
+    pub share: Option<f64>,
+    /// Nanoseconds that half of the tries were not longer than: the median of the rounds' own medians, as the two below
+    /// are of theirs; null where no try came to it.
+    pub p50_ns: Option<f64>,
+    /// Nine in ten were not longer.
+    pub p90_ns: Option<f64>,
+    /// Ninety-nine in a hundred were not longer.
+    pub p99_ns: Option<f64>,
 }
 
 /// A patch.
