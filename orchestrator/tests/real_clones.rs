@@ -14,7 +14,7 @@ use twinboot::plan::model::Warmth;
 const DRAW: &str = r#"#!/bin/sh
 hex() { head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
 drawn=$(hex)
-counts='"tries":1,"landings":0,"reuses":0,"exposures":0,"corruptions":0'
+counts='"tries":9,"landings":9,"reuses":9,"exposures":9,"corruptions":0'
 echo '{"type":"preflight","protocol":1,"test":"draw","strategy":"none","kernel_release":"'$(uname -r)'","kernel_version":"","cpus":1,"preemption":"unknown","page_size":4096,"swap":null,"seed":1}'
 echo '{"type":"summary","elapsed_ns":1,'$counts',"first_corruption_ns":null,"stopped_by":"deadline","seed":1,"details":[["drawn","'$drawn'"],["boot","'$(dmesg | grep -m1 initmem | tr -dc '0-9.')'"]]}'
 "#;
@@ -32,7 +32,7 @@ impl House {
         std::fs::write(house.file("draw.yaml"), recipe).expect("writes");
         let plan = format!(
             "name: clones\nkernels:\n  - {{name: linux-6.1, source: {{debian: linux-source-6.1}}, config: [base, swap, preempt, symbols]}}\n\
-             variants:\n  - {{name: patched, expect: any}}\n\
+             variants:\n  - {{name: patched, expect: clean, alone: true}}\n\
              guest: {{cpus: 2, memory: 512M, image: {}, clone: warm}}\n\
              tests:\n  - {{name: draw, run: draw, rounds: {rounds}, stop: {{sequential: false}}}}\n",
             house.file("draw.yaml").display()
@@ -50,7 +50,13 @@ impl House {
         let program = std::env::var_os("TWINBOOT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_twinboot").into());
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let mut command = Command::new(program);
-        command.current_dir(root).arg("run").arg(self.file("plan.yaml")).arg("--out").arg(self.file(out));
+        command
+            .current_dir(root)
+            .env("TWINBOOT_DATA", root)
+            .arg("run")
+            .arg(self.file("plan.yaml"))
+            .arg("--out")
+            .arg(self.file(out));
         let status = command.status().expect("twinboot starts");
         assert_eq!(status.code(), Some(0), "the test comes to its end, and nothing is expected of it");
         journal_lines(&std::fs::read(self.file(out).join("journal.jsonl")).expect("a journal")).expect("entries")

@@ -17,7 +17,7 @@ impl Round<'_> {
         let snapshots = task.snapshots.as_deref().filter(|_| task.machine.guest.clone == Warmth::Warm)?;
         // Ends when the snapshots have had enough.
         loop {
-            let origin = GuestLogs::new(&task.folder, "snapshot for round", task.id.round);
+            let origin = GuestLogs::new(&task.folder, "snapshot-for-round", task.id.round);
             (self.observer)(Event::Stage { id: task.id.clone(), stage: Stage::Boot });
             let found = snapshots.get(&task.machine, &origin.live, task.test.deadlines.boot, self.cancel).await;
             origin.keep();
@@ -30,7 +30,11 @@ impl Round<'_> {
                 Err(_) if self.cancel.is_cancelled() => return Some(RoundOutcome::Interrupted),
                 Err(SnapshotError::GivenUp { .. }) => return None,
                 Err(error) => {
-                    self.notice(&format!("no guest could be saved, so rounds boot cold: {}", chain(&error)));
+                    let cell = &task.id.cell;
+                    self.notice(format!(
+                        "no guest could be saved for {cell}, so its rounds boot cold: {}",
+                        chain(&error)
+                    ));
                     return None;
                 }
             };
@@ -45,22 +49,25 @@ impl Round<'_> {
 
     /// Throws the snapshot away; none where that cannot be done.
     async fn distrust(&mut self, snapshot: &std::sync::Arc<Snapshot>, doubt: &str) -> Option<()> {
-        let snapshots = self.task.snapshots.as_deref()?;
+        let (snapshots, cell) = (self.task.snapshots.as_deref()?, &self.task.id.cell);
         match snapshots.distrust(snapshot, doubt, self.cancel).await {
             Ok(another) => {
                 let then = if another { "another one is taken" } else { "its rounds boot cold" };
-                self.notice(&format!("a saved guest was thrown away, {then}: {doubt}"));
+                self.notice(format!("a saved guest of {cell} was thrown away, {then}: {doubt}"));
                 Some(())
             }
             Err(error) => {
-                self.notice(&format!("a saved guest is of no use ({doubt}) and cannot be removed: {}", chain(&error)));
+                self.notice(format!(
+                    "a saved guest of {cell} is of no use and cannot be removed: {doubt}: {}",
+                    chain(&error)
+                ));
                 None
             }
         }
     }
 
-    fn notice(&mut self, text: &str) {
-        self.news.push(Entry::Notice { text: format!("{}: {text}", self.task.id.cell) });
+    fn notice(&mut self, text: String) {
+        self.news.push(Entry::Notice { text });
     }
 
     /// What the journal is to know of a snapshot that is used for the first time.
@@ -70,7 +77,7 @@ impl Round<'_> {
         let (kernel, variant) = (built.kernel.clone(), built.variant.clone());
         let guest = self.task.machine.guest.name.clone();
         let replaced = replaced.map(|reason| Entry::Notice {
-            text: format!("{}: a saved guest from an earlier run was replaced: {reason}", self.task.id.cell),
+            text: format!("a saved guest of {} from an earlier run was replaced: {reason}", self.task.id.cell),
         });
         let snapshot = entry::Snapshot { kernel, variant, guest, cached, seconds, bytes, boot };
         replaced.into_iter().chain([Entry::Snapshot(Box::new(snapshot))]).collect()
