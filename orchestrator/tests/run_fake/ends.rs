@@ -17,7 +17,7 @@ fn a_fix_is_seen_in_a_run_from_plan_to_verdict() {
     assert_eq!(seen.summary["comparisons"][0]["verdict"], "fixed");
     let round = seen.rounds()[0];
     let boot: Vec<&str> = round.boot.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(boot, ["monitor", "first line", "mounted", "ready"]);
+    assert_eq!(boot, ["monitor", "first line", "mounted", "ready", "login", "first record"]);
     assert!(round.boot.is_sorted_by(|before, after| before.1 <= after.1), "{:?}", round.boot);
     let stages: Vec<Stage> = round.stages.iter().map(|time| time.stage).collect();
     assert_eq!(stages, [Stage::Start, Stage::Boot, Stage::Ssh, Stage::Test, Stage::Shutdown]);

@@ -45,7 +45,7 @@ fn one_boot_serves_all_rounds_of_this_run_and_of_the_next_until_its_state_is_dam
     assert_eq!(seen.summary["comparisons"][0]["verdict"], "fixed");
     assert!(warmth(&seen).iter().all(|it| *it == Warmth::Warm), "{:?}", warmth(&seen));
     let boot: Vec<&str> = seen.rounds()[0].boot.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(boot, ["monitor", "first line", "ready"]);
+    assert_eq!(boot, ["monitor", "first line", "ready", "login", "first record"]);
     let taken = snapshots(&seen);
     assert_eq!(taken.len(), 2, "one of each kernel: {taken:?}");
     for it in taken {
