@@ -8,7 +8,7 @@ time goes into the SSH session of each round, the processes it starts, and the j
 cells shows as a difference between the first and the last 130 rounds.
 
 TWINBOOT_PROGRAM is the twinboot to measure (target/release/twinboot), FAKE_QEMU the fake one (target/release/fake-qemu,
-else target/debug/fake-qemu): `cargo build --release --features twinboot/test-fakes` makes both.
+else target/debug/fake-qemu): `cargo build --release -p twinboot --features test-fakes --bin fake-qemu` makes it.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def program(variable, *places):
     given = os.environ.get(variable)
     found = [path for path in ([pathlib.Path(given)] if given else [ROOT / place for place in places]) if path.is_file()]
     if not found:
-        fail(f"no {places[0]}: build it with `cargo build --release --features twinboot/test-fakes`, or set {variable}")
+        fail(f"no {places[0]}: build it with `cargo build --release -p twinboot --features test-fakes --bins`, or set {variable}")
     return found[0].resolve()
 
 
