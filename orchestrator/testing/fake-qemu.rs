@@ -18,7 +18,8 @@
 //!   nothing), `refused`, or `server:<dir>`: a real dropbear on this host whose key is `<dir>/hostkey` and that admits the
 //!   keys in `<dir>/authorized_keys` for the current user. It runs commands on this host. `guest`: the same with keys and
 //!   guest programs from the initramfs; see [`guest`].
-//! * `load`: `fail` (cannot take in a saved state, as a QEMU of another make), `mute` (takes it in and never comes to life).
+//! * `load`: `fail` (cannot take in a saved state, as a QEMU of another make), `mute` (takes it in and never comes to life),
+//!   `slow` (is still at it when it is first asked how it is; a guest that is told to run before it is done loses its input).
 //! * `child`: `yes` starts a further process in QEMU's process group.
 
 mod guest;
@@ -168,12 +169,18 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     let obeys = !options.wish("quit").starts_with("ignore");
     let initrd = options.initrd.clone();
+    // Answers that a machine is still being restored which are left to give.
+    let mut loading = if options.restored && options.wish("load") == "slow" { 3 } else { 0 };
     let reader = BufReader::new(monitor.lock().try_clone()?);
     let mut guest = Some((options, monitor.clone(), console, server));
     for line in reader.lines() {
         let line = line?;
         let command = serde_json::from_str::<serde_json::Value>(&line)?;
         let answer = match command["execute"].as_str().unwrap_or_default() {
+            "query-status" if loading > 0 => {
+                loading -= 1;
+                r#"{"return": {"status": "inmigrate", "singlestep": false, "running": false}}"#.to_owned()
+            }
             "query-status" => r#"{"return": {"status": "running", "singlestep": false, "running": true}}"#.to_owned(),
             "query-version" => {
                 r#"{"return": {"qemu": {"micro": 99, "minor": 2, "major": 7}, "package": "fake"}}"#.to_owned()
@@ -197,6 +204,7 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
         // `-S`: the guest waits for the first `cont`.
         if command["execute"] == "cont"
             && let Some((options, monitor, console, server)) = guest.take()
+            && loading == 0
         {
             std::thread::spawn(move || play(&options, &monitor, console, server));
         }

@@ -42,6 +42,7 @@ impl Round<'_> {
             self.clone = Warmth::Warm;
             let outcome = self.live(&spec, &machine.login(), scratch).await;
             let Some(doubt) = doubt(&outcome) else { return Some(outcome) };
+            logs.keep();
             self.start_anew();
             self.distrust(&snapshot, &doubt).await?;
         }

@@ -24,6 +24,12 @@ use crate::process::{Group, exit_text};
 /// How long QEMU may take for what it does by itself: ending after a panic or after `quit`, ending after TERM.
 pub(super) const STEP: Duration = Duration::from_secs(3);
 
+/// What QEMU calls a machine whose state it is reading.
+const LOADING: &str = "inmigrate";
+
+/// Between two looks at that.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// A running machine. Dropping it kills QEMU and removes the run directory.
 pub struct Vm {
     group: Group,
@@ -116,7 +122,13 @@ impl Vm {
             let (qmp, events) = Qmp::open(monitor).await?;
             let qemu_version = qmp.version().await?;
             let ssh_port = if spec.network { Some(forwarded_port(&qmp.human("info usernet").await?)?) } else { None };
-            let (running, state) = qmp.status().await?;
+            let mut status = qmp.status().await?;
+            // A state that is still being read would overwrite what is typed at the console meanwhile.
+            while status.1 == LOADING {
+                tokio::time::sleep(LOOK).await;
+                status = qmp.status().await?;
+            }
+            let (running, state) = status;
             log.line(&format!("twinboot: monitor of QEMU {qemu_version}, machine {state}, running: {running}"));
             Ok::<_, Error>((console, qmp, events, qemu_version, ssh_port))
         };

@@ -1,8 +1,8 @@
 //! A paused machine written to a file, and a machine that goes on from there.
 //!
 //! QEMU's own migration does both: the state is sent to a socket on which twinboot listens, and read from a file that is the
-//! new QEMU's standard input. Both work alike since long before QEMU 7.2. A machine that cannot take the state in ends; one
-//! that was told to run before it has read everything runs as soon as it has (`qmp_cont` in QEMU's monitor/qmp-cmds.c).
+//! new QEMU's standard input. Both work alike since long before QEMU 7.2. A machine that cannot take the state in ends;
+//! [`Vm::start`] returns once it is read.
 
 use std::path::Path;
 use std::time::Duration;

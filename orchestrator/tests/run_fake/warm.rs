@@ -68,6 +68,17 @@ fn one_boot_serves_all_rounds_of_this_run_and_of_the_next_until_its_state_is_dam
 }
 
 #[test]
+fn a_clone_is_not_spoken_to_before_it_is_there() {
+    if no_guest() {
+        return;
+    }
+    let house = House::single("fake.ssh=guest fake.load=slow", HONEST, "deadlines: {boot: 5s}").warm();
+    let seen = house.run(0);
+    assert_eq!((&seen.only().outcome, seen.only().clone), (&RoundOutcome::Finished, Warmth::Warm));
+    assert!(!notices(&seen).iter().any(|text| text.contains("thrown away")), "{:?}", notices(&seen));
+}
+
+#[test]
 fn rounds_of_guests_that_cannot_be_restored_boot_cold_and_say_so() {
     if no_guest() {
         return;
