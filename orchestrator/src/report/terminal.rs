@@ -23,7 +23,7 @@ impl Look {
 }
 
 /// Columns that go where the window is narrow, the first of them first.
-const DISPENSABLE: [&str; 5] = ["tries", "guest", "test", "per exposure", "first"];
+const DISPENSABLE: [&str; 5] = ["tries", "per exposure", "first", "guest", "test"];
 /// Between two columns.
 const GAP: &str = "  ";
 

@@ -1,6 +1,7 @@
 //! `report.html`: one page that needs nothing but itself.
 
 mod forced;
+mod grid;
 mod page;
 mod plots;
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::forced::{self, Forced};
+use super::grid::Grid;
 use super::plots::{self, Plot};
 use crate::outcome::{BuildState, CellResult, Comparison, Results};
 use crate::report::words::{counted, memory, one_line, short};
@@ -13,6 +14,8 @@ pub(super) struct Page {
     title: String,
     /// Why there is less than a whole run to see.
     incomplete: Option<&'static str>,
+    /// All verdicts at a glance, where there are many.
+    grid: Option<Grid>,
     verdicts: Vec<Verdict>,
     notices: Vec<String>,
     columns: Vec<table::Column>,
@@ -76,6 +79,7 @@ impl Page {
         Ok(Self {
             title: one_line(plan),
             incomplete: story::incomplete(results),
+            grid: Grid::of(results),
             verdicts: results.comparisons.iter().map(|it| verdict(results, it)).collect(),
             notices: results.notices.iter().map(|notice| one_line(notice)).collect(),
             columns: table.columns,
@@ -107,15 +111,20 @@ impl Page {
     }
 }
 
-fn verdict(results: &Results, it: &Comparison) -> Verdict {
+/// A verdict's colour.
+pub(super) fn tone(verdict: crate::outcome::Verdict) -> &'static str {
     use crate::outcome::Verdict as Word;
+    match verdict {
+        Word::Fixed | Word::NoDifference => "good",
+        Word::NotFixed | Word::Regressed | Word::Broken | Word::Difference => "bad",
+        Word::Reduced | Word::NotReproduced | Word::Inconclusive => "open",
+    }
+}
+
+fn verdict(results: &Results, it: &Comparison) -> Verdict {
     Verdict {
         word: it.verdict.word(),
-        tone: match it.verdict {
-            Word::Fixed | Word::NoDifference => "good",
-            Word::NotFixed | Word::Regressed | Word::Broken | Word::Difference => "bad",
-            Word::Reduced | Word::NotReproduced | Word::Inconclusive => "open",
-        },
+        tone: tone(it.verdict),
         sentence: story::sentence(results, it, "\u{2192}"),
         reason: markdown::capital(&story::reason(it)),
         facts: markdown::facts(it).into_iter().chain(markdown::forced_facts(results, it)).collect(),
