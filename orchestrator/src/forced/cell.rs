@@ -14,7 +14,7 @@ use super::stage::{Setting, Stage};
 use super::usual::Usual;
 use crate::causes::chain;
 use crate::debugger::Layout;
-use crate::diagram::{Action, Diagram, Hold};
+use crate::diagram::{Action, Diagram, Hold, Step};
 use crate::machine::Machine;
 use crate::outcome::Entry;
 use crate::outcome::forced::{ForcedFailed, ForcedOutcome, ForcedRound};
@@ -131,8 +131,9 @@ impl Rounds<'_> {
     fn setting(&self, symbols: Arc<Symbols>, layout: Arc<Layout>) -> Setting {
         let Task { interleaving, machine, seed, deadlines, folder, .. } = self.task;
         let mut machine = machine.clone();
-        if freezes(&interleaving.diagram) {
-            machine.guest.cpus = machine.guest.cpus.max(2);
+        let bystander = bystander(&interleaving.diagram, machine.guest.cpus);
+        if let Some(Bystander { cpus, .. }) = bystander {
+            machine.guest.cpus = cpus;
         }
         Setting {
             machine,
@@ -141,6 +142,7 @@ impl Rounds<'_> {
             threads: interleaving.diagram.threads.clone(),
             seed: *seed,
             deadlines: *deadlines,
+            bystander: bystander.map(|it| it.cpu),
             longest_freeze: interleaving.deadline.mul_f64(FREEZE_SHARE),
             symbols,
             layout,
@@ -244,8 +246,24 @@ fn points(diagram: &Diagram, symbols: &Symbols) -> Result<Vec<Vec<u64>>, Error> 
     if wrong.is_empty() { Ok(found) } else { Err(Error::Points(wrong)) }
 }
 
-fn freezes(diagram: &Diagram) -> bool {
-    diagram.steps.iter().any(|step| step.action == Action::Hold(Hold::Freeze))
+/// A CPU that goes on while others are frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bystander {
+    /// CPUs that the guest needs for that.
+    cpus: u32,
+    cpu: u32,
+}
+
+/// Of a guest that is to have `cpus`: which CPU no frozen thread runs on, thread *i* running on CPU *i* modulo their number.
+/// None where nothing is frozen.
+fn bystander(diagram: &Diagram, cpus: u32) -> Option<Bystander> {
+    let freezes = |step: &&Step| step.action == Action::Hold(Hold::Freeze);
+    let frozen: Vec<u32> =
+        diagram.steps.iter().filter(freezes).filter_map(|step| u32::try_from(step.thread).ok()).collect();
+    let most = u32::try_from(diagram.threads.len()).unwrap_or(u32::MAX - 1).saturating_add(1);
+    let spare = |cpus: u32| (0..cpus).find(|cpu| frozen.iter().all(|thread| thread % cpus != *cpu));
+    let mut sizes = (cpus.max(2)..=most.max(cpus)).filter_map(|cpus| Some(Bystander { cpus, cpu: spare(cpus)? }));
+    if frozen.is_empty() { None } else { sizes.next() }
 }
 
 /// What is wrong with a hold, and what to do.
@@ -267,4 +285,30 @@ fn illegal(diagram: &Diagram, step: usize, address: u64, why: &str, symbols: &Sy
         "`{thread}` cannot be held at `{text}` ({place}): {why}. Hold it at another point, or write `freeze` in place of \
          `hold`: its virtual CPU then stands still while the others run"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_cpu_goes_on_while_others_are_frozen() {
+        let diagram = |frozen: &[usize]| {
+            let step = |thread: &usize| Step {
+                thread: *thread,
+                action: Action::Hold(Hold::Freeze),
+                row: 0,
+                text: "freeze".to_owned(),
+            };
+            let threads = vec!["victim".to_owned(), "interferer".to_owned()];
+            Diagram { drawing: Vec::new(), threads, steps: frozen.iter().map(step).collect() }
+        };
+        let told = |frozen: &[usize], cpus| bystander(&diagram(frozen), cpus).map(|it| (it.cpus, it.cpu));
+        assert_eq!(told(&[], 2), None);
+        assert_eq!(told(&[0], 2), Some((2, 1)));
+        assert_eq!(told(&[1], 2), Some((2, 0)));
+        assert_eq!(told(&[0], 1), Some((2, 1)));
+        assert_eq!(told(&[0, 1], 2), Some((3, 2)), "one more than there are threads");
+        assert_eq!(told(&[0, 1], 4), Some((4, 2)));
+    }
 }

@@ -48,6 +48,8 @@ pub struct Setting {
     pub seed: u64,
     /// Deadlines of boot and login, and of the test's first words.
     pub deadlines: Deadlines,
+    /// The CPU that device interrupts have to go to, as others stand still at times.
+    pub bystander: Option<u32>,
     /// How long a frozen CPU may stand.
     pub longest_freeze: Duration,
     /// The kernel's symbols.
@@ -138,6 +140,13 @@ impl Stage {
     ) -> Result<Self, Error> {
         let command = test::command_line(setting);
         let opened = async {
+            if let Some(cpu) = setting.bystander {
+                // Orders come over the network: where its interrupts go to a CPU that stands still, nobody gets any. What has
+                // no interrupt to move refuses (Documentation/core-api/irq/irq-affinity.rst).
+                let divert =
+                    format!("for irq in /proc/irq/*/smp_affinity_list; do echo {cpu} > $irq; done 2>/dev/null");
+                session.exec(&divert, None).await.map_err(Error::Login)?.output().await.map_err(Error::Login)?;
+            }
             let (exec, input) = session.exec_interactive(&command).await.map_err(Error::Login)?;
             let stream = vm.gdb().await.map_err(Error::Guest)?;
             let options = Options {

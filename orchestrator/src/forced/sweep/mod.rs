@@ -164,6 +164,7 @@ async fn setting(task: &SweepTask, symbols: Arc<Symbols>) -> Result<Setting, Err
         threads: Vec::new(),
         seed: task.seed,
         deadlines: task.deadlines,
+        bystander: None,
         longest_freeze: Duration::from_secs(1),
         symbols,
         layout: Arc::new(layout),
