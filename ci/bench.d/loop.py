@@ -1,6 +1,7 @@
 """The developer's loop: one line of a fix is changed, until the verdict is there."""
 
 import random
+import subprocess
 from pathlib import Path
 
 import measure
@@ -30,7 +31,8 @@ with measure.scratch() as folder:
     for repetition in range(REPETITIONS + 1):
         patch.write_text(fix(random.randrange(1, 1 << 30)))
         out = folder / f"out{repetition}"
-        wall, _cpu = measure.timed([measure.TWINBOOT, "run", str(plan), "--out", str(out), "--data-dir", str(measure.ROOT)])
+        wall, _cpu = measure.timed([measure.TWINBOOT, "run", str(plan), "--out", str(out), "--data-dir", str(measure.ROOT)],
+                                   stdout=subprocess.DEVNULL)
         built = next(entry for entry in measure.journal(out) if entry["event"] == "built" and entry["variant"] == "patched")
         # The first one may have found the base to be built and saved.
         if repetition:
