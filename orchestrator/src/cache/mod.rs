@@ -268,6 +268,17 @@ pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// Size and SHA-256 (lowercase hex) of a file, read off the runtime's own threads.
+pub async fn sha256_file(path: &Path) -> io::Result<(u64, String)> {
+    let path = path.to_path_buf();
+    let hashed = tokio::task::spawn_blocking(move || {
+        let mut digest = Sha256::new();
+        let bytes = io::copy(&mut File::open(path)?, &mut digest)?;
+        Ok((bytes, hex(&digest.finalize())))
+    });
+    hashed.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,7 +32,7 @@ impl Toolchain {
     /// Asks the programs on `PATH`.
     pub async fn probe(cancel: &CancellationToken) -> Result<Self, Error> {
         let (compiler, linker) = tokio::join!(version(CC, cancel), version("ld", cancel));
-        let ccache = is_wanted(std::env::var_os(SWITCH).as_deref()).then(|| on_path("ccache")).flatten();
+        let ccache = is_wanted(std::env::var_os(SWITCH).as_deref()).then(|| process::on_path("ccache")).flatten();
         Ok(Self { compiler: compiler?, linker: linker?, ccache })
     }
 
@@ -66,10 +66,6 @@ async fn version(tool: &'static str, cancel: &CancellationToken) -> Result<Strin
         Err(interrupted @ process::Error::Interrupted { .. }) => Err(interrupted.into()),
         Err(source) => Err(Error::Tool { tool, source }),
     }
-}
-
-fn on_path(program: &str) -> Option<PathBuf> {
-    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
 #[cfg(test)]

@@ -11,20 +11,19 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use twinboot_protocol::INIT_PAUSED;
 
 use super::{Logs, Machine};
-use crate::cache::{self, Cache, Key, Lock, hex};
+use crate::cache::{self, Cache, Key, Lock};
 use crate::image::{self, Keys};
+use crate::process;
 use crate::vm::{self, Boot, Vm};
 
 /// Kind of the cache entries.
@@ -204,7 +203,7 @@ impl Snapshots {
         loop {
             let make = async |dir: &Path| take(machine, dir, logs, deadline, cancel).await;
             let filled = self.cache.fill(KIND, key, cancel, make).await?;
-            match open(&filled.dir) {
+            match open(&filled.dir).await {
                 Ok((meta, keys)) => {
                     let Meta { bytes, seconds, boot, .. } = meta;
                     let (state, keys) = (filled.dir.join(STATE), Arc::new(keys));
@@ -255,8 +254,7 @@ fn key(machine: &Machine) -> Result<String, Error> {
 /// The file that is run as `program`.
 fn find_program(program: &Path) -> PathBuf {
     let named = program.components().count() > 1;
-    let path = std::env::var_os("PATH").filter(|_| !named).unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
+    let found = if named { None } else { process::on_path(program) };
     let found = found.unwrap_or_else(|| program.to_path_buf());
     found.canonicalize().unwrap_or(found)
 }
@@ -307,11 +305,11 @@ pub fn milestones(boot: Boot, last: &str) -> Vec<(String, f64)> {
 }
 
 /// Reads what is beside the state in `dir`, and sees to it that the state is what was written.
-fn open(dir: &Path) -> Result<(Meta, Keys), Error> {
+async fn open(dir: &Path) -> Result<(Meta, Keys), Error> {
     let damaged = |reason: String| Error::Damaged { dir: dir.to_path_buf(), reason };
     let text = fs::read(dir.join(META)).map_err(|error| damaged(format!("{META}: {error}")))?;
     let meta: Meta = serde_json::from_slice(&text).map_err(|error| damaged(format!("{META}: {error}")))?;
-    let digest = digest(&dir.join(STATE)).map_err(|error| damaged(format!("{STATE}: {error}")))?;
+    let digest = cache::sha256_file(&dir.join(STATE)).await.map_err(|error| damaged(format!("{STATE}: {error}")))?;
     if digest != (meta.bytes, meta.sha256.clone()) {
         return Err(damaged(format!(
             "{STATE} holds {} bytes that are not the {} that were saved",
@@ -322,34 +320,21 @@ fn open(dir: &Path) -> Result<(Meta, Keys), Error> {
     Ok((meta, keys))
 }
 
-fn digest(path: &Path) -> std::io::Result<(u64, String)> {
-    let mut file = fs::File::open(path)?;
-    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((bytes, hex(&hash.finalize())));
-        }
-        hash.update(&buffer[..read]);
-        bytes += read as u64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// An entry as it is written, with `state` for a state.
-    fn entry(dir: &Path, state: &[u8]) {
+    async fn entry(dir: &Path, state: &[u8]) {
         fs::write(dir.join(STATE), state).expect("writes");
         Keys::generate().and_then(|keys| keys.store(dir)).expect("keys");
-        let (bytes, sha256) = digest(&dir.join(STATE)).expect("is there");
+        let (bytes, sha256) = cache::sha256_file(&dir.join(STATE)).await.expect("is there");
         let meta = Meta { bytes, sha256, seconds: 1.5, boot: vec![("paused".to_owned(), 1.2)] };
         fs::write(dir.join(META), serde_json::to_vec(&meta).expect("plain data")).expect("writes");
     }
 
-    #[test]
-    fn what_is_not_as_it_was_written_is_never_trusted() {
+    #[tokio::test]
+    async fn what_is_not_as_it_was_written_is_never_trusted() {
         for (reason, file, bytes) in [
             ("not the 11", STATE, &b"hello w0rld"[..]),
             ("holds 5 bytes", STATE, b"hello"),
@@ -358,10 +343,10 @@ mod tests {
             ("SSH key", "host", b"no key"),
         ] {
             let dir = tempfile::tempdir().expect("a scratch folder");
-            entry(dir.path(), b"hello world");
-            open(dir.path()).expect("as it was written");
+            entry(dir.path(), b"hello world").await;
+            open(dir.path()).await.expect("as it was written");
             fs::write(dir.path().join(file), bytes).expect("writes");
-            let error = open(dir.path()).expect_err(reason).to_string();
+            let error = open(dir.path()).await.expect_err(reason).to_string();
             assert!(error.contains("damaged") && error.contains(reason), "{error}");
         }
     }

@@ -5,3 +5,11 @@ mod run;
 
 pub use group::{Group, exit_text};
 pub use run::{Error, Line, capture, stream};
+
+use std::path::{Path, PathBuf};
+
+/// The first file called `program` in the folders of `$PATH`.
+pub fn on_path(program: impl AsRef<Path>) -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|dir| dir.join(&program)).find(|path| path.is_file())
+}

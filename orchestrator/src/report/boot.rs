@@ -1,7 +1,5 @@
 //! Where the time went between the start of QEMU and the first record of a test.
 
-use std::collections::BTreeMap;
-
 use super::summary::BootSummary;
 use super::words::{counted, memory};
 use crate::outcome::{CellResult, Results};
@@ -13,20 +11,8 @@ pub fn of(cell: &CellResult) -> Vec<BootSummary> {
     for clone in [Warmth::Warm, Warmth::Cold] {
         let rounds = cell.rounds.iter().filter_map(|round| round.end());
         let rounds: Vec<_> = rounds.filter(|end| end.clone == clone && !end.boot.is_empty()).collect();
-        let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        let mut order: Vec<&str> = Vec::new();
-        for (name, at) in rounds.iter().flat_map(|end| &end.boot) {
-            let name = stage(name);
-            if !order.contains(&name) {
-                order.push(name);
-            }
-            times.entry(name).or_default().push(*at);
-        }
-        let milestones = order.iter().map(|name| {
-            let at = times.get_mut(name).map_or(f64::NAN, |times| median(times));
-            ((*name).to_owned(), at)
-        });
-        let milestones: Vec<(String, f64)> = milestones.collect();
+        let times = gathered(rounds.iter().flat_map(|end| &end.boot).map(|(name, at)| (stage(name), *at)));
+        let milestones = times.into_iter().map(|(name, mut times)| (name.to_owned(), median(&mut times))).collect();
         if !rounds.is_empty() {
             boots.push(BootSummary { clone, rounds: rounds.len(), milestones });
         }
@@ -70,6 +56,18 @@ fn steps(milestones: &[(String, f64)]) -> Vec<String> {
 fn stage(milestone: &str) -> &str {
     let Some(named) = milestone.strip_prefix("stage ") else { return milestone };
     named.split_once(' ').map_or(named, |(name, _uptime)| name)
+}
+
+/// What stands under each name, the names in the order in which they came first.
+pub fn gathered<'a, T>(named: impl Iterator<Item = (&'a str, T)>) -> Vec<(&'a str, Vec<T>)> {
+    let mut all: Vec<(&str, Vec<T>)> = Vec::new();
+    for (name, it) in named {
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, there)) => there.push(it),
+            None => all.push((name, vec![it])),
+        }
+    }
+    all
 }
 
 /// The middle of `times`, or between the two in the middle; NaN where there are none.

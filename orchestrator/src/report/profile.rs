@@ -1,11 +1,9 @@
 //! Where the time of a try went, part by part, as the guest tests measured it.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use twinboot_protocol::{PartTime, Summary};
 
-use super::boot::median;
+use super::boot::{gathered, median};
 use super::summary::PartSummary;
 use super::words::{count, counted, duration, one_line};
 use crate::outcome::entry::RoundOutcome;
@@ -37,15 +35,8 @@ pub fn of(cell: &CellResult) -> Vec<PartSummary> {
 
 fn pooled(told: &[&Summary]) -> Vec<PartSummary> {
     let racing: f64 = told.iter().map(|summary| summary.elapsed_ns as f64).sum();
-    let mut parts: BTreeMap<&str, Vec<&PartTime>> = BTreeMap::new();
-    let mut order: Vec<&str> = Vec::new();
-    for part in told.iter().flat_map(|summary| &summary.profile) {
-        if !order.contains(&part.name.as_str()) {
-            order.push(&part.name);
-        }
-        parts.entry(&part.name).or_default().push(part);
-    }
-    order.iter().filter_map(|name| parts.get(name).map(|rounds| part(name, rounds, racing))).collect()
+    let parts = gathered(told.iter().flat_map(|summary| &summary.profile).map(|part| (part.name.as_str(), part)));
+    parts.iter().map(|(name, rounds)| part(name, rounds, racing)).collect()
 }
 
 /// A part's rounds in one. A round in which no try came to it has no quantiles.

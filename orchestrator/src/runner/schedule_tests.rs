@@ -163,18 +163,19 @@ proptest! {
     fn every_block_has_its_base(
         seed: u64, known in 0usize..12, one in 0usize..40, two in 0usize..40, longest_first: bool
     ) {
-        let fresh = || {
-            let it = schedule(&THREE, true, seed);
-            if longest_first { it.longest_first(|id| if id == "two" { 100 } else { 1 }) } else { it }
+        let deal = || {
+            let mut it = schedule(&THREE, true, seed);
+            if longest_first { it = it.longest_first(|id| if id == "two" { 100 } else { 1 }); }
+            let mut order = Vec::new();
+            while let Some(id) = it.next_round() {
+                order.push(id);
+                if order.len() >= known { it.know("base"); }
+                if order.len() >= one { it.stop("one"); }
+                if order.len() >= two { it.stop("two"); }
+            }
+            order
         };
-        let mut it = fresh();
-        let mut order = Vec::new();
-        while let Some(id) = it.next_round() {
-            order.push(id);
-            if order.len() >= known { it.know("base"); }
-            if order.len() >= one { it.stop("one"); }
-            if order.len() >= two { it.stop("two"); }
-        }
+        let order = deal();
         for cell in ["base", "one", "two"] {
             let rounds: Vec<u32> = order.iter().filter(|id| id.cell == cell).map(|id| id.round).collect();
             prop_assert_eq!(&rounds, &(1..=u32::try_from(rounds.len()).expect("few")).collect::<Vec<_>>());
@@ -189,18 +190,7 @@ proptest! {
                 prop_assert!(patched <= bases + 1 || bases == 10);
             }
         }
-        let again: Vec<RoundId> = {
-            let mut it = fresh();
-            let mut order = Vec::new();
-            while let Some(id) = it.next_round() {
-                order.push(id);
-                if order.len() >= known { it.know("base"); }
-                if order.len() >= one { it.stop("one"); }
-                if order.len() >= two { it.stop("two"); }
-            }
-            order
-        };
-        prop_assert_eq!(order, again);
+        prop_assert_eq!(order, deal());
     }
 }
 

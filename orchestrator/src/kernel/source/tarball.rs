@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::{Cache, Lock, hex};
+use crate::cache::{Cache, Lock, sha256_file};
 use crate::kernel::{Error, Step};
 use crate::plan::model::Location;
 use crate::process;
@@ -84,11 +83,5 @@ async fn verify(archive: &Archive, file: &Path) -> Result<(), Error> {
 
 /// SHA-256 of a file, lowercase hex.
 pub async fn sha256_of(path: &Path) -> Result<String, Error> {
-    let owned = path.to_path_buf();
-    let hashed = tokio::task::spawn_blocking(move || {
-        let mut digest = Sha256::new();
-        std::io::copy(&mut std::fs::File::open(owned)?, &mut digest)?;
-        Ok(hex(&digest.finalize()))
-    });
-    hashed.await.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(Error::io("read", path))
+    sha256_file(path).await.map(|(_, digest)| digest).map_err(Error::io("read", path))
 }
