@@ -249,7 +249,7 @@ async fn a_sealed_image_unpacks_to_private_files_over_the_shared_ones() {
     let text = std::fs::read_to_string(at(GUEST_CONFIG_PATH)).expect("reads");
     assert_eq!(serde_json::from_str::<GuestConfig>(&text).expect("reads back"), config);
     let line = std::fs::read_to_string(at(AUTHORIZED_KEYS_PATH)).expect("reads");
-    assert_eq!(line, format!("{}\n", keys.user_authorized_line()));
+    assert_eq!(line, format!("{}\n", keys.user_authorized_line().expect("a pair")));
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ fn login(user: &PrivateKey, host: &PrivateKey) -> Login {
     Login {
         user: name,
         private_key: user.to_openssh(LineEnding::LF).expect("encodes").to_string(),
+        public_key: None,
         host_key: host.public_key().to_bytes().expect("encodes"),
     }
 }

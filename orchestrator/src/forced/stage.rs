@@ -115,14 +115,14 @@ impl Stage {
         let parent = vm::run_dir_parent();
         let scratch = tempfile::Builder::new().prefix("twinboot-").tempdir_in(parent).map_err(Error::Place)?;
         let seed = setting.seed.wrapping_add(u64::from(number));
-        let mut spec = setting.machine.spec(seed, scratch.path(), logs.live.clone()).map_err(Error::Seal)?;
+        let mut spec = setting.machine.spec(seed, scratch.path(), logs.begin()).map_err(Error::Seal)?;
         spec.gdb = true;
         let mut vm = Vm::start(&spec, scratch.path(), cancel).await.map_err(|error| match error {
             vm::Error::Interrupted => Error::Interrupted,
             error => Error::Guest(error),
         })?;
         vm.ready(setting.deadlines.boot).await.map_err(Error::Guest)?;
-        let login = setting.machine.login();
+        let login = setting.machine.login().map_err(Error::Seal)?;
         let session = tokio::select! {
             session = ssh::connect(vm.ssh_port(), &login, setting.deadlines.ssh) => session.map_err(Error::Login)?,
             death = vm.died() => return Err(Error::Lost(death.to_string())),

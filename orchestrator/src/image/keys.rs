@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use openssl::bn::BigNumRef;
 use openssl::rsa::Rsa;
@@ -28,41 +29,70 @@ const USER_BITS: u32 = 2048;
 
 /// Two fresh key pairs: the guest's ed25519 host key, which the client pins, and the user's, which alone may log in.
 ///
+/// The user's is made when it is first asked for: it takes a tenth of a second, and a run whose rounds are all clones of saved
+/// guests logs in with the keys that were saved with them.
+///
 /// The user's is an RSA key because the guest checks its signature, in software emulation as often as not: of the 63 million
 /// instructions that a login cost dropbear 2022.83 with an ed25519 key there, 27 million were this check; with an RSA key it is one
 /// short power (`valgrind --tool=callgrind dropbear -F`).
 pub struct Keys {
     host: Ed25519Keypair,
-    user_pem: String,
-    user_line: String,
+    user: Arc<OnceLock<User>>,
+}
+
+/// The user's pair, in the formats that it is needed in.
+struct User {
+    private_pem: String,
+    authorized_line: String,
+}
+
+impl User {
+    fn generate() -> Result<Self, Error> {
+        let pem = Rsa::generate(USER_BITS).and_then(|pair| pair.private_key_to_pem()).map_err(wrong)?;
+        Self::from_pem(String::from_utf8(pem).map_err(wrong)?)
+    }
+
+    fn from_pem(private_pem: String) -> Result<Self, Error> {
+        let pair = Rsa::private_key_from_pem(private_pem.as_bytes()).map_err(wrong)?;
+        let number = |number: &BigNumRef| Mpint::from_positive_bytes(&number.to_vec()).map_err(wrong);
+        let public = RsaPublicKey { e: number(pair.e())?, n: number(pair.n())? };
+        let authorized_line = PublicKey::new(KeyData::Rsa(public), "twinboot").to_openssh().map_err(wrong)?;
+        Ok(Self { private_pem, authorized_line })
+    }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_struct("Keys").field("user", &self.user_line).finish_non_exhaustive()
+        let user = self.user.get().map(|user| &user.authorized_line);
+        to.debug_struct("Keys").field("user", &user).finish_non_exhaustive()
     }
 }
 
 impl Keys {
-    /// Makes both pairs from the system's random numbers (getrandom(2)).
+    /// Pairs from the system's random numbers (getrandom(2)).
     pub fn generate() -> Result<Self, Error> {
-        let pem = Rsa::generate(USER_BITS).and_then(|user| user.private_key_to_pem()).map_err(wrong)?;
-        Self::new(pair()?, String::from_utf8(pem).map_err(wrong)?)
+        Ok(Self { host: pair()?, user: Arc::default() })
     }
 
-    fn new(host: Ed25519Keypair, user_pem: String) -> Result<Self, Error> {
-        let user = Rsa::private_key_from_pem(user_pem.as_bytes()).map_err(wrong)?;
-        let number = |number: &BigNumRef| Mpint::from_positive_bytes(&number.to_vec()).map_err(wrong);
-        let public = RsaPublicKey { e: number(user.e())?, n: number(user.n())? };
-        let user_line = PublicKey::new(KeyData::Rsa(public), "twinboot").to_openssh().map_err(wrong)?;
-        Ok(Self { host, user_pem, user_line })
+    /// The keys of another guest, with a host key of its own, that the same user may log in to.
+    pub(crate) fn of_another_guest(&self) -> Result<Self, Error> {
+        Ok(Self { host: pair()?, user: self.user.clone() })
+    }
+
+    fn user(&self) -> Result<&User, Error> {
+        if let Some(user) = self.user.get() {
+            return Ok(user);
+        }
+        // Two that ask for it at once may both make one; the first to be done is everybody's.
+        let user = User::generate()?;
+        Ok(self.user.get_or_init(|| user))
     }
 
     /// Writes both private keys into `dir`, for [`Keys::load`], as files that only this user may read.
     pub(crate) fn store(&self, dir: &Path) -> Result<(), Error> {
         let host = PrivateKey::new(KeypairData::from(self.host.clone()), "guest").map_err(wrong)?;
         let host = host.to_openssh(LineEnding::LF).map_err(wrong)?;
-        for (name, text) in [(HOST_FILE, host.as_str()), (USER_FILE, self.user_private_pem())] {
+        for (name, text) in [(HOST_FILE, host.as_str()), (USER_FILE, self.user_private_pem()?)] {
             let path = dir.join(name);
             let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
             let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
@@ -79,17 +109,18 @@ impl Keys {
         };
         let host = PrivateKey::from_openssh(read(HOST_FILE)?).map_err(wrong)?;
         let host = host.key_data().ed25519().ok_or_else(|| wrong("the host key is not ed25519"))?.clone();
-        Self::new(host, read(USER_FILE)?)
+        let user = User::from_pem(read(USER_FILE)?)?;
+        Ok(Self { host, user: Arc::new(OnceLock::from(user)) })
     }
 
     /// The user's private key as an unencrypted PEM text (PKCS #1), which libssh2 and OpenSSH read alike.
-    pub fn user_private_pem(&self) -> &str {
-        &self.user_pem
+    pub fn user_private_pem(&self) -> Result<&str, Error> {
+        Ok(&self.user()?.private_pem)
     }
 
     /// The user's public key as a line of `authorized_keys`, without the newline.
-    pub fn user_authorized_line(&self) -> &str {
-        &self.user_line
+    pub fn user_authorized_line(&self) -> Result<&str, Error> {
+        Ok(&self.user()?.authorized_line)
     }
 
     /// The host's public key in SSH wire format: `string "ssh-ed25519"`, `string` of 32 bytes (RFC 8709, section 4).
@@ -135,14 +166,24 @@ mod tests {
     #[test]
     fn the_users_texts_belong_together() {
         let keys = Keys::generate().expect("random bytes");
-        let private = Rsa::private_key_from_pem(keys.user_private_pem().as_bytes()).expect("a PEM key");
-        let public = PublicKey::from_openssh(keys.user_authorized_line()).expect("a line");
+        let private =
+            Rsa::private_key_from_pem(keys.user_private_pem().expect("a pair").as_bytes()).expect("a PEM key");
+        let public = PublicKey::from_openssh(keys.user_authorized_line().expect("a pair")).expect("a line");
         let public = public.key_data().rsa().expect("an RSA key");
         assert_eq!(public.n.as_positive_bytes().expect("positive"), private.n().to_vec());
         assert!(!format!("{keys:?}").contains("PRIVATE"));
         let other = Keys::generate().expect("random bytes");
         assert_ne!(other.host_public_blob(), keys.host_public_blob());
-        assert_ne!(other.user_authorized_line(), keys.user_authorized_line());
+        assert_ne!(other.user_authorized_line().expect("a pair"), keys.user_authorized_line().expect("a pair"));
+    }
+
+    #[test]
+    fn the_same_user_may_log_in_to_another_guest_that_is_not_taken_for_the_first() {
+        let keys = Keys::generate().expect("random bytes");
+        let other = keys.of_another_guest().expect("random bytes");
+        assert_ne!(other.host_public_blob(), keys.host_public_blob());
+        // Whichever of the two needs the user's pair first.
+        assert_eq!(other.user_private_pem().expect("a pair"), keys.user_private_pem().expect("a pair"));
     }
 
     #[test]
@@ -151,7 +192,7 @@ mod tests {
         keys.store(dir.path()).expect("writes");
         let again = Keys::load(dir.path()).expect("reads back");
         assert_eq!(again.host_dropbear(), keys.host_dropbear());
-        assert_eq!(again.user_authorized_line(), keys.user_authorized_line());
+        assert_eq!(again.user_authorized_line().expect("a pair"), keys.user_authorized_line().expect("a pair"));
         for file in [HOST_FILE, USER_FILE] {
             use std::os::unix::fs::MetadataExt as _;
             assert_eq!(dir.path().join(file).metadata().expect("is there").mode() & 0o777, 0o600);

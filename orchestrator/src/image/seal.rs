@@ -60,6 +60,6 @@ fn own_files(config: &GuestConfig, keys: &Keys) -> Result<Tree, Error> {
     }
     tree.insert(GUEST_CONFIG_PATH, Node::file(0o600, json))?;
     tree.insert(HOST_KEY_PATH, Node::file(0o600, keys.host_dropbear()))?;
-    tree.insert(AUTHORIZED_KEYS_PATH, Node::file(0o600, format!("{}\n", keys.user_authorized_line())))?;
+    tree.insert(AUTHORIZED_KEYS_PATH, Node::file(0o600, format!("{}\n", keys.user_authorized_line()?)))?;
     Ok(tree)
 }

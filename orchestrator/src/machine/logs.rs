@@ -1,9 +1,10 @@
 //! The two logs of a guest, and how those of many guests become one file.
 
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Where the two logs of a guest are written.
+/// Where the two logs of a guest are written, each behind what is there already.
 #[derive(Debug, Clone)]
 pub struct Logs {
     /// Every byte of the serial console.
@@ -12,13 +13,12 @@ pub struct Logs {
     pub qemu: PathBuf,
 }
 
-/// The logs of one of a cell's guests, written live under names of their own and then appended to the cell's.
+/// The logs of one of a cell's guests, written live under names of their own and then put behind the cell's.
 #[derive(Debug)]
 pub struct GuestLogs {
     folder: PathBuf,
     heading: String,
-    /// Where they are written while the guest lives.
-    pub live: Logs,
+    live: Logs,
 }
 
 impl GuestLogs {
@@ -29,22 +29,70 @@ impl GuestLogs {
         Self { folder: folder.to_path_buf(), heading: format!("==== {kind} {number} ====\n"), live }
     }
 
-    /// Appends both to the cell's logs; a log that cannot be moved stays where it is, so nothing is lost.
+    /// Where they are written while the guest lives; each has a heading now. That one cannot be written is for the guest to find
+    /// out.
+    pub fn begin(&self) -> Logs {
+        for live in [&self.live.console, &self.live.qemu] {
+            let _ = fs::write(live, &self.heading);
+        }
+        self.live.clone()
+    }
+
+    /// Puts both behind the cell's logs; a log that cannot be moved stays where it is, so nothing is lost.
     pub fn keep(&self) {
         for (live, name) in [(&self.live.console, "console.log"), (&self.live.qemu, "qemu.log")] {
-            let Ok(text) = std::fs::read(live) else { continue };
-            let whole = std::fs::File::options().append(true).create(true).open(self.folder.join(name));
-            let kept = whole.and_then(|mut whole| {
-                let mut block = self.heading.clone().into_bytes();
-                block.extend(&text);
-                if !block.ends_with(b"\n") {
-                    block.push(b'\n');
-                }
-                whole.write_all(&block)
-            });
-            if kept.is_ok() {
-                let _ = std::fs::remove_file(live);
+            let whole = self.folder.join(name);
+            // The first guest's log becomes the cell's under another name; a cell has seldom more than a handful of guests.
+            if fs::hard_link(live, &whole).is_ok() || append(live, &whole).is_ok() {
+                let _ = fs::remove_file(live);
             }
         }
+    }
+}
+
+/// Writes what is in `part` behind what is in `whole`, from the start of a line on.
+fn append(part: &Path, whole: &Path) -> io::Result<()> {
+    let mut text = fs::read(part)?;
+    let mut whole = File::options().read(true).append(true).create(true).open(whole)?;
+    let mut last = [b'\n'];
+    if whole.seek(SeekFrom::End(0))? > 0 {
+        whole.seek(SeekFrom::End(-1))?;
+        whole.read_exact(&mut last)?;
+    }
+    if last != [b'\n'] {
+        text.insert(0, b'\n');
+    }
+    whole.write_all(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a guest says at its console.
+    fn say(logs: &Logs, text: &str) {
+        let mut console = File::options().append(true).open(&logs.console).expect("it was begun");
+        console.write_all(text.as_bytes()).expect("writes");
+    }
+
+    #[test]
+    fn the_logs_of_a_cells_guests_stand_one_behind_the_other() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        for (number, text) in [(1, "Linux\nand then noth"), (2, ""), (3, "Linux\n")] {
+            let logs = GuestLogs::new(folder.path(), "round", number);
+            say(&logs.begin(), text);
+            logs.keep();
+        }
+        let whole = fs::read_to_string(folder.path().join("console.log")).expect("is there");
+        let expected = "==== round 1 ====\nLinux\nand then noth\n==== round 2 ====\n==== round 3 ====\nLinux\n";
+        assert_eq!(whole, expected);
+        assert_eq!(fs::read_dir(folder.path()).expect("is there").count(), 2, "console.log and qemu.log");
+    }
+
+    #[test]
+    fn guests_that_were_never_begun_leave_nothing() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        GuestLogs::new(folder.path(), "round", 1).keep();
+        assert_eq!(fs::read_dir(folder.path()).expect("is there").count(), 0);
     }
 }

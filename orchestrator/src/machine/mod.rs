@@ -81,11 +81,12 @@ impl Machine {
     }
 
     /// Whom to be in the guest and whom to expect there.
-    pub fn login(&self) -> ssh::Login {
-        ssh::Login {
+    pub fn login(&self) -> Result<ssh::Login, image::Error> {
+        Ok(ssh::Login {
             user: "root".to_owned(),
-            private_key: self.keys.user_private_pem().to_owned(),
+            private_key: self.keys.user_private_pem()?.to_owned(),
+            public_key: Some(self.keys.user_authorized_line()?.to_owned()),
             host_key: self.keys.host_public_blob(),
-        }
+        })
     }
 }

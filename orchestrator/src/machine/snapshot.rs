@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use twinboot_protocol::INIT_PAUSED;
 
-use super::{Logs, Machine};
+use super::{GuestLogs, Logs, Machine};
 use crate::cache::{self, Cache, Key, Lock};
 use crate::image::{self, Keys};
 use crate::process;
-use crate::vm::{self, Boot, Vm};
+use crate::vm::{self, Boot, Vm, ssh};
 
 /// Kind of the cache entries.
 const KIND: &str = "snapshots";
@@ -138,7 +138,7 @@ impl Snapshots {
     pub async fn get(
         &self,
         machine: &Machine,
-        logs: &Logs,
+        logs: &GuestLogs,
         deadline: Duration,
         cancel: &CancellationToken,
     ) -> Result<(Arc<Snapshot>, Option<Taken>), Error> {
@@ -195,7 +195,7 @@ impl Snapshots {
         &self,
         key: &str,
         machine: &Machine,
-        logs: &Logs,
+        logs: &GuestLogs,
         deadline: Duration,
         cancel: &CancellationToken,
     ) -> Result<(Snapshot, Taken), Error> {
@@ -221,11 +221,10 @@ impl Snapshots {
 }
 
 impl Machine {
-    /// What to start so that it goes on from `snapshot`, which is one of this machine.
-    pub fn clone_of(&self, snapshot: &Snapshot, logs: Logs) -> (Self, vm::Spec) {
-        let machine = Self { keys: snapshot.keys.clone(), ..self.clone() };
-        let spec = vm::Spec { incoming: Some(snapshot.state.clone()), ..machine.booted_from(None, logs) };
-        (machine, spec)
+    /// What to start so that it goes on from `snapshot`, which is one of this machine, and how to log in to it.
+    pub fn clone_of(&self, snapshot: &Snapshot, logs: Logs) -> Result<(vm::Spec, ssh::Login), image::Error> {
+        let spec = vm::Spec { incoming: Some(snapshot.state.clone()), ..self.booted_from(None, logs) };
+        Ok((spec, Self { keys: snapshot.keys.clone(), ..self.clone() }.login()?))
     }
 }
 
@@ -263,17 +262,17 @@ fn find_program(program: &Path) -> PathBuf {
 async fn take(
     machine: &Machine,
     dir: &Path,
-    logs: &Logs,
+    logs: &GuestLogs,
     deadline: Duration,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
     let started = Instant::now();
-    let machine = Machine { keys: Arc::new(Keys::generate()?), ..machine.clone() };
+    let machine = Machine { keys: Arc::new(machine.keys.of_another_guest()?), ..machine.clone() };
     let parent = vm::run_dir_parent();
     let scratch = tempfile::Builder::new().prefix("twinboot-").tempdir_in(&parent);
     let scratch = scratch.map_err(|source| Error::Io { action: "make a folder in", path: parent.clone(), source })?;
     let initrd = machine.seal(&machine.config(rand::random_range(0..1 << 53), true), scratch.path())?;
-    let mut vm = Vm::start(&machine.booted_from(Some(initrd), logs.clone()), &parent, cancel).await?;
+    let mut vm = Vm::start(&machine.booted_from(Some(initrd), logs.begin()), &parent, cancel).await?;
     let saved = async {
         let boot = tokio::select! {
             boot = vm.paused(deadline) => boot?,

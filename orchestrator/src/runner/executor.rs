@@ -98,22 +98,26 @@ pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -
 
 impl Round<'_> {
     async fn whole(&mut self) -> RoundOutcome {
-        let scratch = match tempfile::Builder::new().prefix("twinboot-").tempdir_in(vm::run_dir_parent()) {
-            Ok(dir) => dir,
-            Err(error) => return infrastructure(Stage::Start, &error),
-        };
         let logs = GuestLogs::new(&self.task.folder, "round", self.task.id.round);
-        let outcome = self.in_guest(scratch.path(), &logs).await;
+        let outcome = match self.in_clone(&logs).await {
+            Some(outcome) => outcome,
+            None => self.booted(&logs).await,
+        };
         logs.keep();
         outcome
     }
 
-    async fn in_guest(&mut self, scratch: &Path, logs: &GuestLogs) -> RoundOutcome {
-        if let Some(outcome) = self.in_clone(scratch, logs).await {
-            return outcome;
-        }
-        match self.task.machine.spec(self.task.seed, scratch, logs.live.clone()) {
-            Ok(spec) => self.live(&spec, &self.task.machine.login(), scratch).await,
+    /// The round in a guest that boots for it.
+    async fn booted(&mut self, logs: &GuestLogs) -> RoundOutcome {
+        let scratch = match tempfile::Builder::new().prefix("twinboot-").tempdir_in(vm::run_dir_parent()) {
+            Ok(dir) => dir,
+            Err(error) => return infrastructure(Stage::Start, &error),
+        };
+        let scratch = scratch.path();
+        let machine = &self.task.machine;
+        let spec = machine.spec(self.task.seed, scratch, logs.begin());
+        match spec.and_then(|spec| Ok((spec, machine.login()?))) {
+            Ok((spec, login)) => self.live(&spec, &login, scratch).await,
             Err(error) => infrastructure(Stage::Start, &error),
         }
     }
@@ -293,7 +297,7 @@ fn died(stage: Stage, death: &vm::Death) -> RoundOutcome {
     }
 }
 
-fn infrastructure(stage: Stage, error: &dyn std::error::Error) -> RoundOutcome {
+pub(super) fn infrastructure(stage: Stage, error: &dyn std::error::Error) -> RoundOutcome {
     RoundOutcome::Infrastructure { stage, reason: chain(error) }
 }
 

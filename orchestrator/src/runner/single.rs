@@ -93,7 +93,7 @@ impl Single {
 
     /// Logs in as root, within the plan's deadline.
     pub async fn log_in(&self) -> Result<ssh::Session, Error> {
-        let login = self.task.machine.login();
+        let login = self.task.machine.login().map_err(Error::Keys)?;
         ssh::connect(self.vm.ssh_port(), &login, self.task.test.deadlines.ssh).await.map_err(Error::Login)
     }
 
@@ -103,7 +103,7 @@ impl Single {
         let (key, hosts) = (self.dir.path().join("key"), self.dir.path().join("known_hosts"));
         let port = self.vm.ssh_port();
         let line = self.task.machine.keys.host_public_line().map_err(Error::Keys)?;
-        private(&key, self.task.machine.keys.user_private_pem())?;
+        private(&key, self.task.machine.keys.user_private_pem().map_err(Error::Keys)?)?;
         private(&hosts, &format!("[127.0.0.1]:{port} {line}\n"))?;
         let file = |path: &Path| path.display().to_string();
         let words = ["-F", "/dev/null", "-i", &file(&key), "-p", &port.to_string()].map(str::to_owned);

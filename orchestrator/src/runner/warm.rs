@@ -1,25 +1,24 @@
 //! A round in a warm clone: finding the snapshot, and not trusting it further than it carries.
 
-use std::path::Path;
-
-use super::executor::Round;
+use super::executor::{Round, infrastructure};
 use super::messages::Event;
 use crate::causes::chain;
 use crate::machine::{GuestLogs, Snapshot, SnapshotError, Taken};
 use crate::outcome::Entry;
 use crate::outcome::entry::{self, RoundOutcome, Stage};
 use crate::plan::model::Warmth;
+use crate::vm;
 
 impl Round<'_> {
     /// The round in a clone, from start to end; none where there is nothing to go on from, so that the guest has to boot.
-    pub(super) async fn in_clone(&mut self, scratch: &Path, logs: &GuestLogs) -> Option<RoundOutcome> {
+    pub(super) async fn in_clone(&mut self, logs: &GuestLogs) -> Option<RoundOutcome> {
         let task = self.task;
         let snapshots = task.snapshots.as_deref().filter(|_| task.machine.guest.clone == Warmth::Warm)?;
         // Ends when the snapshots have had enough.
         loop {
             let origin = GuestLogs::new(&task.folder, "snapshot-for-round", task.id.round);
             (self.observer)(Event::Stage { id: task.id.clone(), stage: Stage::Boot });
-            let found = snapshots.get(&task.machine, &origin.live, task.test.deadlines.boot, self.cancel).await;
+            let found = snapshots.get(&task.machine, &origin, task.test.deadlines.boot, self.cancel).await;
             origin.keep();
             let snapshot = match found {
                 Ok((snapshot, taken)) => {
@@ -38,9 +37,11 @@ impl Round<'_> {
                     return None;
                 }
             };
-            let (machine, spec) = task.machine.clone_of(&snapshot, logs.live.clone());
             self.clone = Warmth::Warm;
-            let outcome = self.live(&spec, &machine.login(), scratch).await;
+            let outcome = match task.machine.clone_of(&snapshot, logs.begin()) {
+                Ok((spec, login)) => self.live(&spec, &login, &vm::run_dir_parent()).await,
+                Err(error) => infrastructure(Stage::Start, &error),
+            };
             let Some(doubt) = doubt(&outcome) else { return Some(outcome) };
             logs.keep();
             self.start_anew();

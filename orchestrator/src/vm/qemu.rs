@@ -91,10 +91,10 @@ impl Vm {
         let run_dir = run_dir::make(run_dir_parent)?;
         let monitor = listen(&args::monitor_socket(run_dir.path()))?;
         let serial = listen(&args::console_socket(run_dir.path()))?;
-        let console_log = create(&spec.console_log)?;
+        let console_log = open_log(&spec.console_log)?;
         let arguments = args::args(spec, run_dir.path());
         let command_line = args::shell_line(&spec.qemu, &arguments);
-        let log = Log::new(create(&spec.qemu_log)?);
+        let log = Log::new(open_log(&spec.qemu_log)?);
         log.line(&command_line);
         let stdin = match &spec.incoming {
             Some(path) => {
@@ -404,8 +404,13 @@ pub(super) async fn accept(listener: &UnixListener) -> Result<UnixStream, Error>
     Ok(stream)
 }
 
-fn create(path: &Path) -> Result<File, Error> {
-    File::create(path).map_err(|source| Error::Io { action: "write", path: path.to_path_buf(), source })
+/// Opens a log to write behind what is there already.
+fn open_log(path: &Path) -> Result<File, Error> {
+    File::options().append(true).create(true).open(path).map_err(|source| Error::Io {
+        action: "write",
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 /// The host port of the first TCP forward in `info usernet`'s table: protocol, descriptor, source address and port,

@@ -126,7 +126,8 @@ fn log_in(port: u16, login: &Login, stream: &UnixStream, left: Duration) -> Resu
         let (expected, found) = (crate::cache::sha256(&login.host_key), crate::cache::sha256(&found));
         return Err(Try::Never(Error::HostKey { port, expected, found }));
     }
-    session.userauth_pubkey_memory(&login.user, None, &login.private_key, None).map_err(|error| {
+    let public_key = login.public_key.as_deref();
+    session.userauth_pubkey_memory(&login.user, public_key, &login.private_key, None).map_err(|error| {
         // A guest that dies here is no refusal.
         match error.code() {
             ssh2::ErrorCode::Session(AUTHENTICATION_FAILED | PUBLICKEY_UNVERIFIED | KEY_FILE) => {

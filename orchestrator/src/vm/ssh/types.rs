@@ -11,6 +11,9 @@ pub struct Login {
     pub user: String,
     /// Private key, as a PEM text or in OpenSSH's format.
     pub private_key: String,
+    /// Its public half, as a line of `authorized_keys`. Where it is absent it is worked out of the private one, for which that
+    /// is decoded once more: with OpenSSL 3 as much work as the signature.
+    pub public_key: Option<String>,
     /// The guest's public host key as it goes over the wire (RFC 4253, section 6.6): nothing else is accepted.
     pub host_key: Vec<u8>,
 }
