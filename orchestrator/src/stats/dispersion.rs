@@ -4,7 +4,7 @@ use statrs::function::gamma::{gamma_lr, gamma_ur};
 
 use super::LnProb;
 use super::ratio::Count;
-use super::root::bisect;
+use super::root::crossing;
 
 /// How much the rounds of one or more cells scatter about their cells' rates.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +23,9 @@ impl Dispersion {
     /// Source: `McCullagh` & Nelder 1989, section 4.5.2: `freedom * index / true` is near chi-square.
     pub fn upper(&self, confidence: f64) -> f64 {
         let half = self.freedom as f64 / 2.0;
-        let quantile = 2.0 * bisect(-700.0, half.ln() + 3.0, |ln| gamma_lr(half, ln.exp()) > 1.0 - confidence).exp();
+        let (guess, step) = (half.ln(), half.sqrt().recip());
+        let rising = |ln: f64| gamma_lr(half, ln.exp()) - (1.0 - confidence);
+        let quantile = 2.0 * crossing(-700.0..=guess + 3.0, guess, step, rising).exp();
         self.index * self.freedom as f64 / quantile
     }
 }

@@ -1,6 +1,8 @@
 //! Exact confidence limits for proportions and for rates.
 
-use super::root::bisect;
+use statrs::function::gamma::{gamma_lr, gamma_ur};
+
+use super::root::crossing;
 use super::tail;
 
 /// Lower and upper limit.
@@ -28,9 +30,7 @@ pub fn proportion_lower(k: u64, n: u64, tail: f64) -> f64 {
     if k >= n {
         return (tail.ln() / n as f64).exp();
     }
-    from_logit(bisect(-60.0, 60.0, |logit| {
-        tail::binomial_at_least_pq(k, n, from_logit(logit), from_logit(-logit)).ln() > tail.ln()
-    }))
+    from_logit(near_odds(k, n, |p, q| tail::binomial_at_least_pq(k, n, p, q).ln() - tail.ln()))
 }
 
 /// One-sided upper Clopper–Pearson limit: P(X <= k) equals `tail` there.
@@ -41,9 +41,15 @@ pub fn proportion_upper(k: u64, n: u64, tail: f64) -> f64 {
     if k == 0 {
         return -(tail.ln() / n as f64).exp_m1();
     }
-    from_logit(bisect(-60.0, 60.0, |logit| {
-        tail::binomial_at_most_pq(k, n, from_logit(logit), from_logit(-logit)).ln() < tail.ln()
-    }))
+    from_logit(near_odds(k, n, |p, q| tail.ln() - tail::binomial_at_most_pq(k, n, p, q).ln()))
+}
+
+/// The logit at which `rising`, of a probability and its complement, turns positive; looked for from the odds of `k` successes
+/// of `n` on, of which there are some of either kind, in steps of their logit's standard error.
+fn near_odds(k: u64, n: u64, rising: impl Fn(f64, f64) -> f64) -> f64 {
+    let (successes, failures) = (k as f64, (n - k) as f64);
+    let step = (1.0 / successes + 1.0 / failures).sqrt();
+    crossing(-60.0..=60.0, (successes / failures).ln(), step, |logit| rising(from_logit(logit), from_logit(-logit)))
 }
 
 fn from_logit(logit: f64) -> f64 {
@@ -66,14 +72,14 @@ pub fn poisson_lower(k: f64, tail: f64) -> f64 {
         return 0.0;
     }
     // P(X >= k; mean) is the lower regularised gamma function of (k, mean).
-    bisect(-700.0, k.ln(), |ln| statrs::function::gamma::gamma_lr(k, ln.exp()) > tail).exp()
+    crossing(-700.0..=k.ln(), k.ln(), k.sqrt().recip(), |ln| gamma_lr(k, ln.exp()) - tail).exp()
 }
 
 /// One-sided upper Garwood limit of the mean: P(X <= k) equals `tail` there.
 pub fn poisson_upper(k: f64, tail: f64) -> f64 {
     let shape = k + 1.0;
     let top = shape.ln() + (2.0 - tail.ln() / shape).ln() + 2.0;
-    bisect(-10.0, top, |ln| statrs::function::gamma::gamma_ur(shape, ln.exp()) < tail).exp()
+    crossing(-10.0..=top, shape.ln(), shape.sqrt().recip(), |ln| tail - gamma_ur(shape, ln.exp())).exp()
 }
 
 /// Upper limit at `confidence` of a rate after `exposures` without an event: `-ln(1 - confidence) / exposures`.
