@@ -53,6 +53,7 @@ fn live(console: &mut Console) -> Result<(), SetupError> {
     ssh::await_listening(&mut server)?;
     console.stage("ssh");
     if config.pause {
+        net::greet_gateway();
         // A clone has in common with its siblings all that the kernel's generator knew so far.
         seed::mix(console.pause()?)?;
         console.stage("awake");
