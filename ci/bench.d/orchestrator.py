@@ -5,7 +5,8 @@
 Runs `twinboot run` on a plan of 500 cells with the fake QEMU, whose guests are a real SSH server (dropbear) and a shell
 script. What these burn is not counted: the processor time is that of the twinboot process alone, read from proc(5). The
 time goes into the SSH session of each round, the processes it starts, and the journal; what grows with the number of
-cells shows as a difference between the first and the last 130 rounds.
+cells shows as a difference between the first and the last 130 rounds. The run directory, which a session's login keeps in
+memory, is in memory where there is a /dev/shm.
 
 TWINBOOT_PROGRAM is the twinboot to measure (target/release/twinboot), FAKE_QEMU the fake one (target/release/fake-qemu,
 else target/debug/fake-qemu): `cargo build --release -p twinboot --features test-fakes --bin fake-qemu` makes it.
@@ -76,8 +77,7 @@ def kernel(wishes):
 
 def furnish(house, cells, rounds):
     """A plan of `cells` cells, its two kernels and its guest program."""
-    for folder in ("run", "guest"):
-        (house / folder).mkdir(mode=0o700)
+    (house / "guest").mkdir(mode=0o700)
     for name, text in (("twinboot-init", "#!/bin/sh\nexit 1\n"), ("race", GUEST)):
         path = house / "guest" / name
         path.write_text(text)
@@ -121,15 +121,15 @@ class Journal:
         self.begun = self.begun or any(line.startswith(b'{"event":"round_started"') for line in lines)
 
 
-def measure(house, twinboot, qemu, jobs):
+def measure(house, run, twinboot, qemu, jobs):
     """Runs the plan; (CPU seconds at each number of ended rounds, CPU seconds in all, peak bytes, seconds, exit code)."""
     command = [twinboot, "run", "plan.yaml", "--accel", "tcg", "--seed", "1", "--jobs", str(jobs), "--out", "out"]
     command += ["--qemu", qemu, "--cache-dir", house / "cache", "--guest-dir", house / "guest", "--data-dir", ROOT]
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": house / "home",
-        "XDG_RUNTIME_DIR": house / "run",
-        "TMPDIR": house / "run",
+        "XDG_RUNTIME_DIR": run,
+        "TMPDIR": run,
     }
     start = time.monotonic()
     with (house / "stderr").open("wb") as stderr:
@@ -166,11 +166,12 @@ def main():
     arguments = parser.parse_args()
     twinboot = program("TWINBOOT_PROGRAM", "target/release/twinboot")
     qemu = program("FAKE_QEMU", "target/release/fake-qemu", "target/debug/fake-qemu")
-    with tempfile.TemporaryDirectory(prefix="bench") as scratch:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="bench") as scratch, tempfile.TemporaryDirectory(prefix="run", dir=memory) as run:
         house = arguments.keep.absolute() if arguments.keep else pathlib.Path(scratch)
         house.mkdir(parents=True, exist_ok=not arguments.keep)
         furnish(house, arguments.cells, arguments.rounds)
-        seen, cpu, peak, seconds, code = measure(house, twinboot, qemu, arguments.jobs)
+        seen, cpu, peak, seconds, code = measure(house, run, twinboot, qemu, arguments.jobs)
         ended = max(seen, default=0)
         # 1 is an answer: one round of each is too few for a verdict.
         if code not in (0, 1) or ended < arguments.cells:

@@ -29,7 +29,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,7 +62,8 @@ const STATE: &[u8] = b"fake-qemu state\n";
 struct Options {
     monitor: String,
     console: String,
-    initrd: Option<PathBuf>,
+    /// What the initramfs holds, where there is one.
+    initrd: Option<Arc<Vec<u8>>>,
     network: bool,
     kvm: bool,
     /// Goes on from the saved state on standard input.
@@ -100,7 +101,7 @@ impl Options {
         Ok(Self {
             monitor: socket("monitor")?,
             console: socket("console")?,
-            initrd: last("-initrd").map(PathBuf::from),
+            initrd: last("-initrd").map(|path| Arc::new(std::fs::read(path).unwrap_or_default())),
             network: values("-netdev").iter().any(|value| value.contains("hostfwd=tcp:127.0.0.1:0-:22")),
             restored: last("-incoming") == Some("fd:0"),
             kvm: last("-accel").is_some_and(|accel| accel.starts_with("kvm")),
@@ -116,15 +117,12 @@ impl Options {
 fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut options = Options::parse(args)?;
     if options.restored {
-        let run_dir = Path::new(&options.monitor).parent().ok_or("the monitor's socket stands nowhere")?;
-        let state = run_dir.join("restored");
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes)?;
         match bytes.strip_prefix(STATE) {
-            Some(initrd) if options.wish("load") != "fail" => std::fs::write(&state, initrd)?,
+            Some(initrd) if options.wish("load") != "fail" => options.initrd = Some(Arc::new(initrd.to_vec())),
             _ => return Ok(complain("load of migration failed: Invalid argument")),
         }
-        options.initrd = Some(state);
     }
     if options.wish("start") == "exit" {
         return Ok(complain("-device nonsense: 'nonsense' is not a valid device model name"));
@@ -153,7 +151,7 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (port, server) = match options.wish("ssh") {
         _ if !options.network => (0, Server::None),
         "guest" => {
-            let initrd = options.initrd.as_deref().ok_or("fake.ssh=guest takes an initramfs")?;
+            let initrd = options.initrd.as_ref().ok_or("fake.ssh=guest takes an initramfs")?;
             let run_dir = Path::new(&options.monitor).parent().ok_or("the monitor's socket stands nowhere")?;
             let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
             (port, Server::Guest(guest::Guest::start(initrd, options.wish("kernel"), &run_dir.join("guest"), port)?))
@@ -187,7 +185,7 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             "human-monitor-command" => serde_json::json!({ "return": usernet(port) }).to_string(),
             "quit" if !obeys => continue,
-            "migrate" => match save(&command["arguments"]["uri"], initrd.as_deref()) {
+            "migrate" => match save(&command["arguments"]["uri"], initrd.as_ref().map(|bytes| bytes.as_slice())) {
                 Ok(()) => r#"{"return": {}}"#.to_owned(),
                 Err(error) => {
                     serde_json::json!({ "error": { "class": "GenericError", "desc": error.to_string() } }).to_string()
@@ -217,11 +215,11 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
 }
 
 /// Sends the machine's state where `uri` says.
-fn save(uri: &serde_json::Value, initrd: Option<&Path>) -> io::Result<()> {
+fn save(uri: &serde_json::Value, initrd: Option<&[u8]>) -> io::Result<()> {
     let path = uri.as_str().and_then(|uri| uri.strip_prefix("unix:")).ok_or(io::ErrorKind::InvalidInput)?;
     let mut stream = UnixStream::connect(path)?;
     stream.write_all(STATE)?;
-    stream.write_all(&std::fs::read(initrd.ok_or(io::ErrorKind::NotFound)?)?)
+    stream.write_all(initrd.ok_or(io::ErrorKind::NotFound)?)
 }
 
 fn usernet(port: u16) -> String {
@@ -295,7 +293,7 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
         guest.await_listening();
     }
     say("twinboot-init: mounted\r\n");
-    if options.initrd.as_deref().is_some_and(guest::pauses) {
+    if options.initrd.as_ref().is_some_and(|bytes| guest::pauses(bytes)) {
         say("twinboot-init: paused\r\n");
         if !woken(keyboard) {
             sleep_forever();

@@ -31,34 +31,36 @@ const SCRIPT: &str = r#"
     exec dropbear -F -E -s -j -k -m -P "$1/pid" -r "$1/hostkey" -p "127.0.0.1:$2"
 "#;
 
+/// The pipe to the machine, in the guest's folder.
+const WISHES: &str = "wishes";
+
 /// A running guest; it ends with this process.
 pub struct Guest {
     server: Child,
     port: u16,
-    wishes: PathBuf,
+    dir: PathBuf,
 }
 
 impl Guest {
     /// Unpacks what is needed of `initrd` into `dir`, which is made, and serves SSH on the loopback `port`.
-    pub fn start(initrd: &Path, kernel: &str, dir: &Path, port: u16) -> io::Result<Self> {
+    pub fn start(initrd: &[u8], kernel: &str, dir: &Path, port: u16) -> io::Result<Self> {
         for folder in [dir, &dir.join("bin"), &dir.join("home"), &dir.join("home/.ssh")] {
             fs::create_dir(folder)?;
             fs::set_permissions(folder, Permissions::from_mode(0o700))?;
         }
-        let wishes = dir.join("wishes");
         let place = dir.display();
         let (uid, gid) = (geteuid(), getegid());
         write(&dir.join("passwd"), 0o644, format!("root:x:{uid}:{gid}:root:{place}/home:{place}/sh\n").as_bytes())?;
         write(&dir.join("shells"), 0o644, format!("{place}/sh\n").as_bytes())?;
         let shell = format!(
             "#!/bin/sh\nexport PATH='{place}/bin:/usr/bin:/bin' FAKE_GUEST='{}' FAKE_KERNEL='{kernel}'\nexec /bin/sh \"$@\"\n",
-            wishes.display()
+            dir.join(WISHES).display()
         );
         write(&dir.join("sh"), 0o755, shell.as_bytes())?;
         write(&dir.join("bin/poweroff"), 0o755, b"#!/bin/sh\necho poweroff > \"$FAKE_GUEST\"\n")?;
-        unpack(&fs::read(initrd)?, dir)?;
-        nix::unistd::mkfifo(&wishes, nix::sys::stat::Mode::S_IRWXU)?;
-        Ok(Self { server: serve(dir, port)?, port, wishes })
+        unpack(initrd, dir)?;
+        nix::unistd::mkfifo(&dir.join(WISHES), nix::sys::stat::Mode::S_IRWXU)?;
+        Ok(Self { server: serve(dir, port)?, port, dir: dir.to_path_buf() })
     }
 
     /// Waits until somebody can log in, as an init does before it calls the guest ready; for ever where nobody ever can.
@@ -71,13 +73,14 @@ impl Guest {
     /// What the guest does to its machine, line by line. Never ends.
     pub fn wishes(&self) -> io::Result<impl Iterator<Item = io::Result<String>> + use<>> {
         // Open for writing too, so that a session that closes its end is no end of file.
-        Ok(BufReader::new(File::options().read(true).write(true).open(&self.wishes)?).lines())
+        Ok(BufReader::new(File::options().read(true).write(true).open(self.dir.join(WISHES))?).lines())
     }
 
-    /// Everything in the guest ends now, and its connections break.
+    /// Everything in the guest ends now, and its connections break. A guest's files are in its memory: they go with it.
     pub fn stop(&mut self) {
         let _ = self.server.kill();
         let _ = self.server.wait();
+        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -96,9 +99,9 @@ fn serve(dir: &Path, port: u16) -> io::Result<Child> {
 }
 
 /// Whether the guest in this initramfs is to stop before it is ready, to be saved.
-pub fn pauses(initrd: &Path) -> bool {
+pub fn pauses(initrd: &[u8]) -> bool {
     let told = b"\"pause\": true";
-    fs::read(initrd).is_ok_and(|bytes| bytes.windows(told.len()).any(|window| window == told))
+    initrd.windows(told.len()).any(|window| window == told)
 }
 
 /// Takes keys and programs out of the archives that stand one behind the other.
