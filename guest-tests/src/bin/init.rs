@@ -58,7 +58,7 @@ fn live(console: &mut Console) -> Result<(), SetupError> {
         seed::mix(console.pause()?)?;
         console.stage("awake");
     }
-    ssh::rehearse(signals);
     console.ready();
+    ssh::rehearse(signals);
     supervise::until_told(&signals, &server)
 }
