@@ -63,7 +63,7 @@ struct Options {
     monitor: String,
     console: String,
     /// What the initramfs holds, where there is one.
-    initrd: Option<Arc<Vec<u8>>>,
+    initrd: Option<Arc<[u8]>>,
     network: bool,
     kvm: bool,
     /// Goes on from the saved state on standard input.
@@ -101,7 +101,7 @@ impl Options {
         Ok(Self {
             monitor: socket("monitor")?,
             console: socket("console")?,
-            initrd: last("-initrd").map(|path| Arc::new(std::fs::read(path).unwrap_or_default())),
+            initrd: last("-initrd").map(|path| std::fs::read(path).unwrap_or_default().into()),
             network: values("-netdev").iter().any(|value| value.contains("hostfwd=tcp:127.0.0.1:0-:22")),
             restored: last("-incoming") == Some("fd:0"),
             kvm: last("-accel").is_some_and(|accel| accel.starts_with("kvm")),
@@ -120,7 +120,7 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes)?;
         match bytes.strip_prefix(STATE) {
-            Some(initrd) if options.wish("load") != "fail" => options.initrd = Some(Arc::new(initrd.to_vec())),
+            Some(initrd) if options.wish("load") != "fail" => options.initrd = Some(initrd.into()),
             _ => return Ok(complain("load of migration failed: Invalid argument")),
         }
     }
@@ -151,7 +151,7 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (port, server) = match options.wish("ssh") {
         _ if !options.network => (0, Server::None),
         "guest" => {
-            let initrd = options.initrd.as_ref().ok_or("fake.ssh=guest takes an initramfs")?;
+            let initrd = options.initrd.as_deref().ok_or("fake.ssh=guest takes an initramfs")?;
             let run_dir = Path::new(&options.monitor).parent().ok_or("the monitor's socket stands nowhere")?;
             let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
             (port, Server::Guest(guest::Guest::start(initrd, options.wish("kernel"), &run_dir.join("guest"), port)?))
@@ -185,7 +185,7 @@ fn run(args: &[String]) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             "human-monitor-command" => serde_json::json!({ "return": usernet(port) }).to_string(),
             "quit" if !obeys => continue,
-            "migrate" => match save(&command["arguments"]["uri"], initrd.as_ref().map(|bytes| bytes.as_slice())) {
+            "migrate" => match save(&command["arguments"]["uri"], initrd.as_deref()) {
                 Ok(()) => r#"{"return": {}}"#.to_owned(),
                 Err(error) => {
                     serde_json::json!({ "error": { "class": "GenericError", "desc": error.to_string() } }).to_string()
@@ -293,7 +293,7 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
         guest.await_listening();
     }
     say("twinboot-init: mounted\r\n");
-    if options.initrd.as_ref().is_some_and(|bytes| guest::pauses(bytes)) {
+    if options.initrd.as_deref().is_some_and(guest::pauses) {
         say("twinboot-init: paused\r\n");
         if !woken(keyboard) {
             sleep_forever();

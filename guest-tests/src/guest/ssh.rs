@@ -33,20 +33,8 @@ const LISTEN: &str = "0A";
 /// one line on the console for each connection (`-E`).
 pub fn start(init_signals: Blocked) -> Result<Child, SysError> {
     let mut command = Command::new(PROGRAM);
-    command.arg0(NAME).args([
-        "-F",
-        "-E",
-        "-s",
-        "-j",
-        "-k",
-        "-m",
-        "-r",
-        HOST_KEY,
-        "-p",
-        "22",
-        "-P",
-        "/run/dropbear.pid",
-    ]);
+    command.arg0(NAME);
+    command.args(["-F", "-E", "-s", "-j", "-k", "-m", "-r", HOST_KEY, "-p", "22", "-P", "/run/dropbear.pid"]);
     command.env_clear().env("PATH", PATH).env("HOME", "/root").stdin(Stdio::null());
     init_signals.unblock_in(&mut command);
     command.spawn().map_err(|source| SysError::new("execve", PROGRAM, source))

@@ -82,11 +82,16 @@ impl Machine {
 
     /// Whom to be in the guest and whom to expect there.
     pub fn login(&self) -> Result<ssh::Login, image::Error> {
-        Ok(ssh::Login {
-            user: "root".to_owned(),
-            private_key: self.keys.user_private_pem()?.to_owned(),
-            public_key: Some(self.keys.user_authorized_line()?.to_owned()),
-            host_key: self.keys.host_public_blob(),
-        })
+        login(&self.keys)
     }
+}
+
+/// Whom to be in a guest with these keys and whom to expect there.
+fn login(keys: &Keys) -> Result<ssh::Login, image::Error> {
+    Ok(ssh::Login {
+        user: "root".to_owned(),
+        private_key: keys.user_private_pem()?.to_owned(),
+        public_key: Some(keys.user_authorized_line()?.to_owned()),
+        host_key: keys.host_public_blob(),
+    })
 }

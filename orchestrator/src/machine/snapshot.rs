@@ -82,7 +82,7 @@ pub struct Snapshot {
     /// What a clone goes on from.
     state: PathBuf,
     /// Who may log in to the clones, and who they are.
-    keys: Arc<Keys>,
+    keys: Keys,
     key: String,
     /// Keeps `twinboot clean` from taking the files away.
     _in_use: Option<Arc<Lock>>,
@@ -206,7 +206,7 @@ impl Snapshots {
             match open(&filled.dir).await {
                 Ok((meta, keys)) => {
                     let Meta { bytes, seconds, boot, .. } = meta;
-                    let (state, keys) = (filled.dir.join(STATE), Arc::new(keys));
+                    let state = filled.dir.join(STATE);
                     let snapshot = Snapshot { state, keys, key: key.to_owned(), _in_use: filled.in_use };
                     return Ok((snapshot, Taken { cached: filled.hit, seconds, bytes, boot, replaced }));
                 }
@@ -224,7 +224,7 @@ impl Machine {
     /// What to start so that it goes on from `snapshot`, which is one of this machine, and how to log in to it.
     pub fn clone_of(&self, snapshot: &Snapshot, logs: Logs) -> Result<(vm::Spec, ssh::Login), image::Error> {
         let spec = vm::Spec { incoming: Some(snapshot.state.clone()), ..self.booted_from(None, logs) };
-        Ok((spec, Self { keys: snapshot.keys.clone(), ..self.clone() }.login()?))
+        Ok((spec, super::login(&snapshot.keys)?))
     }
 }
 

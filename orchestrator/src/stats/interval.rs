@@ -30,7 +30,7 @@ pub fn proportion_lower(k: u64, n: u64, tail: f64) -> f64 {
     if k >= n {
         return (tail.ln() / n as f64).exp();
     }
-    from_logit(near_odds(k, n, |p, q| tail::binomial_at_least_pq(k, n, p, q).ln() - tail.ln()))
+    near_odds(k, n, |p, q| tail::binomial_at_least_pq(k, n, p, q).ln() - tail.ln())
 }
 
 /// One-sided upper Clopper–Pearson limit: P(X <= k) equals `tail` there.
@@ -41,15 +41,16 @@ pub fn proportion_upper(k: u64, n: u64, tail: f64) -> f64 {
     if k == 0 {
         return -(tail.ln() / n as f64).exp_m1();
     }
-    from_logit(near_odds(k, n, |p, q| tail.ln() - tail::binomial_at_most_pq(k, n, p, q).ln()))
+    near_odds(k, n, |p, q| tail.ln() - tail::binomial_at_most_pq(k, n, p, q).ln())
 }
 
-/// The logit at which `rising`, of a probability and its complement, turns positive; looked for from the odds of `k` successes
+/// The probability at which `rising`, of it and its complement, turns positive; looked for from the odds of `k` successes
 /// of `n` on, of which there are some of either kind, in steps of their logit's standard error.
 fn near_odds(k: u64, n: u64, rising: impl Fn(f64, f64) -> f64) -> f64 {
     let (successes, failures) = (k as f64, (n - k) as f64);
     let step = (1.0 / successes + 1.0 / failures).sqrt();
-    crossing(-60.0..=60.0, (successes / failures).ln(), step, |logit| rising(from_logit(logit), from_logit(-logit)))
+    let of_logit = |logit: f64| rising(from_logit(logit), from_logit(-logit));
+    from_logit(crossing(-60.0..=60.0, (successes / failures).ln(), step, of_logit))
 }
 
 fn from_logit(logit: f64) -> f64 {

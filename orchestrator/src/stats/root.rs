@@ -11,13 +11,12 @@ const WIDTH: f64 = 5e-15;
 /// which takes no more steps than bisection at its worst and a fifth of them as a rule. Source: I. F. D. Oliveira, R. H. C.
 /// Takahashi, "An Enhancement of the Bisection Method Average Performance Preserving Minmax Optimality", ACM Transactions on
 /// Mathematical Software 47 (2020) 5:1–5:24, with `kappa_1 = 0.2 / width`, `kappa_2 = 2`, `n_0 = 1`.
-pub(super) fn crossing(range: RangeInclusive<f64>, guess: f64, step: f64, rising: impl Fn(f64) -> f64) -> f64 {
+pub(super) fn crossing(range: RangeInclusive<f64>, guess: f64, mut step: f64, rising: impl Fn(f64) -> f64) -> f64 {
     let (bottom, top) = range.into_inner();
     let guess = guess.clamp(bottom, top);
     let (mut low, mut high) = (guess, guess);
     let mut at_low = rising(guess);
     let mut at_high = at_low;
-    let mut step = step;
     while at_low > 0.0 && low > bottom {
         (high, at_high) = (low, at_low);
         low = (low - step).max(bottom);
@@ -38,9 +37,9 @@ pub(super) fn crossing(range: RangeInclusive<f64>, guess: f64, step: f64, rising
         let reach = allowed - width / 2.0;
         let chord = (at_high * low - at_low * high) / (at_high - at_low);
         let side = if half > chord { 1.0 } else { -1.0 };
+        // Infinite values have no chord: what is compared with it is false.
         let shifted =
             if shift * width * width <= (half - chord).abs() { chord + side * shift * width * width } else { half };
-        // Infinite values have no chord.
         let next = if (shifted - half).abs() <= reach { shifted } else { half - side * reach };
         let next = if next > low && next < high { next } else { half };
         let at_next = rising(next);

@@ -27,8 +27,8 @@ pub(super) const STEP: Duration = Duration::from_secs(3);
 /// What QEMU calls a machine whose state it is reading.
 const LOADING: &str = "inmigrate";
 
-/// Between two looks at that.
-const LOOK: Duration = Duration::from_millis(2);
+/// Between two looks at how far a state is read or written.
+pub(super) const LOOK: Duration = Duration::from_millis(2);
 
 /// A running machine. Dropping it kills QEMU and removes the run directory.
 pub struct Vm {

@@ -11,15 +11,12 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use twinboot_protocol::WAKE;
 
-use super::qemu::{accept, listen};
+use super::qemu::{LOOK, accept, listen};
 use super::{Boot, Error, Vm};
 use crate::cache::hex;
 
 /// How long the state of a machine may take to be written: tens of megabytes of it, on a disk that may be busy.
 const SAVE_DEADLINE: Duration = Duration::from_secs(60);
-
-/// Between two looks whether QEMU calls the migration complete.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// A machine's state in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
