@@ -3,6 +3,7 @@
 
 mod apt_root;
 mod backports;
+mod foreign_results;
 mod image;
 mod kernel_build;
 mod kernel_debian;
