@@ -73,7 +73,7 @@ mod tests {
         std::fs::write(&path, bytes).expect("writes");
 
         let (mut journal, entries) = Journal::reopen(dir.path()).expect("opens");
-        assert_eq!(entries, [note.clone()]);
+        assert_eq!(entries, std::slice::from_ref(&note));
         journal.append(&note).expect("writes");
         assert_eq!(std::fs::read(&path).expect("is there"), [whole.clone(), whole].concat());
     }
