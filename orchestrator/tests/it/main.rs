@@ -5,6 +5,7 @@ mod apt_root;
 mod backports;
 mod foreign_results;
 mod image;
+mod journal_mutations;
 mod kernel_build;
 mod kernel_debian;
 mod kernel_fake;
