@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::{Cache, Lock, sha256_file};
+use crate::cache::{Cache, Kind, Lock, sha256_file};
 use crate::kernel::{Error, Step};
 use crate::plan::model::Location;
 use crate::process;
@@ -50,7 +50,7 @@ pub async fn fetch(
     };
     let key = &archive.sha256[..32.min(archive.sha256.len())];
     let filled = cache
-        .fill("sources", key, cancel, async |dir: &Path| {
+        .fill(Kind::Sources, key, cancel, async |dir: &Path| {
             let file = dir.join(FILE);
             let mut command = Command::new("curl");
             command
