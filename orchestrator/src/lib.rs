@@ -1,24 +1,21 @@
 //! twinboot boots a kernel with and without a proposed patch and says, with numbers, whether the patch fixes the race.
 //!
-//! Data flows one way: [`plan`] → [`kernel`] and [`image`] → [`runner`] over [`vm`] → [`outcome`] and [`stats`] →
-//! [`report`]. `docs/architecture.md` draws it.
+//! Data flows one way: [`plan`] → [`build`] → [`run`] over [`vm`] → [`journal`] → [`analysis`] → [`report`].
+//! `docs/architecture.md` draws it.
 
+pub mod analysis;
+pub mod build;
 pub mod cache;
 mod causes;
 pub mod cli;
 pub mod debugger;
 pub mod diagram;
-pub mod forced;
-pub mod image;
-pub mod kernel;
-pub mod machine;
-pub mod outcome;
+pub mod interleave;
+pub mod journal;
 pub mod plan;
 pub mod process;
 pub mod report;
-pub mod runner;
+pub mod run;
 pub mod simulation;
-pub mod stats;
 pub mod symbols;
 pub mod vm;
-pub mod yaml;

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::{getegid, geteuid};
-use twinboot::image::{AUTHORIZED_KEYS_PATH, HOST_KEY_PATH, PROGRAM_DIR};
+use twinboot::build::initramfs::{AUTHORIZED_KEYS_PATH, HOST_KEY_PATH, PROGRAM_DIR};
 
 /// Runs in the namespaces as their first process. The user database's root becomes the current user, who has his home and
 /// shell in the guest's folder.

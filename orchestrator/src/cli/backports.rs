@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::args::{FormatArg, Places};
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK};
 use super::{plan as printed, setup};
+use crate::build::{self, Backport, Fit, Step};
 use crate::cache::Cache;
-use crate::kernel::{self, Backport, Fit, Step};
 use crate::plan::model::Plan;
-use crate::runner;
+use crate::run;
 
 /// For programs: the plan with the map among its keys.
 #[derive(Serialize)]
@@ -37,9 +37,9 @@ pub fn show(
     let rows = if patched || !plan.left_out.is_empty() {
         let cache = Cache::open(places.cache_dir.as_deref())?;
         setup::block_on(async {
-            let cancel = runner::interrupts()?;
+            let cancel = run::interrupts()?;
             let told = |kernel: &str, step: Step| setup::tell(kernel, &step);
-            kernel::backports(&plan, offline, &cache, &told, &cancel)
+            build::backports(&plan, offline, &cache, &told, &cancel)
                 .await
                 .map_err(|error| Failure::new(if cancel.is_cancelled() { INTERRUPTED } else { INFRASTRUCTURE }, &error))
         })??

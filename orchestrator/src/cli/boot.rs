@@ -12,7 +12,7 @@ use super::setup;
 use crate::plan::glob;
 use crate::plan::model::{Cell, Plan};
 use crate::report::progress::Progress;
-use crate::runner::{self, Ground, Single};
+use crate::run::{self, Ground, Single};
 use crate::vm::DeathKind;
 
 /// How often the console is looked at. It is read from the log, which the machine writes at any rate.
@@ -25,7 +25,7 @@ const TALKATIVE: &str = "loglevel=7";
 pub fn run(places: &Places, args: &BootArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let (plan, cell) = choose(places, args)?;
     setup::block_on(async {
-        let cancel = runner::interrupts()?;
+        let cancel = run::interrupts()?;
         let ground = ground(places, args, &plan, &cancel).await?;
         let mut guest = Single::start(&plan, &cell, &ground, TALKATIVE, &cancel).await?;
         let mut console = Console { log: File::open(guest.console_log())?, out };
@@ -84,7 +84,7 @@ pub(super) async fn ground(
 ) -> Result<Ground, Failure> {
     let tools = setup::tools(places, args.accel.into(), None)?;
     let progress = Progress::on_stderr();
-    let ground = runner::prepare(plan, &tools, &progress.observer(), cancel).await;
+    let ground = run::prepare(plan, &tools, &progress.observer(), cancel).await;
     progress.finish();
     let ground = ground?;
     if let Some(notice) = &ground.accelerator.notice {

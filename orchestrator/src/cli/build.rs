@@ -6,7 +6,7 @@ use super::args::{BuildArgs, Places};
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK};
 use super::setup;
 use crate::report::progress::Progress;
-use crate::runner;
+use crate::run;
 use crate::vm::accel::Wanted;
 
 /// Builds every variant of a plan and says where the kernels are.
@@ -16,12 +16,12 @@ pub fn run(places: &Places, args: &BuildArgs, out: &mut dyn Write) -> Result<u8,
     let progress = Progress::on_stderr();
     let observer = progress.observer();
     let (built, failed, interrupted) = setup::block_on(async {
-        let cancel = runner::interrupts()?;
-        let (built, failed) = runner::build_kernels(&plan, &tools, &observer, &cancel).await;
+        let cancel = run::interrupts()?;
+        let (built, failed) = run::build_kernels(&plan, &tools, &observer, &cancel).await;
         Ok::<_, Failure>((built, failed, cancel.is_cancelled()))
     })??;
     progress.finish();
-    for (kernel, variant) in runner::variants(&plan) {
+    for (kernel, variant) in run::variants(&plan) {
         if let Some(done) = built.get(&(kernel.name.clone(), variant.name.clone())) {
             writeln!(out, "{} {}: {} {}", kernel.name, variant.name, done.info.release, done.boot.display())?;
         }

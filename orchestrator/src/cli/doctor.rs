@@ -61,7 +61,7 @@ fn accelerator(places: &Places, args: &DoctorArgs, cache: &Cache, out: &mut dyn 
         return Ok(());
     };
     let decision = setup::block_on(async {
-        let cancel = crate::runner::interrupts()?;
+        let cancel = crate::run::interrupts()?;
         Ok::<_, Failure>(accel::decide(Wanted::Auto, &places.qemu, &kernel, cache.root(), &cancel).await)
     })??;
     match decision {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-pub use crate::outcome::exit::{INFRASTRUCTURE, INTERRUPTED, MET as OK, NOT_MET as EXPECTATION_NOT_MET, RETRY};
+pub use crate::analysis::exit::{INFRASTRUCTURE, INTERRUPTED, MET as OK, NOT_MET as EXPECTATION_NOT_MET, RETRY};
 
 /// Wrong usage, or a plan with errors.
 pub const USAGE: u8 = 2;
@@ -76,9 +76,9 @@ impl From<crate::cache::Error> for Failure {
     }
 }
 
-impl From<crate::runner::Error> for Failure {
-    fn from(error: crate::runner::Error) -> Self {
-        use crate::runner::Error;
+impl From<crate::run::Error> for Failure {
+    fn from(error: crate::run::Error) -> Self {
+        use crate::run::Error;
         match &error {
             Error::Interrupted => Self::new(INTERRUPTED, &error),
             // The journal's lock: a task that was declared dead still runs, or its file server has not noticed yet.

@@ -4,11 +4,12 @@ use std::io::Write;
 
 use super::args::{InterleaveArgs, Places};
 use super::exit::{Failure, USAGE};
-use super::{rerun, run, setup};
-use crate::outcome::Results;
+use super::run::{finish, keep};
+use super::{rerun, setup};
+use crate::analysis::Results;
 use crate::plan::model::Plan;
 use crate::report::progress::Progress;
-use crate::runner::{self, Options, Start};
+use crate::run::{self, Options, Start};
 
 /// Builds, boots, forces the plan's interleavings alone, reports.
 pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -28,12 +29,12 @@ pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Resul
     let progress = Progress::on_stderr();
     let observer = progress.observer();
     let done = setup::block_on(async {
-        let cancel = runner::interrupts()?;
-        Ok::<_, Failure>(runner::build_and_run(&plan, &tools, &options, Start::Afresh, &observer, &cancel).await?)
+        let cancel = run::interrupts()?;
+        Ok::<_, Failure>(run::build_and_run(&plan, &tools, &options, Start::Afresh, &observer, &cancel).await?)
     });
     progress.finish();
     let done = done??;
-    run::finish(&done.results, &Results::fold(done.entries), args.guests.format, out)
+    finish(&done.results, &Results::fold(done.entries), args.guests.format, out)
 }
 
 /// Keeps the interleavings whose cell matches one of `globs`, or all, and the kernels they need.
@@ -43,7 +44,7 @@ fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
         let message = format!("`{}` draws no interleaving", plan.path.display());
         return Err(Failure::say(USAGE, message).hint("add `interleaving:`; docs/diagrams.md says how to draw one"));
     }
-    run::keep(&mut plan, "interleaving", &ids, globs)?;
+    keep(&mut plan, "interleaving", &ids, globs)?;
     Ok(plan)
 }
 

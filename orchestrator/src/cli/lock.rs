@@ -7,11 +7,11 @@ use std::path::Path;
 use super::args::Places;
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK, USAGE};
 use super::setup;
+use crate::build::{self, Step};
 use crate::cache::Cache;
-use crate::kernel::{self, Step};
 use crate::plan::lock::{self, Lock, LockFile, LockedKernel};
 use crate::plan::model::Kernel;
-use crate::{plan, runner};
+use crate::{plan, run};
 
 /// Writes the lock file of the plan at `path`, or holds the one that is there against what can be had now.
 pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -21,7 +21,7 @@ pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> R
         let found = identities(places, &plan.kernels, false)?;
         for (kernel, found) in plan.kernels.iter().zip(&found) {
             if let Some(locked) = kernel.locked.as_ref().filter(|locked| locked.identity != found.identity) {
-                let error = kernel::Error::NotLocked {
+                let error = build::Error::NotLocked {
                     label: found.label.clone(),
                     lock: locked.file.clone(),
                     expected: locked.identity.clone(),
@@ -37,7 +37,7 @@ pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> R
     let data = places.data_dir.as_deref();
     let kernels = plan::load_kernels(path, data).map_err(|error| setup::plan_failure(path, error))?;
     let found = identities(places, &kernels, update)?;
-    let pinned = |(kernel, found): (&Kernel, &kernel::Identity)| {
+    let pinned = |(kernel, found): (&Kernel, &build::Identity)| {
         let (source, version) = (lock::described(&kernel.source), found.version.clone());
         (kernel.name.clone(), LockedKernel { source, version, identity: found.identity.clone() })
     };
@@ -63,14 +63,14 @@ pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> R
     Ok(OK)
 }
 
-fn identities(places: &Places, kernels: &[Kernel], fresh: bool) -> Result<Vec<kernel::Identity>, Failure> {
+fn identities(places: &Places, kernels: &[Kernel], fresh: bool) -> Result<Vec<build::Identity>, Failure> {
     let cache = Cache::open(places.cache_dir.as_deref())?;
     setup::block_on(async {
-        let cancel = runner::interrupts()?;
+        let cancel = run::interrupts()?;
         let mut found = Vec::new();
         for kernel in kernels {
             let told = |step: Step| setup::tell(&kernel.name, &step);
-            let identity = kernel::source_identity(&kernel.source, fresh, &cache, &told, &cancel).await;
+            let identity = build::source_identity(&kernel.source, fresh, &cache, &told, &cancel).await;
             found.push(identity.map_err(|error| {
                 Failure::new(if cancel.is_cancelled() { INTERRUPTED } else { INFRASTRUCTURE }, &error)
             })?);

@@ -9,11 +9,11 @@ use super::args::{EngineArg, MatrixArgs, Places};
 use super::exit::{Failure, OK, USAGE};
 use super::run::only;
 use super::setup;
+use crate::build::foreseen_key;
 use crate::cache::Key;
-use crate::kernel::foreseen_key;
 use crate::plan::jobs::Job;
 use crate::plan::model::Plan;
-use crate::yaml;
+use crate::plan::yaml;
 
 /// Jobs that one matrix of a workflow may make. Source: GitHub's documentation, "Running variations of jobs in a workflow".
 const GITHUB: u32 = 256;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use super::args::MergeArgs;
 use super::exit::{Failure, INFRASTRUCTURE, OK, RETRY, USAGE};
 use super::run::finish;
-use crate::outcome::merge::{Part, merge};
-use crate::outcome::{Met, Results, journal_lines};
-use crate::runner::journal::{self, Journal};
+use crate::analysis::{Met, Results};
+use crate::journal::journal_lines;
+use crate::journal::merge::{Part, merge};
+use crate::journal::writer::{self, Journal};
 
 /// Puts the results folders of several machines together in one that stands whole or not at all, and reports it. Exits as
 /// the run of one machine would have, or with 75 where cells are missing and nothing else is wrong.
@@ -64,7 +65,7 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<u8, Failure> {
 }
 
 fn read(folder: &Path) -> Result<Part, Failure> {
-    let path = folder.join(journal::FILE);
+    let path = folder.join(writer::FILE);
     let bytes = fs::read(&path).map_err(|error| {
         Failure::say(USAGE, format!("cannot read `{}`: {error}", path.display()))
             .hint("name results folders of `twinboot run`")

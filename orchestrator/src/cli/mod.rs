@@ -25,7 +25,7 @@ use std::io::Write as _;
 
 use clap::Parser as _;
 
-use crate::yaml::Style;
+use crate::plan::yaml::Style;
 pub use args::Cli;
 pub use exit::{EXPECTATION_NOT_MET, INFRASTRUCTURE, INTERRUPTED, OK, RETRY, USAGE};
 

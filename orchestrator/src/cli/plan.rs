@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::outcome::forced::ForcedExpectation;
+use crate::journal::interleaving::ForcedExpectation;
+use crate::journal::rules::Expectation;
 use crate::plan::model::{
-    BaseConfig, ConfigLayer, Expectation, Interleaving, Kernel, Location, Operation, Plan, Source, Swap, Sweep, Variant,
+    BaseConfig, ConfigLayer, Interleaving, Kernel, Location, Operation, Plan, Source, Swap, Sweep, Variant,
 };
 use crate::plan::schema::{Interval, Size};
+use crate::plan::yaml::Style;
 use crate::plan::{self, schema};
-use crate::yaml::Style;
 
 /// Exit code when all is well.
 const OK: u8 = 0;

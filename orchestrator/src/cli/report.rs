@@ -5,12 +5,13 @@ use std::io::Write;
 use super::args::ReportArgs;
 use super::exit::{Failure, USAGE};
 use super::run::finish;
-use crate::outcome::{Results, journal_lines};
-use crate::runner::journal;
+use crate::analysis::Results;
+use crate::journal::journal_lines;
+use crate::journal::writer;
 
 /// Makes every report of a results folder again, from its journal alone. Exits as the run itself would have.
 pub fn run(args: &ReportArgs, out: &mut dyn Write) -> Result<u8, Failure> {
-    let path = args.results.join(journal::FILE);
+    let path = args.results.join(writer::FILE);
     let bytes = std::fs::read(&path).map_err(|error| {
         Failure::say(USAGE, format!("cannot read `{}`: {error}", path.display()))
             .hint("name a results folder, such as results/latest")

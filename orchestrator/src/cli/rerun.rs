@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::ValueEnum as _;
 
 use super::args::{AccelArg, GuestArgs};
-use crate::runner::shell;
+use crate::run::shell;
 
 /// `command` of `plan` with the options `own` to it, those of its guests, and `seed`; quoted for a shell.
 pub fn rerun(

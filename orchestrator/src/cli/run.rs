@@ -8,14 +8,15 @@ use clap::ValueEnum as _;
 use super::args::{ControlArg, FormatArg, Places, RunArgs};
 use super::exit::{Failure, INFRASTRUCTURE, OK, USAGE};
 use super::{rerun, setup};
-use crate::outcome::{Results, exit_code};
+use crate::analysis::{Results, exit_code};
+use crate::journal::writer;
 use crate::plan::glob;
 use crate::plan::model::Plan;
 use crate::report::progress::Progress;
 use crate::report::terminal::Look;
 use crate::report::{self, Format as _};
-use crate::runner::resume::Past;
-use crate::runner::{self, Options, Share, Start, journal};
+use crate::run::resume::Past;
+use crate::run::{self, Options, Share, Start};
 
 /// Builds, boots, races, reports.
 pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -58,8 +59,8 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     let progress = Progress::on_stderr();
     let observer = progress.observer();
     let run = setup::block_on(async {
-        let cancel = runner::interrupts()?;
-        Ok::<_, Failure>(runner::build_and_run(&plan, &tools, &options, start, &observer, &cancel).await?)
+        let cancel = run::interrupts()?;
+        Ok::<_, Failure>(run::build_and_run(&plan, &tools, &options, start, &observer, &cancel).await?)
     });
     progress.finish();
     let run = run??;
@@ -71,7 +72,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
 /// what a scheduler says each time that it starts a task: the first time nothing is there yet, and the run starts.
 fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<Past>, Failure> {
     if let (None, Some(out)) = (dir, args.guests.out.as_deref())
-        && !out.join(journal::FILE).exists()
+        && !out.join(writer::FILE).exists()
     {
         writeln!(std::io::stderr(), "nothing to go on with in `{}`: starting", out.display())?;
         return Ok(None);

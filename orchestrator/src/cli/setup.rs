@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::args::Places;
 use super::exit::{Failure, INFRASTRUCTURE, USAGE};
+use crate::build::Step;
 use crate::cache::Cache;
-use crate::kernel::Step;
 use crate::plan;
 use crate::plan::model::Plan;
-use crate::runner::Tools;
+use crate::plan::yaml::Style;
+use crate::run::Tools;
 use crate::vm::accel::Wanted;
-use crate::yaml::Style;
 
 /// Loads a plan; its errors are printed in full, all of them, before this returns.
 pub fn load_plan(places: &Places, path: &Path) -> Result<Plan, Failure> {

@@ -15,7 +15,7 @@ use super::args::{Places, ShellArgs};
 use super::boot::{choose, ground};
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED};
 use super::{doctor, setup};
-use crate::runner::{self, Single, shell};
+use crate::run::{self, Single, shell};
 use crate::vm::ssh::{Event, Exec, Exit};
 
 /// The SSH client of interactive logins.
@@ -32,7 +32,7 @@ pub fn run(places: &Places, args: &ShellArgs, out: &mut dyn Write) -> Result<u8,
     }
     let (plan, cell) = choose(places, &args.guest)?;
     setup::block_on(async {
-        let cancel = runner::interrupts()?;
+        let cancel = run::interrupts()?;
         let ground = ground(places, &args.guest, &plan, &cancel).await?;
         let mut guest = Single::start(&plan, &cell, &ground, "", &cancel).await?;
         let done = inside(&mut guest, &args.command, out, &cancel).await;

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::args::SimulateArgs;
 use super::exit::{Failure, INFRASTRUCTURE, OK, USAGE};
-use crate::outcome::stop::Rule;
+use crate::journal::rules::Rule;
 use crate::plan::validate::{self, Problem};
 use crate::simulation::{self, Tally, Truth, World};
 

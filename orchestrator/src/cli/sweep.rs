@@ -4,12 +4,13 @@ use std::io::Write;
 
 use super::args::{Places, SweepArgs};
 use super::exit::{Failure, OK, USAGE};
-use super::{rerun, run, setup};
-use crate::outcome::Results;
+use super::run::{finish, keep};
+use super::{rerun, setup};
+use crate::analysis::Results;
 use crate::plan::model::Plan;
 use crate::report::progress::Progress;
-use crate::runner::resume::Past;
-use crate::runner::{self, Options, Start, SweepOptions};
+use crate::run::resume::Past;
+use crate::run::{self, Options, Start, SweepOptions};
 
 /// Builds, boots, sweeps, reports.
 pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -35,13 +36,13 @@ pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8,
     let progress = Progress::on_stderr();
     let observer = progress.observer();
     let done = setup::block_on(async {
-        let cancel = runner::interrupts()?;
-        let ground = runner::prepare(&plan, &tools, &observer, &cancel).await?;
-        Ok::<_, Failure>(runner::sweeps(&plan, &ground, &sweep, start, &tools.cache, &observer, &cancel).await?)
+        let cancel = run::interrupts()?;
+        let ground = run::prepare(&plan, &tools, &observer, &cancel).await?;
+        Ok::<_, Failure>(run::sweeps(&plan, &ground, &sweep, start, &tools.cache, &observer, &cancel).await?)
     });
     progress.finish();
     let done = done??;
-    run::finish(&done.results, &Results::fold(done.entries), args.guests.format, out)
+    finish(&done.results, &Results::fold(done.entries), args.guests.format, out)
 }
 
 /// That of the run that is gone on with, the one asked for, or a drawn one.
@@ -62,7 +63,7 @@ fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
         let hint = "add `sweep:`, or an `interleaving:` that holds a thread in a function; docs/diagrams.md tells how";
         return Err(Failure::say(USAGE, message).hint(hint));
     }
-    run::keep(&mut plan, "sweep", &ids, globs)?;
+    keep(&mut plan, "sweep", &ids, globs)?;
     Ok(plan)
 }
 

@@ -88,7 +88,7 @@ pub(super) fn check(threads: &[String], steps: &[Placed], errors: &mut Vec<Diagr
 /// What to do about a step of a thread that has done nothing yet.
 fn unbegun(name: &str, step: &Placed, threads: &[String]) -> String {
     let others = threads.iter().map(String::as_str).filter(|other| *other != name);
-    if let Some(near) = crate::yaml::nearest(name, others) {
+    if let Some(near) = crate::plan::yaml::nearest(name, others) {
         return format!("did you mean `{near}`?");
     }
     match step.action {

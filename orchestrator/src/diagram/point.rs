@@ -96,7 +96,7 @@ fn place(function: &str, rest: &str, rest_at: usize) -> Result<Point, Wrong> {
         "" => Err(Wrong::new(rest_at.saturating_sub(1), 1, "nothing stands behind the colon", FORMS)),
         _ => {
             let hint = slip(word, PLACES)
-                .or_else(|| crate::yaml::nearest(word, PLACES))
+                .or_else(|| crate::plan::yaml::nearest(word, PLACES))
                 .map_or_else(|| FORMS.to_owned(), |near| format!("did you mean `{near}`?"));
             Err(Wrong::new(rest_at, count(word), format!("found '{word}', expected after, before or return"), &hint))
         }

@@ -1,8 +1,9 @@
 //! Values of the guest's axes.
 
-use super::model::{Guest, Swap, Warmth};
+use super::model::{Guest, Swap};
 use super::schema::{GUEST_AXES, Size, Zram};
 use super::validate::{self, Problem};
+use crate::journal::rules::Warmth;
 
 /// A setting of the guest to one value.
 #[derive(Debug, Clone, PartialEq, Eq)]

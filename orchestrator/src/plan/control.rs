@@ -1,6 +1,7 @@
 //! The A/A control of a plan: every base against itself.
 
-use super::model::{Cell, Comparison, Expectation, Plan};
+use super::model::{Cell, Comparison, Plan};
+use crate::journal::rules::Expectation;
 
 impl Plan {
     /// Makes each base run twice, as itself and as a second variant of the same patches, and drops everything else,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{BaseConfig, ConfigLayer, Kernel, Location, Locked, Plan, Source};
 use super::roots::Roots;
 use super::{Error, validate};
-use crate::yaml::{Diagnostics, Document, KeyPath};
+use crate::plan::yaml::{Diagnostics, Document, KeyPath};
 
 /// What the format is called; another one is not read.
 const FORMAT: u32 = 1;

@@ -16,12 +16,13 @@ pub mod roots;
 pub mod schema;
 pub mod validate;
 pub mod version;
+pub mod yaml;
 
 use std::path::{Path, PathBuf};
 
 pub use partition::Partition;
 
-use crate::yaml::{Diagnostics, Document};
+use crate::plan::yaml::{Diagnostics, Document};
 use roots::Roots;
 
 /// Why a plan cannot be run.

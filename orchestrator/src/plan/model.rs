@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::diagram::{Diagram, Names};
-use crate::outcome::forced::ForcedExpectation;
+use crate::journal::interleaving::ForcedExpectation;
+use crate::journal::rules::{Expectation, Warmth};
 
 /// A plan ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -96,7 +97,7 @@ pub struct Locked {
     pub file: PathBuf,
     /// For people: `linux-source-6.1 6.1.192-2`.
     pub label: String,
-    /// What the source must be, as [`crate::kernel::source_identity`] tells it.
+    /// What the source must be, as [`crate::build::source_identity`] tells it.
     pub identity: String,
 }
 
@@ -210,18 +211,6 @@ pub struct Patch {
     pub reverse: bool,
 }
 
-/// What a variant is expected to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Expectation {
-    /// At least one corruption in the cell.
-    Corrupt,
-    /// No corruption, with enough exposures to mean something.
-    Clean,
-    /// Nothing: report what is seen.
-    Any,
-}
-
 /// The shape of a virtual machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Guest {
@@ -241,27 +230,6 @@ pub struct Guest {
     pub image: PathBuf,
     /// Where each round's guest comes from.
     pub clone: Warmth,
-}
-
-/// Where a round's guest comes from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Warmth {
-    /// One boot for all rounds: each goes on from a saved state, in a QEMU of its own.
-    Warm,
-    /// A boot of its own.
-    #[default]
-    Cold,
-}
-
-impl Warmth {
-    /// As plans spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Warm => "warm",
-            Self::Cold => "cold",
-        }
-    }
 }
 
 /// A swap device, as the plan asks for it.

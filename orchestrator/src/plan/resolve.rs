@@ -21,7 +21,7 @@ use super::model;
 use super::roots::Roots;
 use super::schema::{self, Scalar};
 use super::validate::{self, Problem};
-use crate::yaml::{Document, KeyPath, nearest};
+use crate::plan::yaml::{Document, KeyPath, nearest};
 
 /// What every step of the way needs.
 #[derive(Clone, Copy)]

@@ -108,13 +108,13 @@ pub fn swap_size(bytes: u64) -> Check {
 /// looks like a slip.
 pub fn algorithm(algorithm: &str) -> Check {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    let near = crate::yaml::nearest(algorithm, ALGORITHMS).filter(|near| *near != algorithm);
+    let near = crate::plan::yaml::nearest(algorithm, ALGORITHMS).filter(|near| *near != algorithm);
     let hint =
         near.map_or_else(|| format!("known: {}", ALGORITHMS.join(", ")), |near| format!("did you mean `{near}`?"));
     if algorithm.is_empty() || !algorithm.chars().all(legal) {
         return problem(format!("'{algorithm}' cannot be a compressor"), &hint);
     }
-    if let Some(near) = crate::yaml::likely_slip(algorithm, ALGORITHMS).filter(|near| *near != algorithm) {
+    if let Some(near) = crate::plan::yaml::likely_slip(algorithm, ALGORITHMS).filter(|near| *near != algorithm) {
         let hint = format!("did you mean `{near}`?");
         return problem(format!("there is no compressor '{algorithm}'"), &hint);
     }

@@ -2,8 +2,8 @@
 
 use super::summary::BootSummary;
 use super::words::{counted, memory};
-use crate::outcome::{CellResult, Results};
-use crate::plan::model::Warmth;
+use crate::analysis::{CellResult, Results};
+use crate::journal::rules::Warmth;
 
 /// How the guests of `cell` came up: cold and warm ones apart.
 pub fn of(cell: &CellResult) -> Vec<BootSummary> {

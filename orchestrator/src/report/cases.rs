@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::words::{clipped, count, counted, one_line};
 use super::{forced, story, table};
-use crate::outcome::forced::{ForcedExpectation, ForcedState};
-use crate::outcome::{BuildState, CellOutcome, CellResult, ForcedResult, Met, Rate, Results, SweepResult, Trouble};
+use crate::analysis::forced::ForcedState;
+use crate::analysis::{BuildState, CellOutcome, CellResult, ForcedResult, Met, Rate, Results, SweepResult, Trouble};
+use crate::journal::interleaving::ForcedExpectation;
 
 /// What counts as one test.
 #[derive(Debug, Clone, Copy)]
@@ -156,9 +157,9 @@ pub(super) enum Status {
 /// What a cell showed against what was expected, on one line.
 fn headline(cell: &CellResult) -> String {
     let expected = match cell.spec.expect {
-        crate::plan::model::Expectation::Corrupt => "corruption",
-        crate::plan::model::Expectation::Clean => "none",
-        crate::plan::model::Expectation::Any => "nothing in particular",
+        crate::journal::rules::Expectation::Corrupt => "corruption",
+        crate::journal::rules::Expectation::Clean => "none",
+        crate::journal::rules::Expectation::Any => "nothing in particular",
     };
     format!(
         "{}: {} in {}, {} of {}; expected: {expected}",

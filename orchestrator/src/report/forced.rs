@@ -6,8 +6,9 @@ mod sweep;
 
 use super::story::entry_words;
 use super::words::{clipped, count, counted, drawn, one_line};
-use crate::outcome::forced::{ExclusionSeen, Forced, ForcedCounts, ForcedSpec, ForcedVerdict, Frame};
-use crate::outcome::{BuildState, ForcedComparison, ForcedResult, Results, Trouble};
+use crate::analysis::forced::{ExclusionSeen, ForcedCounts, ForcedVerdict};
+use crate::analysis::{BuildState, ForcedComparison, ForcedResult, Results, Trouble};
+use crate::journal::interleaving::{Forced, ForcedSpec, Frame};
 
 pub(super) use sweep::{bound, place, rest, sweep_title, swept, what};
 

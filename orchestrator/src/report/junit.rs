@@ -8,7 +8,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::cases::{self, Case, Status};
 use super::words::one_line;
 use super::{Format, RenderError, story};
-use crate::outcome::Results;
+use crate::analysis::Results;
 
 /// The `JUnit` format.
 #[derive(Debug, Clone, Copy)]

@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use super::cases::{Case, Status};
 use super::words::one_line;
 use super::{Format, RenderError, forced, story};
-use crate::outcome::entry::{PatchInfo, RunStarted};
-use crate::outcome::forced::ForcedSpec;
-use crate::outcome::{BuildState, CellResult, ForcedComparison, ForcedResult, Rate, Results, SweepResult};
+use crate::analysis::{BuildState, CellResult, ForcedComparison, ForcedResult, Rate, Results, SweepResult};
+use crate::journal::entry::{PatchInfo, RunStarted};
+use crate::journal::interleaving::ForcedSpec;
 
 /// The KCIDB format.
 #[derive(Debug, Clone, Copy)]
@@ -169,7 +169,7 @@ fn test(results: &Results, run: &RunStarted, cell: &CellResult) -> Value {
                 "base": one_line(&it.base),
                 "verdict": it.verdict.word(),
                 "sentence": story::sentence(results, it, "->"),
-                "log10_p_value": it.p.map(crate::stats::LnProb::log10).filter(|log| log.is_finite()),
+                "log10_p_value": it.p.map(crate::analysis::stats::LnProb::log10).filter(|log| log.is_finite()),
             });
             if !it.forced.is_empty() {
                 told["forced"] = it.forced.iter().map(|pair| pair_told(results, pair)).collect();

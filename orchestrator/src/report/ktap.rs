@@ -6,7 +6,7 @@
 
 use super::cases::{self, Status};
 use super::{Format, RenderError};
-use crate::outcome::Results;
+use crate::analysis::Results;
 
 /// The KTAP format.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,8 @@
 
 use super::words::{counted, duration, gist, number, one_line, short, wrapped_hard};
 use super::{Format, RenderError, forced, markdown, story, table, window};
-use crate::outcome::entry::RunStarted;
-use crate::outcome::{CellResult, Comparison, Rate, Results, Verdict};
+use crate::analysis::{CellResult, Comparison, Rate, Results, Verdict};
+use crate::journal::entry::RunStarted;
 
 /// The mail format.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,8 @@ mod evidence;
 use super::table::Table;
 use super::words::{counted, drawn, memory, number, one_line, short};
 use super::{Format, RenderError, boot, forced, profile, story};
-use crate::outcome::entry::{Built, CellSpec, PatchInfo};
-use crate::outcome::{BuildState, CellResult, Comparison, Results, Trouble};
+use crate::analysis::{BuildState, CellResult, Comparison, Results, Trouble};
+use crate::journal::entry::{Built, CellSpec, PatchInfo};
 
 /// The Markdown format (GitHub's and GitLab's dialect).
 #[derive(Debug, Clone, Copy)]
@@ -152,11 +152,11 @@ pub(super) fn forced_facts(results: &Results, it: &Comparison) -> Vec<(&'static 
     facts
 }
 
-pub(super) fn evidence_words(kind: crate::outcome::EvidenceKind) -> &'static str {
+pub(super) fn evidence_words(kind: crate::analysis::EvidenceKind) -> &'static str {
     match kind {
-        crate::outcome::EvidenceKind::Exposures => "exposures (conditional exact test)",
-        crate::outcome::EvidenceKind::Clusters => "exposures grouped in rounds (clustered model)",
-        crate::outcome::EvidenceKind::Rounds => "rounds (Fisher's exact test)",
+        crate::analysis::EvidenceKind::Exposures => "exposures (conditional exact test)",
+        crate::analysis::EvidenceKind::Clusters => "exposures grouped in rounds (clustered model)",
+        crate::analysis::EvidenceKind::Rounds => "rounds (Fisher's exact test)",
     }
 }
 

@@ -20,7 +20,7 @@ mod window;
 mod words;
 mod write;
 
-use crate::outcome::Results;
+use crate::analysis::Results;
 
 pub use html::Html;
 pub use junit::Junit;

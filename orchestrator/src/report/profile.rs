@@ -6,8 +6,8 @@ use twinboot_protocol::{PartTime, Summary};
 use super::boot::{gathered, median};
 use super::summary::PartSummary;
 use super::words::{count, counted, duration, one_line};
-use crate::outcome::entry::RoundOutcome;
-use crate::outcome::{CellResult, Results};
+use crate::analysis::{CellResult, Results};
+use crate::journal::entry::RoundOutcome;
 
 /// What the shares are of and where the quantiles come from, for people.
 pub const LEGEND: &str = "Shares are of the racing time; parts lie within each other and on different threads, so they do \

@@ -11,11 +11,11 @@ use twinboot_protocol::Counts;
 
 use super::tally::{SweepTally, Tally};
 use super::words;
-use crate::kernel::Step;
-use crate::outcome::Entry;
-use crate::outcome::entry::{Built, RoundFinished, RoundId, RoundOutcome, Stage};
-use crate::outcome::forced::{ForcedOutcome, ForcedRound};
-use crate::runner::messages::{Event, Observer};
+use crate::build::Step;
+use crate::journal::Entry;
+use crate::journal::entry::{Built, RoundFinished, RoundId, RoundOutcome, Stage};
+use crate::journal::interleaving::{ForcedOutcome, ForcedRound};
+use crate::run::messages::{Event, Observer};
 
 /// Draws events on standard error.
 #[derive(Clone)]

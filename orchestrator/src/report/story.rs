@@ -3,7 +3,7 @@
 use twinboot_protocol::{Corruption, CorruptionKind, SwapEntry};
 
 use super::words::{clipped, count, counted, duration, number, one_line};
-use crate::outcome::{CellResult, Comparison, Reason, Results, Verdict};
+use crate::analysis::{CellResult, Comparison, Reason, Results, Verdict};
 
 /// What a cell's corruptions are called: by their kind where all samples agree.
 pub(super) fn corruptions(cell: &CellResult) -> (&'static str, &'static str) {
@@ -159,7 +159,7 @@ fn patched_words(cell: &CellResult, it: &Comparison) -> String {
 /// Why no round of a cell counts.
 fn nothing_counts(cell: &CellResult) -> String {
     match (&cell.build, cell.trouble.first()) {
-        (crate::outcome::BuildState::Failed(_), _) => "not built".to_owned(),
+        (crate::analysis::BuildState::Failed(_), _) => "not built".to_owned(),
         (_, Some(trouble)) => format!("no round counts ({})", clipped(&one_line(&trouble.headline), 80)),
         (_, None) => "no round was run".to_owned(),
     }

@@ -1,8 +1,8 @@
 //! The rows that the terminal, the Markdown and the HTML table share.
 
 use super::words::{count, duration, number, one_line};
-use crate::outcome::forced::ForcedState;
-use crate::outcome::{CellOutcome, CellResult, Rate, Results};
+use crate::analysis::forced::ForcedState;
+use crate::analysis::{CellOutcome, CellResult, Rate, Results};
 
 /// Titles of all columns.
 const TITLES: [&str; 11] = [

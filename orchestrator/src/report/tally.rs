@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::outcome::entry::RunStarted;
-use crate::outcome::forced::{Exclusion, Forced, ForcedOutcome, ForcedRound, SweepPoint, SweepTraced, SweepTried};
+use crate::journal::entry::RunStarted;
+use crate::journal::interleaving::{
+    Exclusion, Forced, ForcedOutcome, ForcedRound, SweepPoint, SweepTraced, SweepTried,
+};
 
 /// Counts of every drawing of a run.
 #[derive(Debug, Default)]

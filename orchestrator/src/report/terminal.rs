@@ -5,7 +5,7 @@ mod evidence;
 use super::table::Table;
 use super::words::{counted, one_line, wrapped};
 use super::{forced, story, words};
-use crate::outcome::{BuildState, Results, Trouble, Verdict};
+use crate::analysis::{BuildState, Results, Trouble, Verdict};
 
 /// How the terminal wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

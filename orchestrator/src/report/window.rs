@@ -2,8 +2,8 @@
 
 use super::forced::place;
 use super::words::{clipped, drawn, one_line};
-use crate::outcome::SweepResult;
-use crate::outcome::forced::{PointResult, PointState};
+use crate::analysis::SweepResult;
+use crate::analysis::forced::{PointResult, PointState};
 
 /// What came of an instruction, as the map shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{FORMATS, Format as _, Markdown, RenderError};
-use crate::outcome::Results;
+use crate::analysis::Results;
 
 /// A report that could not be written.
 #[derive(Debug, thiserror::Error)]

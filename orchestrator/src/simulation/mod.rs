@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::outcome::stop::Rule;
-use crate::outcome::{Entry, Results, Verdict};
-use crate::runner::sequence::Sequence;
-use crate::stats::interval::{self, Interval};
+use crate::analysis::stats::interval::{self, Interval};
+use crate::analysis::{Results, Verdict};
+use crate::journal::Entry;
+use crate::journal::rules::Rule;
+use crate::run::sequence::Sequence;
 
 pub use table::markdown;
 pub use world::{Truth, World, run_started as started};
@@ -84,7 +85,7 @@ pub fn play(world: &World, rule: &Rule, seed: u64, run: u64) -> Results {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::stop::Why;
+    use crate::journal::rules::Why;
 
     fn rule(rounds: u32) -> Rule {
         Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds, sequential: true }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Tally;
-use crate::outcome::Verdict;
+use crate::analysis::Verdict;
 
 /// Verdicts that rounds without trouble can come to, in the order of the columns.
 const COLUMNS: [Verdict; 8] = [

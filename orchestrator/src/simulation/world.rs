@@ -4,12 +4,12 @@ use rand_chacha::ChaCha8Rng;
 use twinboot_protocol::{Counts, StopReason, Summary};
 
 use super::draw;
-use crate::outcome::Verdict;
-use crate::outcome::entry::{
+use crate::analysis::Verdict;
+use crate::journal::entry::{
     Accelerator, CellSpec, ComparisonSpec, Host, RoundFinished, RoundId, RoundOutcome, RunStarted, SCHEMA,
 };
-use crate::outcome::stop::Rule;
-use crate::plan::model::{Expectation, Warmth};
+use crate::journal::rules::Rule;
+use crate::journal::rules::{Expectation, Warmth};
 
 const BASE: &str = "base";
 const PATCHED: &str = "patched";

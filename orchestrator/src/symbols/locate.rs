@@ -1,6 +1,6 @@
 //! Addresses as a reader of the source wants them.
 
-use crate::outcome::forced::Frame;
+use crate::journal::interleaving::Frame;
 
 use super::Symbols;
 

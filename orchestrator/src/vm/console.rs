@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use twinboot_protocol::{INIT_FATAL, INIT_PAUSED, INIT_PREFIX, INIT_READY};
 
 use super::trouble::{self, Scanner};
-use crate::outcome::entry::ConsoleProblem;
+use crate::journal::entry::ConsoleProblem;
 
 /// Lines kept for error messages.
 const TAIL: usize = 20;

@@ -18,7 +18,7 @@ use super::log::{Log, copy_output};
 use super::qmp::{Event, Qmp};
 use super::spec::Spec;
 use super::{Error, args, run_dir};
-use crate::outcome::entry::ConsoleProblem;
+use crate::journal::entry::ConsoleProblem;
 use crate::process::{Group, exit_text};
 
 /// How long QEMU may take for what it does by itself: ending after a panic or after `quit`, ending after TERM.
@@ -334,7 +334,7 @@ impl Vm {
         }
         let _ = tokio::time::timeout(STEP, self.console.until(|_| None::<()>)).await;
         let panic = self.problems().into_iter().rev().find_map(|problem| {
-            let panicked = problem.kind == crate::outcome::entry::ProblemKind::Panic;
+            let panicked = problem.kind == crate::journal::entry::ProblemKind::Panic;
             problem.excerpt.into_iter().find(|line| line.contains("Kernel panic")).filter(|_| panicked)
         });
         let Some(dying) = &mut self.death else {

@@ -13,7 +13,7 @@ pub use line::{KernelLine, kernel_lines};
 
 use self::fingerprint::fingerprint;
 use self::kind::{Start, classify};
-use crate::outcome::entry::{ConsoleProblem, ProblemKind};
+use crate::journal::entry::{ConsoleProblem, ProblemKind};
 
 /// Most lines of an excerpt.
 pub const EXCERPT: usize = 40;

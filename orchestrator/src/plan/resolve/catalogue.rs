@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Context, guess};
 use crate::plan::schema::{Catalogue, CatalogueEntry};
-use crate::yaml::{Document, KeyPath};
+use crate::plan::yaml::{Document, KeyPath};
 
 /// `kernels/sources.yaml`, read when the plan first needs it.
 pub(super) struct Shelf {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Context;
 use super::matrix::{Point, Points};
 use crate::plan::model::{Cell, Comparison, ForcedCell, Kernel};
-use crate::yaml::KeyPath;
+use crate::plan::yaml::KeyPath;
 
 /// A cell's folder is named after it, and journals add to the name; file systems take 255 bytes.
 const ID_MAX: usize = 200;

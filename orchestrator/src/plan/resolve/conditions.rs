@@ -3,7 +3,7 @@
 use super::Context;
 use crate::plan::model::{Kernel, Location, Source};
 use crate::plan::version::{Condition, Version};
-use crate::yaml::KeyPath;
+use crate::plan::yaml::KeyPath;
 
 /// The condition at `path`, when it does not hold for `kernel`. One that cannot be read or answered is an error.
 pub(super) fn broken(context: Context, path: &KeyPath, when: Option<&str>, kernel: &Kernel) -> Option<String> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, guess};
 use crate::plan::roots;
-use crate::yaml::{KeyPath, nearest};
+use crate::plan::yaml::{KeyPath, nearest};
 
 impl Context<'_> {
     /// A path as the plan means it: relative to the plan's folder.

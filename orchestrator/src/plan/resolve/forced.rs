@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Context, guess};
 use crate::diagram::{self, Diagram, DiagramError, StepLine};
-use crate::outcome::forced::ForcedExpectation;
+use crate::journal::interleaving::ForcedExpectation;
 use crate::plan::derive;
 use crate::plan::model::{ConfigLayer, Interleaving, Kernel, Operation, Source, Sweep, Test};
 use crate::plan::schema::{self, ByThread, Expect, OrText, Scalar};
 use crate::plan::validate;
-use crate::yaml::KeyPath;
+use crate::plan::yaml::KeyPath;
 
 /// Says how threads are raced that nothing forces.
 const STRATEGY: &str = "strategy";

@@ -4,7 +4,7 @@ use super::Context;
 use crate::plan::model::{Guest, Swap};
 use crate::plan::schema::{self, SwapDevice, SwapSetting};
 use crate::plan::validate;
-use crate::yaml::KeyPath;
+use crate::plan::yaml::KeyPath;
 
 pub(super) fn resolve(context: Context, raw: &schema::Guest) -> Guest {
     let path = KeyPath::keys(&["guest"]);

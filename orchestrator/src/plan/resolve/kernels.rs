@@ -8,7 +8,7 @@ use super::{Context, variants};
 use crate::plan::model::{BaseConfig, ConfigLayer, Kernel, LeftOut, Location, Source};
 use crate::plan::schema::{self, OrText};
 use crate::plan::validate;
-use crate::yaml::KeyPath;
+use crate::plan::yaml::KeyPath;
 
 pub(super) fn resolve(context: Context, raw: &schema::Plan) -> (Vec<Kernel>, Vec<LeftOut>) {
     let (written, mut kernels) = sources(context, raw);
@@ -283,7 +283,7 @@ fn base_config(context: Context, path: &KeyPath, raw: &str) -> BaseConfig {
         "allnoconfig" => BaseConfig::Allnoconfig,
         "defconfig" => BaseConfig::Defconfig,
         file => {
-            let near = crate::yaml::nearest(file, ["allnoconfig", "defconfig"]);
+            let near = crate::plan::yaml::nearest(file, ["allnoconfig", "defconfig"]);
             match near.filter(|_| !context.path(file).exists()) {
                 Some(near) => {
                     let message = format!("'{file}' is neither allnoconfig nor defconfig, nor a file");

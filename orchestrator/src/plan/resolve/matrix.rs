@@ -7,8 +7,8 @@ use crate::plan::axis::GuestValue;
 use crate::plan::model::{Guest, Kernel, Test};
 use crate::plan::schema::{Axis, GUEST_AXES, Matrix, Scalar};
 use crate::plan::validate::Problem;
+use crate::plan::yaml::KeyPath;
 use crate::plan::{glob, names};
-use crate::yaml::KeyPath;
 
 /// More cells than any plan means to have.
 const CELLS_MAX: usize = 10_000;
@@ -376,7 +376,7 @@ fn setting(context: Context, path: &KeyPath, axis: &str, text: String, tests: &[
             if let Some(name) = &test
                 && !tests.iter().any(|test| test.name == *name)
             {
-                let axis_path = if matches!(path.last(), Some(crate::yaml::Step::Index(_))) {
+                let axis_path = if matches!(path.last(), Some(crate::plan::yaml::Step::Index(_))) {
                     path.parent().unwrap_or_default()
                 } else {
                     path.clone()

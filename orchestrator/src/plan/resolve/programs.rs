@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Context, forced};
 use crate::plan::model::{Deadlines, Stop, Test};
+use crate::plan::yaml::KeyPath;
 use crate::plan::{schema, validate};
-use crate::yaml::KeyPath;
 
 /// Fewer rounds tell little of how corruptions cluster.
 const MIN_ROUNDS: u32 = 3;

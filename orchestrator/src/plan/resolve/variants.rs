@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::{Context, conditions, guess, kernels};
+use crate::journal::rules::Expectation;
 use crate::plan::glob;
-use crate::plan::model::{Expectation, Kernel, LeftOut, Patch, Source, Variant};
+use crate::plan::model::{Kernel, LeftOut, Patch, Source, Variant};
 use crate::plan::schema::{self, OrText, PatchFile};
-use crate::yaml::KeyPath;
+use crate::plan::yaml::KeyPath;
 
 /// Gives every kernel its variants: its own, or those of the plan.
 /// Returns what their versions leave out.

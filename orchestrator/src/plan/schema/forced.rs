@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::value::{Interval, OneOrMany, OrText, Scalar};
-use crate::outcome::forced::ForcedExpectation;
+use crate::journal::interleaving::ForcedExpectation;
 
 /// A drawn interleaving, forced on every kernel and variant again and again: either `diagram` or `steps`. What can be
 /// drawn is in [docs/diagrams.md](diagrams.md). Needs kernels with debug information (`symbols` in their `config`).

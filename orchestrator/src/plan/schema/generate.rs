@@ -83,7 +83,7 @@ pub fn reference() -> String {
     let schema = json_schema();
     let mut out = String::from(
         "# Plan reference\n\n\
-         Generated from the types in `orchestrator/src/plan/schema/`; `UPDATE_DOCS=1 cargo test --test plan_docs` \
+         Generated from the types in `orchestrator/src/plan/schema/`; `UPDATE_DOCS=1 cargo test --test it plan_docs` \
          writes it anew. The JSON schema is `plan.schema.json`; `twinboot plan check` also finds what a schema \
          cannot.\n",
     );

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::value::{Scalar, Size};
-use crate::plan::model::Warmth;
+use crate::journal::rules::Warmth;
 
 /// The virtual machine.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::value::{OrText, Scalar};
-use crate::plan::model::Expectation;
+use crate::journal::rules::Expectation;
 
 /// A source tree at a version, its configuration, and what is built of it. Without a `source` the kernel is the one of
 /// that name in the catalogue, `kernels/sources.yaml`, and what is written here replaces what stands there; its name alone

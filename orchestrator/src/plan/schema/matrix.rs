@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::value::Scalar;
-use crate::plan::model::Warmth;
+use crate::journal::rules::Warmth;
 
 /// The guest's settings that can be axes.
 pub const GUEST_AXES: [&str; 6] =

@@ -3,8 +3,9 @@
 #![expect(clippy::format_push_string, reason = "writing to a string cannot fail; `write!` only adds a result to drop")]
 
 use super::{at, titled};
-use crate::outcome::forced::{Forced, SweepCounts, SweepPoint, Window};
-use crate::outcome::{BuildState, SweepResult};
+use crate::analysis::forced::{SweepCounts, Window};
+use crate::analysis::{BuildState, SweepResult};
+use crate::journal::interleaving::{Forced, SweepPoint};
 use crate::report::words::{clipped, count, counted, one_line};
 
 /// `sweep swap-skip on linux-6.1 patched (…)`.

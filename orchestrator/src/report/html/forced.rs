@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::page::{Trouble, troubles};
-use crate::outcome::forced::{ForcedVerdict, PointState};
-use crate::outcome::{ForcedComparison, ForcedResult, Results, SweepResult};
+use crate::analysis::forced::{ForcedVerdict, PointState};
+use crate::analysis::{ForcedComparison, ForcedResult, Results, SweepResult};
 use crate::report::window::{self, Mark, Row};
 use crate::report::words::{drawn, one_line};
 use crate::report::{forced, markdown, table};

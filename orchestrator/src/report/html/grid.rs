@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::page::tone;
-use crate::outcome::{CellResult, Comparison, Met, Results};
+use crate::analysis::{CellResult, Comparison, Met, Results};
 use crate::report::table;
 use crate::report::words::{count, one_line};
 
@@ -93,7 +93,7 @@ fn detail(cell: &CellResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::stop::Rule;
+    use crate::journal::rules::Rule;
     use crate::simulation::{Truth, World, play};
 
     #[test]

@@ -8,7 +8,7 @@ mod plots;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 
 use super::{Format, RenderError};
-use crate::outcome::Results;
+use crate::analysis::Results;
 
 /// The HTML format.
 #[derive(Debug, Clone, Copy)]

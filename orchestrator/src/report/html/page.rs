@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::forced::{self, Forced};
 use super::grid::Grid;
 use super::plots::{self, Plot};
-use crate::outcome::{BuildState, CellResult, Comparison, Results};
+use crate::analysis::{BuildState, CellResult, Comparison, Results};
 use crate::report::words::{counted, memory, one_line, short};
 use crate::report::{boot, markdown, profile, story, table};
 
@@ -112,8 +112,8 @@ impl Page {
 }
 
 /// A verdict's colour.
-pub(super) fn tone(verdict: crate::outcome::Verdict) -> &'static str {
-    use crate::outcome::Verdict as Word;
+pub(super) fn tone(verdict: crate::analysis::Verdict) -> &'static str {
+    use crate::analysis::Verdict as Word;
     match verdict {
         Word::Fixed | Word::NoDifference => "good",
         Word::NotFixed | Word::Regressed | Word::Broken | Word::Difference => "bad",
@@ -186,7 +186,7 @@ fn trouble(cell: &CellResult) -> Vec<Trouble> {
     all
 }
 
-pub(super) fn troubles(id: &str, all: &[crate::outcome::Trouble]) -> Vec<Trouble> {
+pub(super) fn troubles(id: &str, all: &[crate::analysis::Trouble]) -> Vec<Trouble> {
     let told = all.iter().map(|trouble| Trouble {
         title: one_line(&format!(
             "{id}: {} ({}): {}",

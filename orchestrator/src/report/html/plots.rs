@@ -3,10 +3,10 @@
 use plotters::prelude::*;
 use serde::Serialize;
 
-use crate::outcome::{CellResult, Rate, Results, Round};
+use crate::analysis::stats::survival::{Time, curve};
+use crate::analysis::{CellResult, Rate, Results, Round};
 use crate::report::words::{clipped, count, counted, duration, number, one_line};
 use crate::report::{story, table};
-use crate::stats::survival::{Time, curve};
 
 /// One figure.
 #[derive(Debug, Serialize)]

@@ -3,7 +3,7 @@
 #![expect(clippy::format_push_string, reason = "writing to a string cannot fail; `write!` only adds a result to drop")]
 
 use super::{block, capital, drawn_block, escaped};
-use crate::outcome::{Results, SweepResult};
+use crate::analysis::{Results, SweepResult};
 use crate::report::{forced, window};
 
 /// Drawn interleavings: the drawing, what each variant did with it, and where it was that it could not go on.

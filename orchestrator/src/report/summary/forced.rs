@@ -4,11 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::TroubleSummary;
-use crate::outcome::forced::{
-    ExclusionSeen, ForcedCounts, ForcedExpectation, ForcedSpec, ForcedState, ForcedVerdict, PointResult, PointState,
-    SweepCounts, SweepPoint, ThreadState, Window,
+use crate::analysis::forced::{
+    ExclusionSeen, ForcedCounts, ForcedState, ForcedVerdict, PointResult, PointState, SweepCounts, Window,
 };
-use crate::outcome::{BuildState, ForcedComparison, ForcedResult, Met, Results, SweepResult, Trouble};
+use crate::analysis::{BuildState, ForcedComparison, ForcedResult, Met, Results, SweepResult, Trouble};
+use crate::journal::interleaving::{ForcedExpectation, ForcedSpec, SweepPoint, ThreadState};
 use crate::report::{forced, story};
 
 /// A drawn interleaving on one kernel.

@@ -4,9 +4,9 @@ mod forced;
 mod model;
 
 use super::{Format, RenderError, boot, profile, story, words};
-use crate::outcome::entry::{RoundOutcome, SCHEMA};
-use crate::outcome::{BuildState, CellResult, Comparison, Rate, Results, Round, exit_code};
-use crate::stats::LnProb;
+use crate::analysis::stats::LnProb;
+use crate::analysis::{BuildState, CellResult, Comparison, Rate, Results, Round, exit_code};
+use crate::journal::entry::{RoundOutcome, SCHEMA};
 
 pub use forced::*;
 pub use model::*;

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::forced::{ForcedComparisonSummary, ForcedSummary, SweepSummary};
-use crate::outcome::stop::Why;
-use crate::outcome::{CellOutcome, EvidenceKind, Met, Reason, Verdict};
-use crate::plan::model::{Expectation, Warmth};
+use crate::analysis::{CellOutcome, EvidenceKind, Met, Reason, Verdict};
+use crate::journal::rules::Why;
+use crate::journal::rules::{Expectation, Warmth};
 
 /// What a run found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

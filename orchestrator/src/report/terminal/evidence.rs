@@ -1,8 +1,8 @@
 //! Forced interleavings and sweeps in the terminal.
 
 use super::Look;
-use crate::outcome::forced::ForcedVerdict;
-use crate::outcome::{ForcedComparison, Results};
+use crate::analysis::forced::ForcedVerdict;
+use crate::analysis::{ForcedComparison, Results};
 use crate::report::words::{clipped, one_line, wrapped};
 use crate::report::{forced, window};
 

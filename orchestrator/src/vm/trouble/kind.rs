@@ -1,6 +1,6 @@
 //! Which lines announce trouble, and of what kind.
 
-use crate::outcome::entry::ProblemKind::{self, Bug, Hang, Lockdep, Oom, Panic, Warning};
+use crate::journal::entry::ProblemKind::{self, Bug, Hang, Lockdep, Oom, Panic, Warning};
 
 /// What a line is to a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,229 @@
+//! One cell of the plan and everything its rounds showed.
+
+use twinboot_protocol::Counts;
+
+use super::trouble::{self, Trouble};
+use crate::analysis::stats::ratio::Count;
+use crate::analysis::stats::survival::{self, Time};
+use crate::journal::entry::{Built, CellSpec, RoundFinished, RoundOutcome, Stopped};
+
+/// One round as the journal left it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// From 1.
+    pub number: u32,
+    /// How far it came.
+    pub state: RoundState,
+}
+
+/// How far a round came.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RoundState {
+    /// It ended, well or not.
+    Ended(Box<RoundFinished>),
+    /// It began and the journal tells no more.
+    Lost,
+}
+
+impl Round {
+    /// The end record.
+    pub fn end(&self) -> Option<&RoundFinished> {
+        match &self.state {
+            RoundState::Ended(end) => Some(end),
+            RoundState::Lost => None,
+        }
+    }
+
+    /// The final counters; only a round that finished and said so has any that count.
+    pub fn counts(&self) -> Option<Counts> {
+        self.counting().map(|(_, counts)| counts)
+    }
+
+    /// Racing time in seconds of a round that counts.
+    pub fn seconds(&self) -> Option<f64> {
+        self.counting().map(|(seconds, _)| seconds)
+    }
+
+    /// Seconds from the first try to the first corruption, of a round that counts.
+    pub fn first_corruption_s(&self) -> Option<f64> {
+        let end = self.end().filter(|end| end.outcome == RoundOutcome::Finished)?;
+        end.summary.as_ref()?.first_corruption_ns.map(seconds)
+    }
+
+    fn counting(&self) -> Option<(f64, Counts)> {
+        let end = self.end().filter(|end| end.outcome == RoundOutcome::Finished)?;
+        end.summary.as_ref().map(|summary| (seconds(summary.elapsed_ns), summary.counts))
+    }
+
+    /// Corruptions this round showed, whether or not it counts towards a rate.
+    fn corruptions_seen(&self) -> u64 {
+        self.end().map_or(0, |end| {
+            let told = end.summary.as_ref().map_or(0, |summary| summary.counts.corruptions);
+            let progress = end.progress.iter().map(|progress| progress.counts.corruptions).max().unwrap_or(0);
+            told.max(progress).max(end.corruptions_received)
+        })
+    }
+}
+
+/// Nanoseconds in seconds.
+pub(crate) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// What became of a variant's kernel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BuildState {
+    /// The journal does not say (yet).
+    Unknown,
+    /// Ready to boot.
+    Built(Box<Built>),
+    /// Could not be built, and why.
+    Failed(String),
+}
+
+/// What a cell showed, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CellOutcome {
+    /// At least one corruption.
+    Corrupted,
+    /// No corruption, and there were exposures.
+    Clean,
+    /// No corruption and no exposure either: the race was never tested.
+    Unexposed,
+    /// The kernel died, hung or complained, and nothing was corrupted.
+    Broken,
+    /// No round counts: the build, the test or the host failed.
+    Failed,
+    /// No round was started.
+    Nothing,
+}
+
+/// Whether what the plan's author expected of a cell came true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Met {
+    /// It came true.
+    Yes,
+    /// It did not.
+    No,
+    /// Not enough is known.
+    Undecided,
+    /// Not enough is known because the host, the build or the test failed.
+    Unmeasured,
+}
+
+/// A cell with its rounds and their sums.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CellResult {
+    /// What it was made from.
+    pub spec: CellSpec,
+    /// Its kernel.
+    pub build: BuildState,
+    /// Rounds by number; a round run again counts once, by its last end.
+    pub rounds: Vec<Round>,
+    /// Sums over the rounds that count.
+    pub totals: Counts,
+    /// Racing seconds over the rounds that count.
+    pub seconds: f64,
+    /// Corruptions in all rounds, also those that died or hung before their end.
+    pub corruptions_seen: u64,
+    /// Earliest first corruption of any round, in seconds from the round's first try.
+    pub first_corruption_s: Option<f64>,
+    /// Kaplan–Meier median of the rounds' first corruptions, in seconds.
+    pub median_first_corruption_s: Option<f64>,
+    /// Everything that went wrong apart from corruptions.
+    pub trouble: Vec<Trouble>,
+    /// In a word.
+    pub outcome: CellOutcome,
+    /// Whether the expectation came true.
+    pub met: Met,
+    /// Where its rounds ended before they were used up, and why.
+    pub stopped: Option<Stopped>,
+}
+
+impl CellResult {
+    /// Sums up `rounds`, which are sorted by number. `met` is left undecided: it hangs on the comparisons.
+    pub(super) fn new(spec: CellSpec, build: BuildState, rounds: Vec<Round>) -> Self {
+        let mut totals = Counts::default();
+        for counts in rounds.iter().filter_map(Round::counts) {
+            totals.tries += counts.tries;
+            totals.landings += counts.landings;
+            totals.reuses += counts.reuses;
+            totals.exposures += counts.exposures;
+            totals.corruptions += counts.corruptions;
+        }
+        let times: Vec<Time> = rounds
+            .iter()
+            .filter_map(|round| {
+                let first = round.first_corruption_s();
+                round.seconds().map(|end| Time { seconds: first.unwrap_or(end), event: first.is_some() })
+            })
+            .collect();
+        let mut cell = Self {
+            spec,
+            build,
+            totals,
+            seconds: rounds.iter().filter_map(Round::seconds).sum(),
+            corruptions_seen: rounds.iter().map(Round::corruptions_seen).sum(),
+            first_corruption_s: rounds.iter().filter_map(Round::first_corruption_s).min_by(f64::total_cmp),
+            median_first_corruption_s: survival::median(&times),
+            trouble: trouble::of_rounds(&rounds),
+            rounds,
+            outcome: CellOutcome::Nothing,
+            met: Met::Undecided,
+            stopped: None,
+        };
+        cell.outcome = cell.judge();
+        cell
+    }
+
+    fn judge(&self) -> CellOutcome {
+        if self.corruptions_seen > 0 {
+            CellOutcome::Corrupted
+        } else if self.kernel_trouble().next().is_some() {
+            CellOutcome::Broken
+        } else if self.counted_rounds() > 0 {
+            if self.totals.exposures > 0 { CellOutcome::Clean } else { CellOutcome::Unexposed }
+        } else if self.rounds.is_empty() && !matches!(self.build, BuildState::Failed(_)) {
+            CellOutcome::Nothing
+        } else {
+            CellOutcome::Failed
+        }
+    }
+
+    /// Rounds that count towards a rate.
+    pub fn counted_rounds(&self) -> u64 {
+        self.rounds.iter().filter(|round| round.counts().is_some()).count() as u64
+    }
+
+    /// (corrupt, clean) among the rounds that count and had exposures or corruptions.
+    pub fn corrupt_and_clean_rounds(&self) -> (u64, u64) {
+        let exposed = self.rounds.iter().filter_map(Round::counts).filter(|it| it.exposures + it.corruptions > 0);
+        exposed.fold(
+            (0, 0),
+            |(corrupt, clean), it| {
+                if it.corruptions > 0 { (corrupt + 1, clean) } else { (corrupt, clean + 1) }
+            },
+        )
+    }
+
+    /// Corruptions and exposures of each round that counts.
+    pub fn counts_per_round(&self) -> Vec<Count> {
+        let counts = self.rounds.iter().filter_map(Round::counts);
+        counts.map(|it| Count { events: it.corruptions, exposures: it.exposures }).collect()
+    }
+
+    /// Trouble the kernel has to answer for.
+    pub fn kernel_trouble(&self) -> impl Iterator<Item = &Trouble> {
+        self.trouble.iter().filter(|trouble| trouble.kind.is_kernels())
+    }
+
+    /// The built kernel, where there is one.
+    pub fn built(&self) -> Option<&Built> {
+        match &self.build {
+            BuildState::Built(built) => Some(built),
+            BuildState::Unknown | BuildState::Failed(_) => None,
+        }
+    }
+}

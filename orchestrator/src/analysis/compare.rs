@@ -1,0 +1,145 @@
+//! The rules that turn two cells into a verdict, in the order in which they decide.
+
+use super::cell::{BuildState, CellResult};
+use super::numbers::{Direction, Numbers};
+use super::trouble;
+use super::verdict::{Comparison, Reason, Verdict};
+use crate::journal::rules::Rule;
+
+/// Rounds a side must have before its scatter says anything.
+pub(super) const FEWEST_ROUNDS: u64 = 2;
+
+/// Scatter that chance alone would bring more rarely than this is told to the reader.
+const PLAIN_TO_SEE: f64 = 0.05;
+
+/// Holds `patched` against `base` by `rule`.
+pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Comparison {
+    let measured = base.counted_rounds() > 0 && patched.counted_rounds() > 0;
+    let numbers = measured.then(|| Numbers::of(base, patched, rule));
+    let (verdict, reason) = decide(base, patched, numbers.as_ref(), rule);
+    let direction = if verdict == Verdict::Regressed { Direction::Higher } else { Direction::Lower };
+    let evidence = numbers
+        .as_ref()
+        .and_then(|numbers| numbers.carrying(direction, rule.alpha).or_else(|| numbers.strongest(direction)));
+    let enough = numbers.as_ref().and_then(|numbers| numbers.exposures_enough);
+    let missing = matches!(
+        reason,
+        Reason::NotEnoughExposures | Reason::ResidualNotExcluded | Reason::NoExposures | Reason::TooFewRounds
+    );
+    Comparison {
+        base: base.spec.id.clone(),
+        patched: patched.spec.id.clone(),
+        control: false,
+        verdict,
+        reason,
+        alpha: rule.alpha,
+        p: evidence.map(|evidence| evidence.p(direction)),
+        evidence,
+        exposures_needed: enough
+            .filter(|_| missing)
+            .map(|enough| enough.saturating_sub(patched.totals.exposures))
+            .filter(|&more| more > 0),
+        caveats: caveats(base, patched, numbers.as_ref()),
+        forced: Vec::new(),
+        by_races: None,
+        contradictions: Vec::new(),
+        numbers,
+    }
+}
+
+fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, rule: &Rule) -> (Verdict, Reason) {
+    let inconclusive = |reason| (Verdict::Inconclusive, reason);
+    if matches!(base.build, BuildState::Failed(_)) || matches!(patched.build, BuildState::Failed(_)) {
+        return inconclusive(Reason::BuildFailed);
+    }
+    if same_code(base, patched) {
+        return inconclusive(Reason::IdenticalKernels);
+    }
+    // Where the base gets through no round either, the trouble may be the host's or the configuration's.
+    let base_fails_too = base.counted_rounds() == 0 && base.kernel_trouble().next().is_some();
+    if patched.kernel_trouble().next().is_some() && !base_fails_too {
+        return (Verdict::Broken, Reason::KernelTrouble);
+    }
+    let Some(numbers) = numbers else { return inconclusive(Reason::NoRounds) };
+    let two_rounds = base.counted_rounds() >= FEWEST_ROUNDS && patched.counted_rounds() >= FEWEST_ROUNDS;
+    if patched.corruptions_seen > 0 {
+        // Corruptions of rounds that did not come to their end are in no rate, so no rate can be called lower.
+        let uncounted = patched.corruptions_seen.saturating_sub(patched.totals.corruptions);
+        return if two_rounds && numbers.carrying(Direction::Higher, rule.ratio_alpha()).is_some() {
+            (Verdict::Regressed, Reason::MoreCorruptions)
+        } else if base.totals.corruptions == 0 {
+            (Verdict::NotReproduced, Reason::BaseClean)
+        } else if two_rounds && uncounted == 0 && numbers.carrying(Direction::Lower, rule.ratio_alpha()).is_some() {
+            (Verdict::Reduced, Reason::FewerCorruptions)
+        } else {
+            (Verdict::NotFixed, Reason::StillCorrupts)
+        };
+    }
+    if base.totals.corruptions == 0 {
+        (Verdict::NotReproduced, Reason::BaseClean)
+    } else if base.totals.exposures == 0 {
+        inconclusive(Reason::BaseUnexposed)
+    } else if patched.totals.exposures == 0 {
+        inconclusive(Reason::NoExposures)
+    } else if patched.trouble.iter().any(|trouble| trouble.kind.hides_evidence()) {
+        inconclusive(Reason::RoundsLost)
+    } else if !two_rounds {
+        inconclusive(Reason::TooFewRounds)
+    } else if numbers.carrying(Direction::Lower, rule.alpha).is_none() {
+        inconclusive(Reason::NotEnoughExposures)
+    } else if !numbers.residual_excluded() {
+        inconclusive(Reason::ResidualNotExcluded)
+    } else {
+        (Verdict::Fixed, Reason::CleanAndExposed)
+    }
+}
+
+fn same_code(base: &CellResult, patched: &CellResult) -> bool {
+    match (base.built(), patched.built()) {
+        (Some(a), Some(b)) => !a.load_digest.is_empty() && a.load_digest == b.load_digest,
+        _ => false,
+    }
+}
+
+pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>) -> Vec<String> {
+    let mut found = Vec::new();
+    for trouble in base.kernel_trouble() {
+        found.push(format!(
+            "the base showed a {} too, in {}: {}",
+            trouble.kind.label(),
+            rounds(trouble.rounds.len()),
+            trouble.headline
+        ));
+    }
+    if patched.kernel_trouble().any(|ours| base.trouble.iter().any(|theirs| trouble::same(ours, theirs))) {
+        found.push("the patched kernel's trouble is the base's as well, so the patch may not be its cause".to_owned());
+    }
+    if patched.corruptions_seen > 0 && base.totals.corruptions == 0 && base.counted_rounds() > 0 {
+        found.push("the patched kernel corrupts although the base did not".to_owned());
+    }
+    if patched.corruptions_seen > patched.totals.corruptions {
+        found.push(format!(
+            "the patched kernel showed {} more corruptions in rounds that did not come to their end and are in no rate",
+            patched.corruptions_seen - patched.totals.corruptions
+        ));
+    }
+    for (cell, side) in [(base, "base"), (patched, "patched kernel")] {
+        let gone = cell.rounds.iter().filter(|round| round.counts().is_none()).count();
+        if gone > 0 {
+            found.push(format!("{} of the {side} out of {} did not count", rounds(gone), cell.rounds.len()));
+        }
+    }
+    let told = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion);
+    if let Some(dispersion) = told.filter(|dispersion| dispersion.p.below(PLAIN_TO_SEE)) {
+        found.push(format!(
+            "rounds scatter {:.1} times as much as independent exposures would ({}), so the p-value takes \
+             each round as a cluster of its own",
+            dispersion.index, dispersion.p
+        ));
+    }
+    found
+}
+
+fn rounds(count: usize) -> String {
+    if count == 1 { "1 round".to_owned() } else { format!("{count} rounds") }
+}

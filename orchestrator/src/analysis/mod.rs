@@ -1,0 +1,25 @@
+//! The journal folded into results, and results into verdicts. Pure.
+
+mod cell;
+mod compare;
+mod control;
+pub mod exit;
+pub mod forced;
+mod numbers;
+mod results;
+pub mod stats;
+pub mod stop;
+#[cfg(test)]
+mod stop_tests;
+#[cfg(test)]
+pub(crate) mod tests;
+mod trouble;
+mod verdict;
+
+pub use cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
+pub use exit::exit_code;
+pub use forced::{ForcedComparison, ForcedResult, ForcedVerdict, SweepResult};
+pub use numbers::{Evidence, EvidenceKind, Numbers, Rate};
+pub use results::Results;
+pub use trouble::{Trouble, TroubleKind};
+pub use verdict::{Comparison, Reason, Verdict};

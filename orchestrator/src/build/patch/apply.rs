@@ -1,0 +1,168 @@
+//! Running GNU patch in a folder that holds copies of the touched files.
+
+use std::path::Path;
+
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Loaded};
+use crate::process::{self, Line, exit_text};
+
+/// Lines of rejected hunks that an error shows.
+const REJECT_LINES: usize = 60;
+
+/// Applies `patches` in order to the tree in `dir`, which must be a scratch copy: a failure leaves it half changed.
+/// Returns a note for every hunk that applied with an offset or with fuzz.
+pub async fn apply(patches: &[Loaded], dir: &Path, cancel: &CancellationToken) -> Result<Vec<String>, Error> {
+    let aside = tempfile::tempdir().map_err(|source| Error::Scratch { path: std::env::temp_dir(), source })?;
+    let mut notes = Vec::new();
+    for patch in patches {
+        let input = aside.path().join("patch");
+        let reject = aside.path().join("reject");
+        std::fs::write(&input, &patch.bytes).map_err(|source| Error::Scratch { path: input.clone(), source })?;
+        let mut command = Command::new("patch");
+        command.env_clear().env("LC_ALL", "C").current_dir(dir);
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.args(["-p1", "--forward", "--batch", "--no-backup-if-mismatch", "--fuzz=2"]);
+        if patch.info.reverse {
+            command.arg("--reverse");
+        }
+        command.arg("--reject-file").arg(&reject).arg("--input").arg(&input);
+        let mut said = Vec::new();
+        let status = process::stream(command, cancel, |line| {
+            let (Line::Out(text) | Line::Err(text)) = line;
+            said.push(text.to_owned());
+        })
+        .await?;
+        let heard = Heard::listen(&said);
+        let rejected =
+            std::fs::read(&reject).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let _ = std::fs::remove_file(&reject);
+        if let Some(file) = heard.already {
+            return Err(Error::Already { path: patch.path.clone(), file, reverse: patch.info.reverse });
+        }
+        if !status.success() || !heard.failures.is_empty() {
+            let failures = if heard.failures.is_empty() {
+                vec![format!("patch ended with {}: {}", exit_text(status), said.join(" / "))]
+            } else {
+                heard.failures
+            };
+            let reject = shortened(&rejected);
+            return Err(Error::Rejected { path: patch.path.clone(), reverse: patch.info.reverse, failures, reject });
+        }
+        notes.extend(heard.notes.into_iter().map(|note| format!("{}: {note}", patch.info.file)));
+    }
+    Ok(notes)
+}
+
+fn shortened(reject: &str) -> String {
+    let lines: Vec<&str> = reject.lines().collect();
+    match lines.len().checked_sub(REJECT_LINES) {
+        None | Some(0) => lines.join("\n"),
+        Some(more) => format!("{}\n… {more} more lines", lines[..REJECT_LINES].join("\n")),
+    }
+}
+
+/// What GNU patch said, taken apart.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Heard {
+    notes: Vec<String>,
+    failures: Vec<String>,
+    already: Option<String>,
+}
+
+impl Heard {
+    fn listen(said: &[String]) -> Self {
+        let mut heard = Self::default();
+        let mut file = String::from("?");
+        for line in said {
+            if let Some(name) = line.strip_prefix("patching file ").or_else(|| line.strip_prefix("checking file ")) {
+                name.trim_matches('\'').clone_into(&mut file);
+            } else if line.contains("patch detected!") {
+                heard.already.get_or_insert_with(|| file.clone());
+            } else if let Some(rest) = line.strip_prefix("Hunk #") {
+                if let Some((number, at)) = rest.split_once(" FAILED at ") {
+                    heard.failures.push(format!("{file}: hunk {number} at line {}", at.trim_end_matches('.')));
+                } else if rest.contains(" succeeded at ") {
+                    heard.notes.push(format!("{file}: hunk {}", rest.trim_end_matches('.')));
+                }
+            } else if line.starts_with("can't find file to patch") {
+                heard.failures.push(format!("{line}: the tree has no such file"));
+            } else if line.starts_with("Not deleting file ") || line.starts_with("patch: **** ") {
+                heard.failures.push(line.clone());
+            }
+        }
+        heard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::patch::load;
+    use crate::plan::model::Patch;
+
+    const NUMBERS: &str = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
+    const FIVE: &str = "--- a/f\n+++ b/f\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n";
+
+    async fn try_on(content: &str, diff: &str, reverse: bool) -> (Result<Vec<String>, Error>, String) {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).expect("makes");
+        std::fs::write(tree.join("f"), content).expect("writes");
+        let path = dir.path().join("five.patch");
+        std::fs::write(&path, diff).expect("writes");
+        let loaded = load(&Patch { path, reverse }).expect("reads");
+        let result = apply(&[loaded], &tree, &CancellationToken::new()).await;
+        (result, std::fs::read_to_string(tree.join("f")).expect("reads"))
+    }
+
+    #[tokio::test]
+    async fn forward_and_reverse() {
+        let (notes, content) = try_on(NUMBERS, FIVE, false).await;
+        assert!(notes.expect("applies").is_empty());
+        assert_eq!(content, NUMBERS.replace('5', "five"));
+        let (notes, back) = try_on(&content, FIVE, true).await;
+        assert!(notes.expect("comes out").is_empty());
+        assert_eq!(back, NUMBERS);
+    }
+
+    #[tokio::test]
+    async fn offset_and_fuzz_are_reported() {
+        let (notes, _) = try_on(&format!("0\n0\n{NUMBERS}"), FIVE, false).await;
+        assert_eq!(notes.expect("applies"), ["five.patch: f: hunk 1 succeeded at 4 (offset 2 lines)"]);
+        let (notes, _) = try_on(&NUMBERS.replace('2', "two"), FIVE, false).await;
+        assert_eq!(notes.expect("applies"), ["five.patch: f: hunk 1 succeeded at 2 with fuzz 1"]);
+    }
+
+    #[tokio::test]
+    async fn a_failing_hunk_shows_file_line_and_reject() {
+        let (result, content) = try_on(&NUMBERS.replace('5', "V"), FIVE, false).await;
+        let text = result.expect_err("does not apply").to_string();
+        assert!(text.contains("f: hunk 1 at line 2") && text.contains("+five"), "{text}");
+        assert_eq!(content, NUMBERS.replace('5', "V"));
+    }
+
+    #[tokio::test]
+    async fn what_is_applied_already_is_said_so_both_ways() {
+        let (result, _) = try_on(&NUMBERS.replace('5', "five"), FIVE, false).await;
+        assert!(matches!(result, Err(Error::Already { reverse: false, .. })), "{result:?}");
+        let (result, _) = try_on(NUMBERS, FIVE, true).await;
+        assert!(matches!(result, Err(Error::Already { reverse: true, .. })), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_named() {
+        let (result, _) = try_on(NUMBERS, &FIVE.replace("/f", "/mm/gone.c"), false).await;
+        let text = result.expect_err("does not apply").to_string();
+        assert!(text.contains("no such file") && text.contains("five.patch"), "{text}");
+    }
+
+    #[test]
+    fn a_patch_that_leaves_the_tree_is_refused() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let path = dir.path().join("evil.patch");
+        std::fs::write(&path, FIVE.replace("b/f", "b/../../f")).expect("writes");
+        assert!(matches!(load(&Patch { path, reverse: false }), Err(Error::Outside { .. })));
+    }
+}

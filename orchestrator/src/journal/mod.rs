@@ -1,0 +1,15 @@
+//! The journal of a run: one entry a line, written as things happen, read whole or cut off anywhere.
+
+pub mod entry;
+pub mod interleaving;
+mod load;
+pub mod merge;
+#[cfg(test)]
+mod merge_tests;
+mod reader;
+pub mod rules;
+pub mod writer;
+
+pub use entry::Entry;
+pub use load::Load;
+pub use reader::{JournalError, journal_lines};

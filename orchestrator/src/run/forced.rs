@@ -1,0 +1,103 @@
+//! Drawn interleavings of a run: each cell is a task that plays its rounds in guests of its own.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::dispatcher::Dispatcher;
+use super::{Error, folder, schedule, stamp};
+use crate::interleave::{self, Library};
+use crate::journal::Entry;
+use crate::journal::entry::RoundId;
+use crate::plan::model::{Deadlines, ForcedCell, Interleaving};
+use crate::vm::Machine;
+
+/// Entries a cell may be ahead of the journal.
+const AHEAD: usize = 16;
+
+/// Drawings that wait, and those that are being played.
+pub(super) struct Plays<'a> {
+    /// In plan order.
+    waiting: Vec<&'a ForcedCell>,
+    library: Library,
+    tell: mpsc::Sender<Entry>,
+    /// What the cells that are being played tell; never ends.
+    pub told: mpsc::Receiver<Entry>,
+    /// Cells that are being played.
+    pub running: JoinSet<()>,
+}
+
+impl<'a> Plays<'a> {
+    /// A cell that a killed run had not brought to its end is played from its beginning.
+    pub fn new(dispatcher: &Dispatcher<'a>) -> Self {
+        let (tell, told) = mpsc::channel(AHEAD);
+        let waiting = dispatcher.plan.forced.iter().filter(|cell| !dispatcher.played(cell)).collect();
+        Self { waiting, library: Library::default(), tell, told, running: JoinSet::new() }
+    }
+
+    /// Starts the next drawing whose kernel is there; false when there is none. Ends at once after an interrupt.
+    pub fn start(&mut self, dispatcher: &Dispatcher<'a>, cancel: &CancellationToken) -> Result<bool, Error> {
+        while let Some(at) = self.waiting.iter().position(|cell| dispatcher.ground.settled(&cell.kernel, &cell.variant))
+        {
+            let Some(play) = dispatcher.play(self.waiting.remove(at))? else { continue };
+            let (library, tell, cancel) = (self.library.clone(), self.tell.clone(), cancel.clone());
+            self.running.spawn(async move {
+                let symbols = tokio::select! {
+                    symbols = library.symbols(&play.machine.kernel) => symbols,
+                    () = cancel.cancelled() => return,
+                };
+                interleave::run(&play.task(symbols), &tell, &cancel).await;
+            });
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+impl Dispatcher<'_> {
+    /// Whether the journal has every round of a cell, or what in the plan forbids it.
+    fn played(&self, cell: &ForcedCell) -> bool {
+        let planned = stamp::interleaving(self.plan, cell).rounds;
+        let mut rounds = HashSet::new();
+        for entry in &self.entries {
+            match entry {
+                Entry::ForcedFailed(failed) if failed.cell == cell.id && failed.plan => return true,
+                Entry::ForcedRound(round) if round.cell == cell.id => {
+                    rounds.insert((round.held, round.round));
+                }
+                _ => {}
+            }
+        }
+        rounds.len() as u64 == 2 * u64::from(planned)
+    }
+
+    /// What a cell is played with; none where its kernel could not be built.
+    fn play(&self, cell: &ForcedCell) -> Result<Option<Play>, Error> {
+        let guest = stamp::guest_named(self.plan, &cell.guest);
+        let machine = self.machine(&cell.kernel, &cell.variant, guest);
+        let folder = folder::cell(&self.results, &cell.id, machine.as_ref().map(|machine| &machine.kernel))?;
+        let Some(machine) = machine else { return Ok(None) };
+        let seed = schedule::round_seed(self.seed, &RoundId { cell: cell.id.clone(), round: 0 });
+        let interleaving = stamp::interleaving(self.plan, cell).clone();
+        Ok(Some(Play { id: cell.id.clone(), interleaving, machine, seed, folder }))
+    }
+}
+
+/// A [`interleave::Task`] before its kernel's symbols are read.
+struct Play {
+    id: String,
+    interleaving: Interleaving,
+    machine: Machine,
+    seed: u64,
+    folder: PathBuf,
+}
+
+impl Play {
+    fn task(self, symbols: interleave::Read) -> interleave::Task {
+        let Self { id, interleaving, machine, seed, folder } = self;
+        interleave::Task { id, interleaving, machine, symbols, seed, deadlines: Deadlines::default(), folder }
+    }
+}
