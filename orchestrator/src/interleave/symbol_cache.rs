@@ -1,4 +1,4 @@
-//! The symbols of a run's kernels, each read once however many drawings are tried on it.
+//! The symbols of a run's kernels. Each kernel is read once, however many interleavings use it.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,16 +10,16 @@ use super::error::Error;
 use crate::build::BuiltKernel;
 use crate::symbols::Symbols;
 
-/// What reading a kernel's symbols came to.
-pub type Read = Result<Arc<Symbols>, Arc<Error>>;
+/// A kernel's symbols, or why they could not be loaded.
+pub type LoadedSymbols = Result<Arc<Symbols>, Arc<Error>>;
 
-/// Symbols by vmlinux. Clones share what was read.
+/// Symbols by path of the vmlinux. Clones share their contents.
 #[derive(Debug, Clone, Default)]
-pub struct Library(Arc<Mutex<HashMap<PathBuf, Arc<OnceCell<Read>>>>>);
+pub struct SymbolCache(Arc<Mutex<HashMap<PathBuf, Arc<OnceCell<LoadedSymbols>>>>>);
 
-impl Library {
-    /// The symbols of a kernel. Reading takes a moment the first time; whoever asks meanwhile waits for it.
-    pub async fn symbols(&self, kernel: &BuiltKernel) -> Read {
+impl SymbolCache {
+    /// The symbols of a kernel. The first call loads them; concurrent calls wait for it.
+    pub async fn symbols(&self, kernel: &BuiltKernel) -> LoadedSymbols {
         let path = kernel.vmlinux.clone().ok_or_else(|| Arc::new(Error::NoVmlinux))?;
         let cell = {
             let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,5 @@
-//! A guest whose test takes orders and whose threads can be held: one virtual machine, its debugger, and an SSH session in
-//! which the test runs.
-
-mod test;
+//! A guest whose test takes orders and whose threads can be held: a virtual machine, a debugger on
+//! its gdb stub, and an SSH session in which the test runs.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -11,57 +9,57 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use twinboot_protocol::Preflight;
 use twinboot_protocol::orders::{Actor, Answer, Offered, Order};
 
+use super::control::{BreakAction, End, Event, GuestControl, TaskSnapshot, TaskState};
 use super::error::Error;
-use super::scene::{Catch, End, Happening, Posture, Scene, Sight};
-use crate::debugger::{Debugger, Event, Layout, OnHit, Options, Seen, State, Watch};
+use super::test_process::{Heard, TestProcess, command_line};
+use crate::debugger::{self, Debugger, Layout, OnHit, Options, Seen, State, Watch};
 use crate::journal::entry::ConsoleProblem;
 use crate::plan::model::Deadlines;
 use crate::symbols::{Start, Symbols};
 use crate::vm::{self, DeathKind, Vm, ssh};
 use crate::vm::{GuestLogs, Machine};
 
-/// How long the console may take to say why a guest's session broke off.
+/// How long to wait for the console to explain why a session broke.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What a held thread sleeps at a time. Each nap's end stops the machine for a moment, so short ones slow down everybody who
-/// is not held; half a nap is what a release takes.
+/// A held thread sleeps in naps of this length. The end of each nap stops the whole guest for a
+/// moment, so short naps slow the other threads down; a release takes half a nap on average.
 const NAP_MS: u32 = 20;
 
 /// Index of rbx in [`crate::debugger::Registers::general`].
 const BX: usize = 1;
 
-/// What a stage is made from.
+/// What a session is made from.
 #[derive(Debug, Clone)]
-pub struct Setting {
+pub struct SessionSpec {
     /// The guest.
     pub machine: Machine,
     /// Program in the guest.
     pub program: String,
-    /// Its arguments: `key` and `value` as `--key value`, `true` as `--key`, `false` not at all.
+    /// Its arguments. `value` becomes `--key value`, `true` becomes `--key`, `false` is left out.
     pub args: Vec<(String, String)>,
     /// Names of the threads.
     pub threads: Vec<String>,
     /// Seed of the guest's entropy pool.
     pub seed: u64,
-    /// Deadlines of boot and login, and of the test's first words.
+    /// Deadlines for boot, login and the test's first answer.
     pub deadlines: Deadlines,
-    /// The CPU that device interrupts have to go to, as others stand still at times.
-    pub bystander: Option<u32>,
-    /// How long a frozen CPU may stand.
+    /// The CPU that takes device interrupts, where other CPUs are frozen at times.
+    pub housekeeping_cpu: Option<u32>,
+    /// How long a CPU may stay frozen.
     pub longest_freeze: Duration,
     /// The kernel's symbols.
     pub symbols: Arc<Symbols>,
-    /// Where the kernel keeps what a hold must know.
+    /// The kernel's data layout, from which the debugger tells whether a hold is legal.
     pub layout: Arc<Layout>,
-    /// The cell's folder, for its logs.
+    /// The cell's results folder, for logs.
     pub folder: PathBuf,
 }
 
-/// A guest ready for rounds. Dropping it ends the machine.
-pub struct Stage {
+/// A guest ready for rounds. Dropping it kills the virtual machine.
+pub struct GuestSession {
     vm: Vm,
     session: ssh::Session,
     exec: ssh::Exec,
@@ -69,36 +67,30 @@ pub struct Stage {
     debugger: Debugger,
     symbols: Arc<Symbols>,
     cancel: CancellationToken,
-    transcript: File,
+    test: TestProcess,
     logs: GuestLogs,
-    command: String,
-    stderr: Vec<String>,
-    /// The test has ended.
-    exit: Option<ssh::Exit>,
-    /// Something broke off; the console may still say why.
+    /// A connection broke, and when; the console may still say why.
     broken: Option<(String, Instant)>,
     ended: Option<End>,
-    /// The threads that were asked for.
+    /// The threads of the test.
     pub actors: Vec<Actor>,
-    /// What each of them can do.
+    /// The operations it offers.
     pub offered: Vec<Offered>,
-    /// What the test said of its guest.
-    pub preflight: Option<Preflight>,
-    /// After the machine: its initramfs and its sockets stand in here.
+    /// Holds the initramfs and the sockets, so it must be dropped after the virtual machine.
     scratch: TempDir,
 }
 
-impl Stage {
-    /// Boots guest number `number` of a cell and brings it to where rounds can be played. An interrupt ends the machine and
-    /// is [`Error::Interrupted`].
-    pub async fn start(setting: &Setting, number: u32, cancel: &CancellationToken) -> Result<Self, Error> {
-        let logs = GuestLogs::new(&setting.folder, "guest", number);
+impl GuestSession {
+    /// Boots guest number `number` of a cell and starts its test. An interrupt kills the guest and
+    /// returns [`Error::Interrupted`].
+    pub async fn start(spec: &SessionSpec, number: u32, cancel: &CancellationToken) -> Result<Self, Error> {
+        let logs = GuestLogs::new(&spec.folder, "guest", number);
         let started = tokio::select! {
-            started = Self::boot(setting, &logs, number, cancel) => started,
+            started = Self::boot(spec, &logs, number, cancel) => started,
             () = cancel.cancelled() => Err(Error::Interrupted),
         };
         match started {
-            Ok((vm, session, scratch)) => Self::open(setting, vm, session, scratch, logs, cancel).await,
+            Ok((vm, session, scratch)) => Self::open(spec, vm, session, scratch, logs, cancel).await,
             Err(error) => {
                 logs.keep();
                 Err(error)
@@ -107,42 +99,43 @@ impl Stage {
     }
 
     async fn boot(
-        setting: &Setting,
+        spec: &SessionSpec,
         logs: &GuestLogs,
         number: u32,
         cancel: &CancellationToken,
     ) -> Result<(Vm, ssh::Session, TempDir), Error> {
         let parent = vm::run_dir_parent();
         let scratch = tempfile::Builder::new().prefix("twinboot-").tempdir_in(parent).map_err(Error::Place)?;
-        let seed = setting.seed.wrapping_add(u64::from(number));
-        let mut spec = setting.machine.spec(seed, scratch.path(), logs.begin()).map_err(Error::Seal)?;
-        spec.gdb = true;
-        let mut vm = Vm::start(&spec, scratch.path(), cancel).await.map_err(|error| match error {
+        let seed = spec.seed.wrapping_add(u64::from(number));
+        let mut vm_spec = spec.machine.spec(seed, scratch.path(), logs.begin()).map_err(Error::Seal)?;
+        vm_spec.gdb = true;
+        let mut vm = Vm::start(&vm_spec, scratch.path(), cancel).await.map_err(|error| match error {
             vm::Error::Interrupted => Error::Interrupted,
             error => Error::Guest(error),
         })?;
-        vm.ready(setting.deadlines.boot).await.map_err(Error::Guest)?;
-        let login = setting.machine.login().map_err(Error::Seal)?;
+        vm.ready(spec.deadlines.boot).await.map_err(Error::Guest)?;
+        let login = spec.machine.login().map_err(Error::Seal)?;
         let session = tokio::select! {
-            session = ssh::connect(vm.ssh_port(), &login, setting.deadlines.ssh) => session.map_err(Error::Login)?,
+            session = ssh::connect(vm.ssh_port(), &login, spec.deadlines.ssh) => session.map_err(Error::Login)?,
             death = vm.died() => return Err(Error::Lost(death.to_string())),
         };
         Ok((vm, session, scratch))
     }
 
     async fn open(
-        setting: &Setting,
+        spec: &SessionSpec,
         vm: Vm,
         session: ssh::Session,
         scratch: TempDir,
         logs: GuestLogs,
         cancel: &CancellationToken,
     ) -> Result<Self, Error> {
-        let command = test::command_line(setting);
+        let command = command_line(&spec.program, &spec.threads, &spec.args);
         let opened = async {
-            if let Some(cpu) = setting.bystander {
-                // Orders come over the network: where its interrupts go to a CPU that stands still, nobody gets any. What has
-                // no interrupt to move refuses (Documentation/core-api/irq/irq-affinity.rst).
+            if let Some(cpu) = spec.housekeeping_cpu {
+                // Orders come over the network, so its interrupts must not go to a frozen CPU.
+                // Interrupts that cannot be moved refuse the write
+                // (Documentation/core-api/irq/irq-affinity.rst).
                 let divert =
                     format!("for irq in /proc/irq/*/smp_affinity_list; do echo {cpu} > $irq; done 2>/dev/null");
                 session.exec(&divert, None).await.map_err(Error::Login)?.output().await.map_err(Error::Login)?;
@@ -150,12 +143,12 @@ impl Stage {
             let (exec, input) = session.exec_interactive(&command).await.map_err(Error::Login)?;
             let stream = vm.gdb().await.map_err(Error::Guest)?;
             let options = Options {
-                preempt_count: setting.machine.kernel.config.as_deref().is_none_or(counts_preemption),
-                longest_freeze: setting.longest_freeze,
+                preempt_count: spec.machine.kernel.config.as_deref().is_none_or(counts_preemption),
+                longest_freeze: spec.longest_freeze,
                 nap_ms: NAP_MS,
             };
-            let debugger = Debugger::attach_with(stream, setting.layout.clone(), options).await;
-            let transcript = File::options().append(true).create(true).open(setting.folder.join("orders.jsonl"));
+            let debugger = Debugger::attach_with(stream, spec.layout.clone(), options).await;
+            let transcript = File::options().append(true).create(true).open(spec.folder.join("orders.jsonl"));
             Ok((exec, input, debugger.map_err(Error::Debugger)?, transcript.map_err(Error::Place)?))
         };
         let opened = tokio::select! {
@@ -176,21 +169,17 @@ impl Stage {
             exec,
             input,
             debugger,
-            symbols: setting.symbols.clone(),
+            symbols: spec.symbols.clone(),
             cancel: cancel.clone(),
-            transcript,
+            test: TestProcess::new(command, transcript),
             logs,
-            command,
-            stderr: Vec::new(),
-            exit: None,
             broken: None,
             ended: None,
             actors: Vec::new(),
             offered: Vec::new(),
-            preflight: None,
             scratch,
         };
-        match stage.offer(setting.deadlines.test).await {
+        match stage.offer(spec.deadlines.test).await {
             Ok(()) => Ok(stage),
             Err(error) => {
                 stage.end().await;
@@ -199,44 +188,44 @@ impl Stage {
         }
     }
 
-    /// Waits for the test's first words.
+    /// Waits until the test says which threads and operations it has.
     async fn offer(&mut self, patience: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + patience;
         loop {
             match tokio::time::timeout_at(deadline, self.next()).await {
-                Ok(Happening::Answer(Answer::Offer { threads, operations })) => {
+                Ok(Event::Answer(Answer::Offer { threads, operations })) => {
                     (self.actors, self.offered) = (threads, operations);
                     return Ok(());
                 }
-                Ok(Happening::Answer(Answer::Failed { message })) => {
+                Ok(Event::Answer(Answer::Failed { message })) => {
                     return Err(Error::Lost(format!("the guest test gave up: {message}")));
                 }
-                Ok(Happening::Ended(End::Interrupted)) => return Err(Error::Interrupted),
-                Ok(Happening::Ended(End::Crashed(reason) | End::Lost(reason))) => {
-                    return Err(match self.exit.take() {
+                Ok(Event::Ended(End::Interrupted)) => return Err(Error::Interrupted),
+                Ok(Event::Ended(End::Crashed(reason) | End::Lost(reason))) => {
+                    return Err(match self.test.exit.take() {
                         None => Error::Lost(reason),
                         Some(exit) => Error::NoOffer {
-                            command: self.command.clone(),
+                            command: self.test.command.clone(),
                             ended: format!("ended with {exit}"),
-                            stderr: self.stderr.join("\n"),
+                            stderr: self.test.stderr(),
                         },
                     });
                 }
                 Ok(_) => {}
                 Err(_) => {
                     let after = patience.as_secs_f64();
-                    return Err(Error::Lost(format!("`{}` offered nothing within {after} s", self.command)));
+                    return Err(Error::Lost(format!("`{}` offered nothing within {after} s", self.test.command)));
                 }
             }
         }
     }
 
-    /// The thread's id in the guest, 0 for one that is not there.
+    /// The thread's id in the guest; 0 if there is no such thread.
     pub fn tid(&self, thread: &str) -> i32 {
         self.actors.iter().find(|actor| actor.name == thread).map_or(0, |actor| actor.tid)
     }
 
-    /// The debugger, for what [`Scene`] does not offer.
+    /// The debugger, for what [`GuestControl`] does not offer.
     pub fn debugger(&mut self) -> &mut Debugger {
         &mut self.debugger
     }
@@ -251,10 +240,10 @@ impl Stage {
         self.vm.problems()
     }
 
-    /// Ends the machine at once. What its kernel complained about in all its life.
+    /// Kills the virtual machine. Returns every crash report of its kernel.
     pub async fn end(self) -> Vec<ConsoleProblem> {
         let Self { vm, session, exec, input, debugger, logs, scratch, .. } = self;
-        // Before the machine: they would only find it gone.
+        // These use the virtual machine, so they go first.
         drop((debugger, exec, input, session));
         let so_far = vm.problems();
         let problems = vm.quit().await.map_or(so_far, |ended| ended.problems);
@@ -263,20 +252,32 @@ impl Stage {
         problems
     }
 
-    fn told(&mut self, event: Event) -> Option<Happening> {
+    fn translate(&mut self, event: debugger::Event) -> Option<Event> {
         Some(match event {
-            Event::Reached(hit) => Happening::Noted { tid: hit.tid },
-            Event::Held(hit) | Event::Frozen(hit) => Happening::Held { tid: hit.tid },
-            Event::Illegal { tid, address, why } => Happening::Illegal { tid, address, why },
-            Event::Thawed { tid } => Happening::Slipped { tid },
-            Event::Lost { reason } => {
+            debugger::Event::Reached(hit) => Event::Reached { tid: hit.tid },
+            debugger::Event::Held(hit) | debugger::Event::Frozen(hit) => Event::Held { tid: hit.tid },
+            debugger::Event::Illegal { tid, address, why } => Event::Illegal { tid, address, why },
+            debugger::Event::Thawed { tid } => Event::FreezeExpired { tid },
+            debugger::Event::Lost { reason } => {
                 self.broken.get_or_insert((format!("the debugger lost the guest: {reason}"), Instant::now()));
                 return None;
             }
         })
     }
 
-    /// Something broke off: was it the guest's kernel?
+    fn heard(&mut self, event: Option<ssh::Event>) -> Option<Event> {
+        match self.test.take(event) {
+            Heard::Event(event) => return Some(event),
+            Heard::Ended(end) => self.ended = Some(end),
+            Heard::Broken(reason) => {
+                self.broken.get_or_insert((reason, Instant::now()));
+            }
+            Heard::Nothing => {}
+        }
+        None
+    }
+
+    /// A connection broke: did the guest's kernel die?
     async fn last_words(&mut self, reason: String, since: Instant) -> End {
         tokio::select! {
             biased;
@@ -286,15 +287,15 @@ impl Stage {
         }
     }
 
-    fn broke(error: &dyn std::error::Error) -> End {
+    fn debugger_failed(error: &dyn std::error::Error) -> End {
         End::Lost(format!("the debugger failed: {error}"))
     }
 
-    fn sight(&self, seen: &Seen) -> Sight {
+    fn snapshot(&self, seen: &Seen) -> TaskSnapshot {
         let stack = seen.stack.as_ref().map_or_else(Vec::new, |image| {
             let mut read = |address| image.word(address);
             let start = match &seen.registers {
-                // The debugger reads the stack of a task that does not run from where the scheduler left it.
+                // The stack of a task that is not running starts where the scheduler left it.
                 None => Start::asleep(image.base, &mut read),
                 Some(registers) => Some(Start {
                     bx: Some(registers.general[BX]),
@@ -304,78 +305,78 @@ impl Stage {
             };
             start.map_or_else(Vec::new, |start| self.symbols.stack(&self.symbols.unwind(start, &mut read)))
         });
-        let posture = match seen.state {
-            State::Gone => Posture::Gone,
-            State::Interruptible | State::Uninterruptible | State::Idle => Posture::Sleeping,
-            _ if stack.is_empty() => Posture::User,
-            _ => Posture::Kernel,
+        let state = match seen.state {
+            State::Gone => TaskState::Gone,
+            State::Interruptible | State::Uninterruptible | State::Idle => TaskState::Sleeping,
+            _ if stack.is_empty() => TaskState::User,
+            _ => TaskState::Kernel,
         };
-        Sight { posture, stack }
+        TaskSnapshot { state, stack }
     }
 }
 
-impl Scene for Stage {
+impl GuestControl for GuestSession {
     async fn order(&mut self, order: Order) -> Result<(), End> {
         let line =
             serde_json::to_string(&order).map_err(|error| End::Lost(format!("an order has no text: {error}")))?;
-        self.write(line.as_bytes());
-        // A test that is gone shows in what happens next.
+        self.test.record(line.as_bytes());
+        // If the test is gone, the next event says so.
         self.input.send(&line);
         Ok(())
     }
 
-    async fn next(&mut self) -> Happening {
+    async fn next(&mut self) -> Event {
         loop {
             if let Some(end) = &self.ended {
-                return Happening::Ended(end.clone());
+                return Event::Ended(end.clone());
             }
             if let Some((reason, since)) = self.broken.clone() {
                 self.ended = Some(self.last_words(reason, since).await);
                 continue;
             }
-            let happening = tokio::select! {
+            let event = tokio::select! {
                 () = self.cancel.cancelled() => {
                     self.ended = Some(End::Interrupted);
                     None
                 }
-                event = self.debugger.event() => self.told(event),
+                event = self.debugger.event() => self.translate(event),
                 event = self.exec.next() => self.heard(event),
                 death = self.vm.died() => {
                     self.ended = Some(end_of(&death));
                     None
                 }
             };
-            if let Some(happening) = happening {
-                return happening;
+            if let Some(event) = event {
+                return event;
             }
         }
     }
 
-    async fn watch(&mut self, tid: i32, addresses: &[u64], how: Catch) -> Result<(), End> {
+    async fn watch(&mut self, tid: i32, addresses: &[u64], how: BreakAction) -> Result<(), End> {
         let on_hit = match how {
-            Catch::Sleep => OnHit::Hold,
-            Catch::Freeze => OnHit::Freeze,
-            Catch::Note => OnHit::Pass,
+            BreakAction::Sleep => OnHit::Hold,
+            BreakAction::Freeze => OnHit::Freeze,
+            BreakAction::Report => OnHit::Pass,
         };
         let watch = Watch { tid, addresses: addresses.to_vec(), on_hit };
-        self.debugger.watch(watch).await.map_err(|error| Self::broke(&error))
+        self.debugger.watch(watch).await.map_err(|error| Self::debugger_failed(&error))
     }
 
     async fn unwatch(&mut self, tid: i32) -> Result<(), End> {
-        self.debugger.unwatch(tid).await.map_err(|error| Self::broke(&error))
+        self.debugger.unwatch(tid).await.map_err(|error| Self::debugger_failed(&error))
     }
 
     async fn release(&mut self, tid: i32) -> Result<(), End> {
-        self.debugger.release(tid).await.map(drop).map_err(|error| Self::broke(&error))
+        self.debugger.release(tid).await.map(drop).map_err(|error| Self::debugger_failed(&error))
     }
 
-    async fn look(&mut self, tids: &[i32]) -> Result<Vec<Sight>, End> {
-        let seen = self.debugger.look(tids).await.map_err(|error| Self::broke(&error))?;
-        Ok(seen.iter().map(|seen| self.sight(seen)).collect())
+    async fn look(&mut self, tids: &[i32]) -> Result<Vec<TaskSnapshot>, End> {
+        let seen = self.debugger.look(tids).await.map_err(|error| Self::debugger_failed(&error))?;
+        Ok(seen.iter().map(|seen| self.snapshot(seen)).collect())
     }
 }
 
-/// A QEMU that ended by itself or was killed says nothing of the guest's kernel.
+/// If QEMU itself exited or was killed, the guest's kernel is not to blame.
 fn end_of(death: &vm::Death) -> End {
     match death.kind {
         DeathKind::Exited => End::Lost(death.to_string()),
@@ -383,7 +384,7 @@ fn end_of(death: &vm::Death) -> End {
     }
 }
 
-/// Whether the configuration at `path` has `CONFIG_PREEMPT_COUNT`; one that cannot be read does not.
+/// Whether the configuration at `path` has `CONFIG_PREEMPT_COUNT`; false if it cannot be read.
 fn counts_preemption(path: &std::path::Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line == "CONFIG_PREEMPT_COUNT=y"))
 }

@@ -1,4 +1,5 @@
-//! Several guests that share the points of a sweep. Knows nothing of guests: what tries a point is a [`Prober`].
+//! Workers that share the points of a sweep. They know nothing of guests: a [`PointTester`] tests a
+//! point.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,69 +13,69 @@ use crate::interleave::Error;
 use crate::journal::entry::ConsoleProblem;
 use crate::journal::interleaving::{Exclusion, ForcedOutcome, ThreadState};
 
-/// How often a point is tried before it is given up as lost.
+/// Tries of a point before it counts as lost.
 pub const TRIES: u32 = 3;
 
-/// Tries lost one after the other, over all points, after which the sweep is given up.
+/// Lost tries in a row, over all points, after which the sweep is given up.
 const MOST_LOST: u32 = 12;
 
-/// Guests that did not come up one after the other, after which the sweep is given up.
+/// Guests that failed to start in a row, after which the sweep is given up.
 const MOST_FAILED: u32 = 3;
 
-/// What tries points, one after the other.
-pub trait Prober: Send + 'static {
-    /// Holds the victim at `address` while the others act. Safe to leave only at its end.
-    fn probe(&mut self, address: u64) -> impl Future<Output = Probed> + Send;
+/// Tests points, one after the other.
+pub trait PointTester: Send + 'static {
+    /// Runs a round with the victim held at `address`. Not cancel safe.
+    fn test_point(&mut self, address: u64) -> impl Future<Output = TryResult> + Send;
 
-    /// Ends it; what its kernel has complained about and not told before.
+    /// Ends the guest. Returns crash reports that it has not handed out before.
     fn end(self) -> impl Future<Output = Vec<ConsoleProblem>> + Send;
 }
 
-/// Where probers come from.
-pub trait Probers: Send + Sync + 'static {
-    /// What they are.
-    type Prober: Prober;
+/// Starts testers.
+pub trait TesterPool: Send + Sync + 'static {
+    /// The testers it starts.
+    type Tester: PointTester;
 
-    /// Another one.
-    fn start(&self) -> impl Future<Output = Result<Self::Prober, Error>> + Send;
+    /// Starts another tester.
+    fn start(&self) -> impl Future<Output = Result<Self::Tester, Error>> + Send;
 }
 
-/// What came of one try.
+/// The result of one try.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Probed {
-    /// How it ended; none when twinboot was interrupted.
+pub struct TryResult {
+    /// How it ended; none if twinboot was interrupted.
     pub outcome: Option<ForcedOutcome>,
     /// Where the threads were.
     pub threads: Vec<ThreadState>,
-    /// What the kernel complained about.
+    /// New crash reports.
     pub problems: Vec<ConsoleProblem>,
-    /// The same prober can try another point.
+    /// The tester can go on to another point.
     pub orderly: bool,
 }
 
-/// What came of one point.
+/// The result of one point.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tried {
-    /// Which.
+pub struct TriedPoint {
+    /// Address of the point.
     pub address: u64,
     /// How it ended.
     pub outcome: ForcedOutcome,
     /// Where the threads were.
     pub threads: Vec<ThreadState>,
-    /// What the kernel complained about, in all tries.
+    /// Crash reports of all tries.
     pub problems: Vec<ConsoleProblem>,
     /// Wall time of all tries in seconds.
     pub seconds: f64,
 }
 
-/// Tries every one of `addresses` with up to `jobs` probers at a time, and tells of each as soon as it is known. `first` is
-/// one that is there already.
-pub async fn work<P: Probers>(
-    probers: Arc<P>,
-    first: Option<P::Prober>,
+/// Tests every address with up to `jobs` testers at a time and sends each result as soon as it is
+/// known. `first` is a tester that runs already.
+pub async fn work<P: TesterPool>(
+    testers: Arc<P>,
+    first: Option<P::Tester>,
     jobs: usize,
     addresses: &[u64],
-    tell: &mpsc::Sender<Tried>,
+    results: &mpsc::Sender<TriedPoint>,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
     let points = addresses.iter().map(|&address| Job {
@@ -86,7 +87,7 @@ pub async fn work<P: Probers>(
         seconds: 0.0,
     });
     let shared = Arc::new(Shared {
-        desk: Mutex::new(Desk { waiting: points.collect(), ..Desk::default() }),
+        queue: Mutex::new(Queue { waiting: points.collect(), ..Queue::default() }),
         changed: Notify::new(),
     });
     let mut workers = JoinSet::new();
@@ -94,9 +95,9 @@ pub async fn work<P: Probers>(
     for _ in 0..jobs.clamp(1, addresses.len().max(1)) {
         let worker = Worker {
             shared: shared.clone(),
-            probers: probers.clone(),
-            prober: first.take(),
-            tell: tell.clone(),
+            testers: testers.clone(),
+            tester: first.take(),
+            results: results.clone(),
             cancel: cancel.clone(),
         };
         workers.spawn(worker.run());
@@ -109,61 +110,61 @@ pub async fn work<P: Probers>(
     if cancel.is_cancelled() {
         return Err(Error::Interrupted);
     }
-    shared.desk().failure.take().map_or(Ok(()), Err)
+    shared.queue().failure.take().map_or(Ok(()), Err)
 }
 
 struct Job {
     address: u64,
-    /// The function in which somebody was seen to wait, at the try before.
+    /// The function in which a thread was blocked in the previous try.
     waited: Option<String>,
     tries: u32,
-    /// The last reason why a try was lost, if one was.
+    /// Why the last lost try was lost.
     lost: Option<String>,
     problems: Vec<ConsoleProblem>,
     seconds: f64,
 }
 
 #[derive(Default)]
-struct Desk {
+struct Queue {
     waiting: VecDeque<Job>,
-    /// Points being tried: they may come back.
+    /// Points under test, which may come back.
     out: usize,
-    /// Functions of which it is known that others wait in them for the victim: seen twice at one point.
+    /// Functions known to wait for the victim: a thread was blocked there twice at the same point.
     waits: HashSet<String>,
     lost_in_a_row: u32,
-    /// Some point has said something.
+    /// Some point had a conclusive result.
     said: bool,
     failed_in_a_row: u32,
     failure: Option<Error>,
 }
 
 struct Shared {
-    desk: Mutex<Desk>,
+    queue: Mutex<Queue>,
     changed: Notify,
 }
 
 impl Shared {
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next point; none when there is none left and none can come back.
+    /// The next point; none if no point is left and none can come back.
     async fn take(&self) -> Option<Job> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // Before looking: a change in between must not be missed.
+            // Registers before the check, so that no change in between is missed.
             changed.as_mut().enable();
             {
-                let mut desk = self.desk();
-                if desk.failure.is_some() {
+                let mut queue = self.queue();
+                if queue.failure.is_some() {
                     return None;
                 }
-                if let Some(job) = desk.waiting.pop_front() {
-                    desk.out += 1;
+                if let Some(job) = queue.waiting.pop_front() {
+                    queue.out += 1;
                     return Some(job);
                 }
-                if desk.out == 0 {
+                if queue.out == 0 {
                     return None;
                 }
             }
@@ -171,56 +172,56 @@ impl Shared {
         }
     }
 
-    /// A point is done, or goes to the end of the queue.
-    fn give_back(&self, again: Option<Job>) {
-        let mut desk = self.desk();
-        desk.out -= 1;
-        desk.waiting.extend(again);
+    /// Marks a point as done, or puts it back at the end of the queue.
+    fn put_back(&self, again: Option<Job>) {
+        let mut queue = self.queue();
+        queue.out -= 1;
+        queue.waiting.extend(again);
         self.changed.notify_waiters();
     }
 
     fn fail(&self, error: Error) {
-        self.desk().failure.get_or_insert(error);
+        self.queue().failure.get_or_insert(error);
         self.changed.notify_waiters();
     }
 }
 
-struct Worker<P: Probers> {
+struct Worker<P: TesterPool> {
     shared: Arc<Shared>,
-    probers: Arc<P>,
-    prober: Option<P::Prober>,
-    tell: mpsc::Sender<Tried>,
+    testers: Arc<P>,
+    tester: Option<P::Tester>,
+    results: mpsc::Sender<TriedPoint>,
     cancel: CancellationToken,
 }
 
-impl<P: Probers> Worker<P> {
+impl<P: TesterPool> Worker<P> {
     async fn run(mut self) {
         while !self.cancel.is_cancelled() {
             let Some(job) = self.shared.take().await else { break };
-            let again = self.attend(job).await;
-            self.shared.give_back(again);
+            let again = self.try_once(job).await;
+            self.shared.put_back(again);
         }
-        if let Some(prober) = self.prober.take() {
-            prober.end().await;
+        if let Some(tester) = self.tester.take() {
+            tester.end().await;
         }
     }
 
-    /// Tries a point once. Returns it when it is to be tried again.
-    async fn attend(&mut self, mut job: Job) -> Option<Job> {
-        let mut prober = match self.prober.take() {
-            Some(prober) => prober,
+    /// Tests a point once. Returns it if it needs another try.
+    async fn try_once(&mut self, mut job: Job) -> Option<Job> {
+        let mut tester = match self.tester.take() {
+            Some(tester) => tester,
             None => match self.start().await {
-                Some(prober) => prober,
+                Some(tester) => tester,
                 None => return Some(job),
             },
         };
         let begun = Instant::now();
-        let mut came = prober.probe(job.address).await;
+        let mut came = tester.test_point(job.address).await;
         job.seconds += begun.elapsed().as_secs_f64();
         if came.orderly {
-            self.prober = Some(prober);
+            self.tester = Some(tester);
         } else {
-            came.problems.extend(prober.end().await);
+            came.problems.extend(tester.end().await);
         }
         job.problems.append(&mut came.problems);
         let outcome = came.outcome?;
@@ -232,8 +233,8 @@ impl<P: Probers> Worker<P> {
         };
         let Some(reason) = lost else {
             {
-                let mut desk = self.shared.desk();
-                (desk.lost_in_a_row, desk.said) = (0, true);
+                let mut queue = self.shared.queue();
+                (queue.lost_in_a_row, queue.said) = (0, true);
             }
             if self.is_doubtful(&mut job, &outcome) {
                 return Some(job);
@@ -242,10 +243,11 @@ impl<P: Probers> Worker<P> {
             return None;
         };
         let in_a_row = {
-            let mut desk = self.shared.desk();
-            // A point that the victim happened to come to when it was followed says nothing against the rest.
-            desk.lost_in_a_row += u32::from(reason.is_some() || !desk.said);
-            desk.lost_in_a_row
+            let mut queue = self.shared.queue();
+            // A point that the victim only reached by chance during the trace is no sign that the
+            // rest fails.
+            queue.lost_in_a_row += u32::from(reason.is_some() || !queue.said);
+            queue.lost_in_a_row
         };
         if in_a_row >= MOST_LOST {
             let reason = reason.unwrap_or_else(|| "the victim did not come through the point".to_owned());
@@ -261,17 +263,18 @@ impl<P: Probers> Worker<P> {
         None
     }
 
-    /// Whether an exclusion is to be seen again before it counts. On a busy host a thread that would come through by itself
-    /// (one that waits for another CPU's answer, say) can look as if it waited for the victim. The same function twice at one
-    /// point is no accident, and stands for the rest of the sweep.
+    /// Whether an exclusion needs a second try before it counts. On a busy host, a thread that
+    /// would go on by itself (because it waits for another CPU, say) can look blocked by the
+    /// victim. The same function twice at one point is no accident and is trusted for the rest of
+    /// the sweep.
     fn is_doubtful(&self, job: &mut Job, outcome: &ForcedOutcome) -> bool {
         let ForcedOutcome::Excluded { why: Exclusion::Blocked { function, .. }, .. } = outcome else { return false };
-        let mut desk = self.shared.desk();
-        if desk.waits.contains(function) {
+        let mut queue = self.shared.queue();
+        if queue.waits.contains(function) {
             return false;
         }
         if job.waited.as_ref() == Some(function) {
-            desk.waits.insert(function.clone());
+            queue.waits.insert(function.clone());
             return false;
         }
         job.waited = Some(function.clone());
@@ -280,21 +283,21 @@ impl<P: Probers> Worker<P> {
 
     async fn report(&mut self, job: Job, outcome: ForcedOutcome, threads: Vec<ThreadState>) {
         let Job { address, problems, seconds, .. } = job;
-        // Nobody listens to a sweep that has ended.
-        let _ = self.tell.send(Tried { address, outcome, threads, problems, seconds }).await;
+        // The receiver is gone once the sweep has ended.
+        let _ = self.results.send(TriedPoint { address, outcome, threads, problems, seconds }).await;
     }
 
-    async fn start(&mut self) -> Option<P::Prober> {
-        match self.probers.start().await {
-            Ok(prober) => {
-                self.shared.desk().failed_in_a_row = 0;
-                Some(prober)
+    async fn start(&mut self) -> Option<P::Tester> {
+        match self.testers.start().await {
+            Ok(tester) => {
+                self.shared.queue().failed_in_a_row = 0;
+                Some(tester)
             }
             Err(error) => {
                 let in_a_row = {
-                    let mut desk = self.shared.desk();
-                    desk.failed_in_a_row += 1;
-                    desk.failed_in_a_row
+                    let mut queue = self.shared.queue();
+                    queue.failed_in_a_row += 1;
+                    queue.failed_in_a_row
                 };
                 if error.is_the_plans() || matches!(error, Error::Interrupted) || in_a_row >= MOST_FAILED {
                     self.shared.fail(error);

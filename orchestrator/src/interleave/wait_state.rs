@@ -1,27 +1,30 @@
-//! Telling a thread that waits from one that works: what its stack says, and of how many looks.
+//! Tells a blocked thread from a slow one, by several snapshots of its stack.
 
 use std::time::Duration;
 
-use super::scene::{Posture, Sight};
+use super::control::{TaskSnapshot, TaskState};
 use crate::journal::interleaving::Frame;
 
-/// Looks that must find the thread standing still in one and the same function before a step counts as blocked.
+/// Snapshots that must show the thread blocked in the same function before a step counts as
+/// blocked.
 const STANDING: usize = 4;
 
-/// Looks after which a thread that was not found so is left alone again: one that polls works between its sleeps.
+/// Snapshots after which sampling ends for now. A thread that polls is running in some of them.
 const MOST_LOOKS: usize = 16;
 
-/// Between two looks. Longer than a tick, so that a thread that polls is seen in another turn of its loop.
+/// Time between two snapshots. Longer than a tick, so that a polling thread is seen in different
+/// turns of its loop.
 pub const BETWEEN: Duration = Duration::from_millis(7);
 
-/// A step that takes less than this is never looked at.
+/// A step that takes less than this is never sampled.
 pub const PATIENCE: Duration = Duration::from_millis(60);
 
-/// How many times longer than usual a step may take before somebody looks.
+/// A step is sampled when it takes this many times longer than in free rounds.
 pub const TIMES_USUAL: u32 = 4;
 
-/// Functions that wait on behalf of their caller: what a thread waits *for* is told by who called them. Prefixes end in
-/// `*`. From `kernel/sched`, `kernel/locking`, `kernel/time`, `kernel/rcu`, `mm/filemap.c` and `lib` of 5.10 to 7.3.
+/// Functions that wait on behalf of their caller; the caller says what is waited for. Prefixes end
+/// in `*`. Source: `kernel/sched`, `kernel/locking`, `kernel/time`, `kernel/rcu`, `mm/filemap.c`
+/// and `lib` of 5.10 to 7.3.
 const PRIMITIVES: &[&str] = &[
     // The scheduler.
     "__schedule",
@@ -93,7 +96,7 @@ const PRIMITIVES: &[&str] = &[
     "__synchronize_*",
 ];
 
-/// Functions of those who wait without sleeping: for a lock that spins, for another CPU's answer, for time to pass.
+/// Functions that wait without sleeping: spin locks, cross-CPU calls, delays.
 const SPINNING: &[&str] = &[
     "queued_spin_lock*",
     "native_queued_spin_lock*",
@@ -125,11 +128,12 @@ const SPINNING: &[&str] = &[
     "__const_udelay",
 ];
 
-/// A thread that waits for another of its process, such as for its next order: that is no wait for anything the kernel does.
-/// A fault on the way into a futex has functions of its own above these.
+/// Functions in which a thread waits for another thread of its process, such as for its next order.
+/// Such a wait is no evidence. A fault inside a futex call has other functions above these.
 const ORDERS: &[&str] = &["futex_*", "__futex_*", "do_futex", "__do_sys_futex"];
 
-/// What a tick or another interrupt puts on top of whatever a thread was doing, from the x86 entry and `kernel/softirq.c`.
+/// Functions that an interrupt puts on top of a stack. Source: the x86 entry code and
+/// `kernel/softirq.c`.
 const INTERRUPTS: &[&str] = &[
     "asm_*",
     "sysvec_*",
@@ -145,7 +149,7 @@ const INTERRUPTS: &[&str] = &[
 ];
 
 fn is_one_of(list: &[&str], function: &str) -> bool {
-    // A compiler's clone is what it was cloned from.
+    // A compiler's clone (`f.constprop.0`) counts as its original.
     let name = function.split('.').next().unwrap_or(function);
     list.iter().any(|entry| match entry.strip_suffix('*') {
         Some(prefix) => name.starts_with(prefix),
@@ -153,67 +157,69 @@ fn is_one_of(list: &[&str], function: &str) -> bool {
     })
 }
 
-/// Whether `function` only waits on behalf of its caller, or came on top of it.
+/// Whether `function` waits on behalf of its caller or belongs to an interrupt.
 pub fn is_primitive(function: &str) -> bool {
     [PRIMITIVES, SPINNING, INTERRUPTS].iter().any(|list| is_one_of(list, function))
 }
 
-/// The innermost function of `stack` that is not the scheduler's, an interrupt's or a wait primitive's.
+/// The function that a thread with this `stack` waits in: the innermost one that is no wait
+/// primitive and no interrupt.
 pub fn waits_in(stack: &[Frame]) -> Option<&str> {
     stack.iter().map(|frame| frame.function.as_str()).find(|function| !is_primitive(function))
 }
 
-/// Whether a thread seen so stands still in the kernel: asleep, or spinning for something.
-fn stands(sight: &Sight) -> bool {
+/// Whether a thread is blocked in this snapshot: asleep, or spinning.
+fn stands(snapshot: &TaskSnapshot) -> bool {
     let spins = || {
-        let mut functions = sight.stack.iter().map(|frame| frame.function.as_str());
+        let mut functions = snapshot.stack.iter().map(|frame| frame.function.as_str());
         functions.find(|function| !is_one_of(INTERRUPTS, function)).is_some_and(|name| is_one_of(SPINNING, name))
     };
-    match sight.posture {
-        Posture::Sleeping => true,
-        Posture::Kernel => spins(),
-        Posture::User | Posture::Gone => false,
+    match snapshot.state {
+        TaskState::Sleeping => true,
+        TaskState::Kernel => spins(),
+        TaskState::User | TaskState::Gone => false,
     }
 }
 
-/// What several looks at a thread tell, one after the other.
+/// What successive snapshots of a thread say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
-    /// Not enough: look again.
-    Open,
-    /// It waits, in the kernel and for something that the kernel does.
-    Waits {
-        /// Innermost function that is not the scheduler's or a wait primitive's.
+pub enum WaitState {
+    /// More snapshots are needed.
+    Undecided,
+    /// It is blocked in the kernel.
+    Waiting {
+        /// The function it waits in.
         function: String,
-        /// The look that shows it.
+        /// Index of the first snapshot that shows it.
         look: usize,
     },
-    /// It cannot be said to wait.
-    Works,
+    /// It is not known to be blocked.
+    Running,
 }
 
-/// What the looks so far tell. A thread waits that stood still in one and the same function four times and was in the kernel
-/// each time: one that polls is seen between two sleeps too, one that spins never is. One that merely takes long is not
-/// waiting, and one in a futex has done its operation, whose answer is under way.
-pub fn tell(looks: &[Sight]) -> Told {
+/// Classifies a thread by its snapshots so far. A thread is blocked if it was in the kernel in all
+/// of them and waited in the same function in four. A sleeping thread may be seen running between
+/// two sleeps; a spinning thread may not. A thread in a futex has finished its operation and its
+/// answer is on the way.
+pub fn classify_wait(looks: &[TaskSnapshot]) -> WaitState {
     let in_kernel =
-        |look: &Sight| matches!(look.posture, Posture::Sleeping | Posture::Kernel) && !look.stack.is_empty();
+        |look: &TaskSnapshot| matches!(look.state, TaskState::Sleeping | TaskState::Kernel) && !look.stack.is_empty();
     if !looks.iter().all(in_kernel) {
-        return Told::Works;
+        return WaitState::Running;
     }
-    let standing = |look: &Sight| {
+    let standing = |look: &TaskSnapshot| {
         let function = waits_in(&look.stack).filter(|function| stands(look) && !is_one_of(ORDERS, function));
         function.map(str::to_owned)
     };
     let found: Vec<Option<String>> = looks.iter().map(standing).collect();
     let same = |function: &Option<String>| found.iter().filter(|other| *other == function).count();
-    let slept = looks.iter().any(|look| look.posture == Posture::Sleeping);
-    let told = found.iter().enumerate().find_map(|(look, function)| {
+    let slept = looks.iter().any(|look| look.state == TaskState::Sleeping);
+    let state = found.iter().enumerate().find_map(|(look, function)| {
         let often = same(function) >= STANDING && (slept || same(function) == looks.len());
-        function.clone().filter(|_| often).map(|function| Told::Waits { function, look })
+        function.clone().filter(|_| often).map(|function| WaitState::Waiting { function, look })
     });
-    let rest = if looks.len() < MOST_LOOKS { Told::Open } else { Told::Works };
-    told.unwrap_or(rest)
+    let rest = if looks.len() < MOST_LOOKS { WaitState::Undecided } else { WaitState::Running };
+    state.unwrap_or(rest)
 }
 
 #[cfg(test)]
@@ -231,8 +237,8 @@ mod tests {
         functions.iter().map(frame).collect()
     }
 
-    fn sight(posture: Posture, functions: &[&str]) -> Sight {
-        Sight { posture, stack: stack(functions) }
+    fn snapshot(state: TaskState, functions: &[&str]) -> TaskSnapshot {
+        TaskSnapshot { state, stack: stack(functions) }
     }
 
     #[test]
@@ -251,30 +257,34 @@ mod tests {
 
     #[test]
     fn only_a_thread_that_stands_still_waits() {
-        let asleep = sight(Posture::Sleeping, &["schedule", "do_swap_page"]);
-        let again = sight(Posture::Kernel, &["do_swap_page", "handle_mm_fault"]);
-        let spins =
-            sight(Posture::Kernel, &["asm_sysvec_apic_timer_interrupt", "native_queued_spin_lock_slowpath", "zap"]);
-        let preempted = sight(Posture::Kernel, &["__schedule", "preempt_schedule_irq", "do_swap_page"]);
-        let idle = sight(Posture::Sleeping, &["schedule", "futex_wait_queue", "futex_wait", "do_futex"]);
-        let nobody = sight(Posture::Sleeping, &["schedule"]);
-        let user = Sight { posture: Posture::User, stack: Vec::new() };
-        let many = |parts: &[(usize, &Sight)]| {
-            tell(&parts.iter().flat_map(|(count, sight)| vec![(*sight).clone(); *count]).collect::<Vec<_>>())
+        let asleep = snapshot(TaskState::Sleeping, &["schedule", "do_swap_page"]);
+        let again = snapshot(TaskState::Kernel, &["do_swap_page", "handle_mm_fault"]);
+        let spins = snapshot(
+            TaskState::Kernel,
+            &["asm_sysvec_apic_timer_interrupt", "native_queued_spin_lock_slowpath", "zap"],
+        );
+        let preempted = snapshot(TaskState::Kernel, &["__schedule", "preempt_schedule_irq", "do_swap_page"]);
+        let idle = snapshot(TaskState::Sleeping, &["schedule", "futex_wait_queue", "futex_wait", "do_futex"]);
+        let nobody = snapshot(TaskState::Sleeping, &["schedule"]);
+        let user = TaskSnapshot { state: TaskState::User, stack: Vec::new() };
+        let many = |parts: &[(usize, &TaskSnapshot)]| {
+            classify_wait(
+                &parts.iter().flat_map(|(count, snapshot)| vec![(*snapshot).clone(); *count]).collect::<Vec<_>>(),
+            )
         };
-        let waits = |function: &str, look| Told::Waits { function: function.to_owned(), look };
+        let waits = |function: &str, look| WaitState::Waiting { function: function.to_owned(), look };
         assert_eq!(many(&[(4, &asleep)]), waits("do_swap_page", 0));
-        assert_eq!(many(&[(3, &asleep)]), Told::Open);
-        assert_eq!(many(&[(5, &again), (3, &asleep)]), Told::Open);
+        assert_eq!(many(&[(3, &asleep)]), WaitState::Undecided);
+        assert_eq!(many(&[(5, &again), (3, &asleep)]), WaitState::Undecided);
         assert_eq!(many(&[(5, &again), (4, &asleep)]), waits("do_swap_page", 5), "it polls");
-        assert_eq!(many(&[(3, &asleep), (1, &user)]), Told::Works, "it was in user space");
-        assert_eq!(many(&[(15, &again)]), Told::Open);
-        assert_eq!(many(&[(16, &again)]), Told::Works);
-        assert_eq!(many(&[(16, &preempted)]), Told::Works, "somebody else has its CPU");
+        assert_eq!(many(&[(3, &asleep), (1, &user)]), WaitState::Running, "it was in user space");
+        assert_eq!(many(&[(15, &again)]), WaitState::Undecided);
+        assert_eq!(many(&[(16, &again)]), WaitState::Running);
+        assert_eq!(many(&[(16, &preempted)]), WaitState::Running, "somebody else has its CPU");
         assert_eq!(many(&[(4, &spins)]), waits("zap", 0));
-        assert_eq!(many(&[(12, &spins), (4, &again)]), Told::Works, "a lock that is often taken is no wait");
-        assert_eq!(many(&[(16, &idle)]), Told::Works, "it waits for orders");
-        assert_eq!(many(&[(16, &nobody)]), Told::Works, "nobody to name");
-        assert_eq!(tell(&[]), Told::Open);
+        assert_eq!(many(&[(12, &spins), (4, &again)]), WaitState::Running, "a lock that is often taken is no wait");
+        assert_eq!(many(&[(16, &idle)]), WaitState::Running, "it waits for orders");
+        assert_eq!(many(&[(16, &nobody)]), WaitState::Running, "nobody to name");
+        assert_eq!(classify_wait(&[]), WaitState::Undecided);
     }
 }

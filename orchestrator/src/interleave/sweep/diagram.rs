@@ -1,12 +1,13 @@
-//! One point of a sweep as a drawing: the victim is held there while the others act, one after the other.
+//! A sweep as a diagram: the victim is held at one point while the interferers act, one after the
+//! other.
 
 use crate::diagram::{Action, Diagram, Hold, Point, Step};
 use crate::plan::model::{Operation, Sweep};
 
-/// Step that is the victim's arrival at the point.
+/// Index of the step at which the victim reaches the point.
 pub const ARRIVAL: usize = 1;
 
-/// The drawing of a sweep. Its one point stands for whatever address is being tried.
+/// The diagram of a sweep. Its single point stands for the address under test.
 pub fn drawing(sweep: &Sweep) -> Diagram {
     let mut threads = vec![sweep.victim.thread.clone()];
     for operation in &sweep.interferers {
@@ -27,7 +28,7 @@ pub fn drawing(sweep: &Sweep) -> Diagram {
     Diagram { steps: steps.into_iter().enumerate().map(step).collect(), drawing: Vec::new(), threads }
 }
 
-/// `read page`.
+/// The operation as a plan spells it: `read page`.
 pub fn words(operation: &Operation) -> String {
     match &operation.object {
         Some(object) => format!("{} {object}", operation.operation),

@@ -1,5 +1,5 @@
-//! Which functions a sweep covers: those that the plan names, and, under the plan's `callees`, those that the victim comes
-//! through.
+//! Which code a sweep covers: the functions that the plan names, and those that the victim passes
+//! through in files under the plan's `callees`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,104 +7,109 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::debugger::{Guide, Registers};
 use crate::symbols::{Instruction, Kind};
 
-/// Functions beyond which nothing is looked for: a sweep through the scheduler or through decompression would be endless and
-/// tell nothing of the race. Functions in files that the plan names are swept all the same.
+/// Functions in these folders are not followed: a sweep of the scheduler or of decompression would
+/// take forever and say nothing about the race. Files that the plan names are swept all the same.
 const NOT_FOLLOWED: &[&str] = &["arch/", "kernel/", "lib/", "crypto/", "include/asm-generic/"];
 
-/// Most functions that one trace goes through.
+/// Most functions that one trace follows.
 const MOST_UNITS: usize = 600;
 
-/// Indirect calls of a kernel with return trampolines go through these (arch/x86/lib/retpoline.S).
+/// Indirect calls go through these functions in a kernel with retpolines
+/// (arch/x86/lib/retpoline.S).
 const THUNK: &str = "__x86_indirect_thunk_";
 
-/// Registers by the order in which [`Registers::general`] holds them.
+/// Register names in the order of [`Registers::general`].
 const GENERAL: [&str; 16] =
     ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"];
 
-/// A function, or a part of one with a symbol of its own.
+/// A function, or a part of a function with its own symbol, such as `f.cold`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
-    /// Name in the source.
+pub struct CodeUnit {
+    /// Function name in the source.
     pub name: String,
-    /// Symbol.
+    /// Symbol name.
     pub symbol: String,
     /// First address of the symbol.
     pub start: u64,
-    /// Source file relative to the tree.
+    /// Source file, relative to the kernel tree.
     pub file: Option<String>,
-    /// Its code.
+    /// Its instructions.
     pub instructions: Vec<Instruction>,
 }
 
-/// Where code is looked up.
+/// Looks code up by address.
 pub trait Code: Send + Sync {
-    /// What is at an address.
-    fn unit(&self, address: u64) -> Option<Unit>;
+    /// The code at an address.
+    fn unit(&self, address: u64) -> Option<CodeUnit>;
 }
 
-/// An instruction boundary that the victim came to.
+/// An instruction that the victim reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Visit {
-    /// Where.
+    /// Address.
     pub address: u64,
-    /// Why it cannot be put to sleep there; none where it can.
+    /// Why a thread must not sleep there; none if it may.
     pub illegal: Option<String>,
 }
 
-/// What a trace has found so far.
+/// The execution path found so far.
 #[derive(Debug, Clone, Default)]
-pub struct Way {
+pub struct ExecutionPath {
     /// Swept functions by first address.
-    pub swept: BTreeMap<u64, Unit>,
-    /// First visits of their instructions, in order.
+    pub swept: BTreeMap<u64, CodeUnit>,
+    /// First visits of their instructions, in execution order.
     pub visits: Vec<Visit>,
-    /// Instructions that were followed, those of functions merely passed through included.
+    /// Instructions executed, including those of functions that are only passed through.
     pub steps: u64,
 }
 
-/// Decides at each step what else to look at.
-pub struct Follower {
+/// Decides at each breakpoint where to set more.
+pub struct PathFollower {
     code: Arc<dyn Code>,
     callees: Vec<String>,
-    /// Names of the functions that the plan names: what is split off from them belongs to them.
+    /// Functions that the plan names. Parts split off by the compiler belong to them.
     roots: BTreeSet<String>,
-    way: Arc<Mutex<Way>>,
-    /// Addresses whose visits count.
+    path: Arc<Mutex<ExecutionPath>>,
+    /// Addresses whose visits are recorded.
     recorded: BTreeSet<u64>,
-    /// Instructions that lead out of their function.
+    /// Instructions that may leave their function, by address, with the start of that function.
     leading: HashMap<u64, u64>,
-    met: BTreeSet<u64>,
+    seen: BTreeSet<u64>,
 }
 
-impl Follower {
-    /// Begins with the functions that the plan names. Returns the follower, what it will have found, and the addresses to wait
-    /// at first.
-    pub fn new(code: Arc<dyn Code>, roots: Vec<Unit>, callees: &[String]) -> (Self, Arc<Mutex<Way>>, Vec<u64>) {
-        let way = Arc::new(Mutex::new(Way::default()));
+impl PathFollower {
+    /// Starts with the functions that the plan names. Returns the follower, the path it will fill,
+    /// and the addresses of the first breakpoints.
+    pub fn new(
+        code: Arc<dyn Code>,
+        roots: Vec<CodeUnit>,
+        callees: &[String],
+    ) -> (Self, Arc<Mutex<ExecutionPath>>, Vec<u64>) {
+        let path = Arc::new(Mutex::new(ExecutionPath::default()));
         let mut follower = Self {
             code,
             callees: callees.to_vec(),
             roots: roots.iter().map(|unit| unit.name.clone()).collect(),
-            way: way.clone(),
+            path: path.clone(),
             recorded: BTreeSet::new(),
             leading: HashMap::new(),
-            met: BTreeSet::new(),
+            seen: BTreeSet::new(),
         };
         let addresses = roots.into_iter().flat_map(|unit| follower.sweep(unit)).collect();
-        (follower, way, addresses)
+        (follower, path, addresses)
     }
 
-    /// Takes a function into the sweep; returns its instructions.
-    fn sweep(&mut self, unit: Unit) -> Vec<u64> {
-        self.met.insert(unit.start);
+    /// Adds a function to the sweep and returns the addresses of its instructions.
+    fn sweep(&mut self, unit: CodeUnit) -> Vec<u64> {
+        self.seen.insert(unit.start);
         self.note_leading(&unit);
         let addresses: Vec<u64> = unit.instructions.iter().map(|it| it.address).collect();
         self.recorded.extend(&addresses);
-        self.way.lock().unwrap_or_else(PoisonError::into_inner).swept.insert(unit.start, unit);
+        self.path.lock().unwrap_or_else(PoisonError::into_inner).swept.insert(unit.start, unit);
         addresses
     }
 
-    fn note_leading(&mut self, unit: &Unit) -> Vec<u64> {
+    fn note_leading(&mut self, unit: &CodeUnit) -> Vec<u64> {
         let own: BTreeSet<u64> = unit.instructions.iter().map(|it| it.address).collect();
         let outward = |kind: Kind| match kind {
             Kind::Call(_) | Kind::Jump { to: None, table: None, .. } => true,
@@ -121,12 +126,12 @@ impl Follower {
     }
 }
 
-impl Guide for Follower {
+impl Guide for PathFollower {
     fn comes(&mut self, address: u64, illegal: Option<String>) -> bool {
-        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        way.steps += 1;
+        let mut path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        path.steps += 1;
         if self.recorded.contains(&address) {
-            way.visits.push(Visit { address, illegal });
+            path.visits.push(Visit { address, illegal });
         }
         self.leading.contains_key(&address)
     }
@@ -140,14 +145,14 @@ impl Guide for Follower {
             let Some(target) = self.code.unit(registers.general[index]) else { return Vec::new() };
             unit = target;
         }
-        if Some(unit.start) == here || self.met.contains(&unit.start) || self.met.len() >= MOST_UNITS {
+        if Some(unit.start) == here || self.seen.contains(&unit.start) || self.seen.len() >= MOST_UNITS {
             return Vec::new();
         }
         let file = unit.file.clone().unwrap_or_default();
         if self.roots.contains(&unit.name) || self.is_callee(&file) {
             return self.sweep(unit);
         }
-        self.met.insert(unit.start);
+        self.seen.insert(unit.start);
         if self.callees.is_empty() || file.is_empty() || NOT_FOLLOWED.iter().any(|prefix| file.starts_with(prefix)) {
             return Vec::new();
         }
@@ -166,13 +171,13 @@ mod tests {
     type Function = (&'static str, &'static str, Vec<(u64, Kind)>);
 
     impl Code for Toy {
-        fn unit(&self, address: u64) -> Option<Unit> {
+        fn unit(&self, address: u64) -> Option<CodeUnit> {
             let (name, file, kinds) = self.0.get(usize::try_from(address / 0x100).ok()?.checked_sub(1)?)?;
             let start = address / 0x100 * 0x100;
             let kind = |offset| kinds.iter().find(|(at, _)| *at == offset).map_or(Kind::Other, |(_, kind)| *kind);
             let instruction =
                 |offset| Instruction { address: start + offset, len: 1, text: "nop".to_owned(), kind: kind(offset) };
-            Some(Unit {
+            Some(CodeUnit {
                 name: name.split('.').next().unwrap_or(name).to_owned(),
                 symbol: (*name).to_owned(),
                 start,
@@ -208,16 +213,16 @@ mod tests {
         Registers { general, rip, eflags: 0, cs: 0x10, gs_base: 0 }
     }
 
-    fn follow(callees: &[&str]) -> (Follower, Arc<Mutex<Way>>, Vec<u64>) {
+    fn follow(callees: &[&str]) -> (PathFollower, Arc<Mutex<ExecutionPath>>, Vec<u64>) {
         let code = toy();
         let root = code.unit(0x100).expect("is there");
         let callees: Vec<String> = callees.iter().map(|&callee| callee.to_owned()).collect();
-        Follower::new(code, vec![root], &callees)
+        PathFollower::new(code, vec![root], &callees)
     }
 
     #[test]
     fn callees_are_found_through_functions_that_are_not_swept() {
-        let (mut follower, way, first) = follow(&["drivers/block/zram/"]);
+        let (mut follower, path, first) = follow(&["drivers/block/zram/"]);
         assert_eq!(first, (0x100..0x110).collect::<Vec<_>>());
         assert!(!follower.comes(0x100, None));
         assert!(follower.comes(0x102, Some("preempt count 1".to_owned())));
@@ -226,30 +231,30 @@ mod tests {
         assert_eq!(follower.went(0x203, &at(0x300, 0)).len(), 0x10);
         assert!(follower.went(0x203, &at(0x300, 0)).is_empty(), "known");
         assert!(!follower.comes(0x300, None));
-        let way = way.lock().expect("no panic").clone();
-        assert_eq!(way.swept.keys().copied().collect::<Vec<_>>(), [0x100, 0x300]);
-        let visits: Vec<u64> = way.visits.iter().map(|visit| visit.address).collect();
+        let path = path.lock().expect("no panic").clone();
+        assert_eq!(path.swept.keys().copied().collect::<Vec<_>>(), [0x100, 0x300]);
+        let visits: Vec<u64> = path.visits.iter().map(|visit| visit.address).collect();
         assert_eq!(visits, [0x100, 0x102, 0x300], "visits of functions passed through do not count");
-        assert_eq!(way.visits[1].illegal.as_deref(), Some("preempt count 1"));
-        assert_eq!(way.steps, 4);
+        assert_eq!(path.visits[1].illegal.as_deref(), Some("preempt count 1"));
+        assert_eq!(path.steps, 4);
     }
 
     #[test]
     fn neither_the_scheduler_nor_the_caller_is_followed() {
-        let (mut follower, way, _) = follow(&["drivers/block/zram/"]);
+        let (mut follower, path, _) = follow(&["drivers/block/zram/"]);
         assert!(follower.went(0x104, &at(0x400, 0)).is_empty());
         assert!(!follower.comes(0x106, None), "a jump within the function leads nowhere else");
         assert_eq!(follower.went(0x104, &at(0x500, 0x300)).len(), 0x10, "a trampoline's target is what was called");
-        assert_eq!(way.lock().expect("no panic").swept.len(), 2);
+        assert_eq!(path.lock().expect("no panic").swept.len(), 2);
     }
 
     #[test]
     fn without_callees_only_what_was_split_off_belongs_to_a_function() {
-        let (mut follower, way, _) = follow(&[]);
+        let (mut follower, path, _) = follow(&[]);
         assert!(follower.went(0x102, &at(0x200, 0)).is_empty());
         assert!(follower.went(0x104, &at(0x300, 0)).is_empty());
         assert!(follower.comes(0x108, None));
         assert_eq!(follower.went(0x108, &at(0x600, 0)).len(), 0x10);
-        assert_eq!(way.lock().expect("no panic").swept.len(), 2);
+        assert_eq!(path.lock().expect("no panic").swept.len(), 2);
     }
 }

@@ -1,22 +1,22 @@
-//! What happens in a round, as it is told.
+//! How a round reacts to events.
 
 use twinboot_protocol::orders::Answer;
 
-use super::{Judgement, Round, Stop, lost};
+use super::{Judged, Round, Stop, lost};
 use crate::diagram::Action;
-use crate::interleave::scene::{Happening, Scene};
+use crate::interleave::control::{Event, GuestControl};
 
-impl<S: Scene> Round<'_, S> {
-    pub(super) async fn take(&mut self, happening: Happening) -> Result<(), Stop> {
-        match happening {
-            Happening::Answer(answer) => self.answer(answer)?,
-            Happening::Noted { tid } => {
+impl<S: GuestControl> Round<'_, S> {
+    pub(super) async fn take(&mut self, event: Event) -> Result<(), Stop> {
+        match event {
+            Event::Answer(answer) => self.answer(answer)?,
+            Event::Reached { tid } => {
                 if let Some(column) = self.column(tid) {
                     self.reach(column);
-                    self.scene.unwatch(tid).await?;
+                    self.guest.unwatch(tid).await?;
                 }
             }
-            Happening::Held { tid } => {
+            Event::Held { tid } => {
                 if let Some(column) = self.column(tid) {
                     let reached = self.threads[column].watched;
                     self.reach(column);
@@ -26,25 +26,25 @@ impl<S: Scene> Round<'_, S> {
                         self.holds += 1;
                     } else {
                         self.arm(column, next).await?;
-                        self.scene.release(tid).await?;
+                        self.guest.release(tid).await?;
                     }
                 }
             }
-            Happening::Illegal { tid, address, why } => {
+            Event::Illegal { tid, address, why } => {
                 let step = self.column(tid).and_then(|column| self.threads[column].watched);
                 return Err(Stop::Illegal { step: step.unwrap_or_default(), address, why });
             }
-            Happening::Slipped { tid } => {
+            Event::FreezeExpired { tid } => {
                 if let Some(column) = self.column(tid)
                     && self.threads[column].held.take().is_some()
                 {
-                    let thread = &self.script.diagram.threads[column];
+                    let thread = &self.spec.diagram.threads[column];
                     return Err(lost(format!(
                         "`{thread}` went on by itself: its virtual CPU had stood for as long as the guest bears"
                     )));
                 }
             }
-            Happening::Ended(end) => return Err(end.into()),
+            Event::Ended(end) => return Err(end.into()),
         }
         Ok(())
     }
@@ -61,14 +61,14 @@ impl<S: Scene> Round<'_, S> {
     fn answer(&mut self, answer: Answer) -> Result<(), Stop> {
         match answer {
             Answer::Offer { .. } => {}
-            Answer::Prepared { round, entry } if round == self.script.round => {
+            Answer::Prepared { round, entry } if round == self.spec.round => {
                 (self.prepared, self.entry) = (true, entry);
             }
-            Answer::Judged { round, damage, entry_before, entry_after } if round == self.script.round => {
-                self.judged = Some(Judgement { damage, before: entry_before, after: entry_after });
+            Answer::Judged { round, damage, entry_before, entry_after } if round == self.spec.round => {
+                self.judged = Some(Judged { damage, before: entry_before, after: entry_after });
             }
             Answer::Prepared { round, .. } | Answer::Judged { round, .. } => {
-                let now = self.script.round;
+                let now = self.spec.round;
                 return Err(lost(format!("the guest test answered for round {round} in round {now}")));
             }
             Answer::Done { thread, saw, refused, .. } => self.back(&thread, saw, refused),
@@ -77,14 +77,14 @@ impl<S: Scene> Round<'_, S> {
         Ok(())
     }
 
-    /// A thread's operation came back.
+    /// A thread's operation has returned.
     fn back(&mut self, thread: &str, saw: Option<String>, refused: Option<String>) {
-        let Some(column) = self.script.diagram.threads.iter().position(|name| name == thread) else { return };
+        let Some(column) = self.spec.diagram.threads.iter().position(|name| name == thread) else { return };
         let Some((step, since)) = self.threads[column].running.take() else { return };
-        if !self.script.held
-            && let Action::Operate { operation, object, .. } = &self.script.diagram.steps[step].action
+        if !self.spec.held
+            && let Action::Operate { operation, object, .. } = &self.spec.diagram.steps[step].action
         {
-            self.usual.note(operation, object.as_deref(), since.elapsed());
+            self.latency.note(operation, object.as_deref(), since.elapsed());
         }
         if let Some(taken) = self.steps.get_mut(step) {
             taken.saw = refused.map(|why| format!("refused: {why}")).or(saw);

@@ -1,4 +1,4 @@
-//! The crew with probers that follow a script.
+//! The workers, with testers that follow a script.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::crew::{Probed, Prober, Probers, TRIES, Tried, work};
+use super::workers::{PointTester, TRIES, TesterPool, TriedPoint, TryResult, work};
 use crate::interleave::Error;
 use crate::journal::entry::ConsoleProblem;
 use crate::journal::interleaving::{Exclusion, ForcedOutcome};
 
-/// What happens at an address, try by try; the last one goes on for ever.
-type Script = HashMap<u64, Vec<ForcedOutcome>>;
+/// Outcomes at each address, try by try; the last one repeats.
+type Outcomes = HashMap<u64, Vec<ForcedOutcome>>;
 
 #[derive(Default)]
 struct Toys {
-    script: Mutex<Script>,
+    script: Mutex<Outcomes>,
     started: AtomicU32,
     ended: AtomicU32,
     /// Starts that fail before one succeeds.
@@ -31,8 +31,8 @@ struct Toy(u32, Arc<Toys>);
 
 struct Shop(Arc<Toys>);
 
-impl Probers for Shop {
-    type Prober = Toy;
+impl TesterPool for Shop {
+    type Tester = Toy;
 
     async fn start(&self) -> Result<Toy, Error> {
         if self.0.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
@@ -42,8 +42,8 @@ impl Probers for Shop {
     }
 }
 
-impl Prober for Toy {
-    async fn probe(&mut self, address: u64) -> Probed {
+impl PointTester for Toy {
+    async fn test_point(&mut self, address: u64) -> TryResult {
         self.1.tries.lock().expect("no panic").push((self.0, address));
         tokio::task::yield_now().await;
         let mut outcome = {
@@ -55,13 +55,13 @@ impl Prober for Toy {
             && *at == address
         {
             cancel.cancel();
-            return Probed { outcome: None, threads: Vec::new(), problems: Vec::new(), orderly: false };
+            return TryResult { outcome: None, threads: Vec::new(), problems: Vec::new(), orderly: false };
         }
         let orderly = !matches!(outcome, ForcedOutcome::Crashed { .. });
         if let ForcedOutcome::Lost { reason } = &mut outcome {
             reason.push('!');
         }
-        Probed { outcome: Some(outcome), threads: Vec::new(), problems: Vec::new(), orderly }
+        TryResult { outcome: Some(outcome), threads: Vec::new(), problems: Vec::new(), orderly }
     }
 
     async fn end(self) -> Vec<ConsoleProblem> {
@@ -70,10 +70,10 @@ impl Prober for Toy {
     }
 }
 
-async fn sweep(toys: Toys, jobs: usize, cancel: &CancellationToken) -> (Result<(), Error>, Vec<Tried>, Arc<Toys>) {
+async fn sweep(toys: Toys, jobs: usize, cancel: &CancellationToken) -> (Result<(), Error>, Vec<TriedPoint>, Arc<Toys>) {
     let toys = Arc::new(toys);
     let addresses: Vec<u64> = (1..=20).collect();
-    let (tell, mut told) = mpsc::channel(1);
+    let (results, mut told) = mpsc::channel(1);
     let listen = tokio::spawn(async move {
         let mut all = Vec::new();
         while let Some(points) = told.recv().await {
@@ -81,11 +81,11 @@ async fn sweep(toys: Toys, jobs: usize, cancel: &CancellationToken) -> (Result<(
         }
         all
     });
-    let done = work(Arc::new(Shop(toys.clone())), None, jobs, &addresses, &tell, cancel).await;
-    drop(tell);
+    let done = work(Arc::new(Shop(toys.clone())), None, jobs, &addresses, &results, cancel).await;
+    drop(results);
     let mut points = listen.await.expect("no panic");
     points.sort_by_key(|it| it.address);
-    assert_eq!(toys.started.load(Ordering::SeqCst), toys.ended.load(Ordering::SeqCst), "no prober is left behind");
+    assert_eq!(toys.started.load(Ordering::SeqCst), toys.ended.load(Ordering::SeqCst), "no tester is left behind");
     (done, points, toys)
 }
 
@@ -110,7 +110,7 @@ async fn every_point_is_told_of_once_and_shared_out() {
 
 #[tokio::test]
 async fn a_lost_point_is_tried_three_times_and_a_crash_costs_the_guest() {
-    let script = Script::from([
+    let script = Outcomes::from([
         (3, vec![lost("late"), ForcedOutcome::Clean]),
         (5, vec![lost("late"), another_way(), another_way()]),
         (7, vec![another_way()]),
@@ -123,7 +123,7 @@ async fn a_lost_point_is_tried_three_times_and_a_crash_costs_the_guest() {
     let outcome = |address: u64| points.iter().find(|it| it.address == address).expect("told of").outcome.clone();
     let tries = |address: u64| toys.tries.lock().expect("no panic").iter().filter(|(_, it)| *it == address).count();
     assert_eq!((outcome(3), tries(3)), (ForcedOutcome::Clean, 2));
-    assert_eq!((outcome(5), tries(5)), (lost("late!"), 3), "not every try took another way");
+    assert_eq!((outcome(5), tries(5)), (lost("late!"), 3), "not every try took another path");
     assert_eq!((outcome(7), tries(7)), (another_way(), usize::try_from(TRIES).expect("fits")));
     assert_eq!((outcome(9), tries(9)), (ForcedOutcome::Crashed { reason: "panic".to_owned() }, 1));
     assert_eq!(toys.started.load(Ordering::SeqCst), 3, "one for the crashed one");
@@ -136,7 +136,7 @@ async fn an_exclusion_counts_when_it_was_seen_twice() {
         why: Exclusion::Blocked { function: function.to_owned(), for_ms: 130 },
         damage: None,
     };
-    let script = Script::from([
+    let script = Outcomes::from([
         (2, vec![blocked("flush_tlb"), ForcedOutcome::Clean]),
         (4, vec![blocked("do_swap_page")]),
         (18, vec![blocked("do_swap_page"), ForcedOutcome::Clean]),
