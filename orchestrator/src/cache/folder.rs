@@ -1,6 +1,6 @@
 //! A folder by its descriptor: what is done in it is done there, whatever becomes of the path that led to it.
 //!
-//! No operation follows a symbolic link or crosses into another file system. See openat(2), "Rationale for openat()".
+//! No operation follows a symbolic link or crosses into another file system. See openat(2), "Rationale for `openat()`".
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -1,5 +1,6 @@
 //! Taking old entries out of the cache, and nothing else.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -62,6 +63,14 @@ struct Found {
     used: SystemTime,
 }
 
+/// What there is in a cache.
+#[derive(Default)]
+struct Walked {
+    folders: BTreeMap<Kind, Folder>,
+    found: Vec<Found>,
+    left_alone: Vec<LeftAlone>,
+}
+
 impl Found {
     fn name(&self) -> String {
         format!("{}/{}", self.kind.folder(), printable(&self.file))
@@ -74,8 +83,8 @@ impl Cache {
     ///
     /// Blocking: it walks the whole cache.
     pub fn prune(&self, limits: Limits) -> Result<Pruned, Error> {
-        let mut pruned = Pruned::default();
-        let (folders, mut found) = self.entries(&mut pruned.left_alone)?;
+        let Walked { folders, mut found, left_alone } = self.walk()?;
+        let mut pruned = Pruned { left_alone, ..Pruned::default() };
         found.sort_by_key(|entry| entry.used);
         let mut left: u64 = found.iter().map(|entry| entry.bytes).sum();
         let now = SystemTime::now();
@@ -105,7 +114,7 @@ impl Cache {
                     Some((making, using))
                 }
             };
-            let Some((_, folder)) = folders.iter().find(|(kind, _)| *kind == entry.kind) else { continue };
+            let Some(folder) = folders.get(&entry.kind) else { continue };
             let failed = |source| Error::Io { action: "remove", path: self.root.join(entry.name()), source };
             remove(folder, &entry).map_err(failed)?;
             left = left.saturating_sub(entry.bytes);
@@ -115,12 +124,11 @@ impl Cache {
         Ok(pruned)
     }
 
-    /// The folders of all kinds that are there, and the entries in them.
-    fn entries(&self, left_alone: &mut Vec<LeftAlone>) -> Result<(Vec<(Kind, Folder)>, Vec<Found>), Error> {
+    fn walk(&self) -> Result<Walked, Error> {
         let io = |source| Error::Io { action: "list", path: self.root.clone(), source };
+        let Walked { mut folders, mut found, mut left_alone } = Walked::default();
         let mut leave = |name: String, why| left_alone.push(LeftAlone { name, why });
         let mut root = Folder::open(&self.root).map_err(io)?;
-        let (mut folders, mut found) = (Vec::new(), Vec::new());
         for name in root.names().map_err(io)? {
             if name == LOCKS || mark::is_own(&name) {
                 continue;
@@ -143,9 +151,9 @@ impl Cache {
                     Err(why) => leave(format!("{}/{}", kind.folder(), printable(&file)), why),
                 }
             }
-            folders.push((kind, folder));
+            folders.insert(kind, folder);
         }
-        Ok((folders, found))
+        Ok(Walked { folders, found, left_alone })
     }
 
     fn try_lock(&self, name: &str) -> Result<Option<Lock>, Error> {
