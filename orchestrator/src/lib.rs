@@ -12,6 +12,7 @@ pub mod debugger;
 pub mod diagram;
 pub mod interleave;
 pub mod journal;
+mod nofollow;
 pub mod plan;
 pub mod process;
 pub mod report;

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 pub use crate::analysis::exit::{INFRASTRUCTURE, INTERRUPTED, MET as OK, NOT_MET as EXPECTATION_NOT_MET, RETRY};
 
+use crate::journal::ReadError;
+
 /// Wrong usage, or a plan with errors.
 pub const USAGE: u8 = 2;
 
@@ -32,6 +34,15 @@ impl Failure {
     /// A failure in words of its own.
     pub fn say(code: u8, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), causes: Vec::new(), hint: None }
+    }
+
+    /// Results that cannot be read.
+    pub fn unreadable(error: &ReadError) -> Self {
+        let hint = match error {
+            ReadError::Io { .. } => "name a results folder of `twinboot run`, such as results/latest",
+            ReadError::Journal { .. } => "use a results folder as twinboot left it, with the twinboot that made it",
+        };
+        Self::new(USAGE, error).hint(hint)
     }
 
     /// Adds what to do about it.
@@ -85,7 +96,7 @@ impl From<crate::run::Error> for Failure {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::WouldBlock => {
                 Self::new(RETRY, &error).hint("wait until the other one has ended, then try again")
             }
-            Error::Occupied { .. } | Error::Resume { .. } => Self::new(USAGE, &error),
+            Error::Occupied { .. } | Error::Resume { .. } | Error::Cell { .. } => Self::new(USAGE, &error),
             Error::Accelerator(_) => {
                 Self::new(INFRASTRUCTURE, &error).hint("`--accel auto` falls back to TCG by itself")
             }

@@ -9,7 +9,7 @@ use super::args::{ControlArg, FormatArg, Places, RunArgs};
 use super::exit::{Failure, INFRASTRUCTURE, OK, USAGE};
 use super::{rerun, setup};
 use crate::analysis::{Results, exit_code};
-use crate::journal::writer;
+use crate::journal;
 use crate::plan::glob;
 use crate::plan::model::Plan;
 use crate::report::progress::Progress;
@@ -72,7 +72,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
 /// what a scheduler says each time that it starts a task: the first time nothing is there yet, and the run starts.
 fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<Past>, Failure> {
     if let (None, Some(out)) = (dir, args.guests.out.as_deref())
-        && !out.join(writer::FILE).exists()
+        && !out.join(journal::FILE).exists()
     {
         writeln!(std::io::stderr(), "nothing to go on with in `{}`: starting", out.display())?;
         return Ok(None);

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use crate::build::BuiltKernel;
+use crate::journal::{CELLS, CellId};
+use crate::nofollow;
 
 /// Makes the folder of a run. `out` is taken as it stands and must be empty; otherwise the folder is made under `results`
 /// in the working directory, named by plan and time, and `latest` points to it.
@@ -50,15 +52,19 @@ fn point_latest(parent: &Path, name: &str) -> Result<(), Error> {
     fresh.into_temp_path().persist(&link).map_err(|error| failed("replace", &link, error.error))
 }
 
-/// Makes a cell's folder with the build log and the configuration of its kernel.
+/// Makes a cell's folder with the build log and the configuration of its kernel, all within `results`: a folder that is gone
+/// on with may come from somebody else.
 pub fn cell(results: &Path, cell: &str, kernel: Option<&BuiltKernel>) -> Result<PathBuf, Error> {
-    let folder = results.join("cells").join(cell);
-    make(&folder)?;
+    let id = CellId::new(cell).map_err(|error| Error::Cell { source: error })?;
+    let folder = id.folder(results);
+    for folder in [results.join(CELLS), folder.clone()] {
+        nofollow::folder(&folder).map_err(|source| failed("make", &folder, source))?;
+    }
     let logs = kernel.map(|kernel| [(&kernel.log, "build.log"), (&kernel.config, "kernel.config")]);
     for (from, name) in logs.into_iter().flatten() {
         if let Some(from) = from {
             let to = folder.join(name);
-            std::fs::copy(from, &to).map_err(|source| failed("write", &to, source))?;
+            nofollow::copy(from, &to).map_err(|source| failed("write", &to, source))?;
         }
     }
     Ok(folder)
@@ -108,5 +114,16 @@ mod tests {
         assert!(crate::causes::chain(&error).contains("--out"), "{error:?}");
         assert_eq!(std::fs::read(&latest).expect("is there"), b"mine");
         assert_eq!(std::fs::read_dir(dir.path()).expect("lists").count(), 1, "nothing else is left");
+    }
+    #[test]
+    fn a_cells_folder_lies_within_the_results() {
+        let (dir, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        for id in ["..", "../x", "/tmp/x", "a/b", ""] {
+            assert!(matches!(cell(dir.path(), id, None), Err(Error::Cell { .. })), "{id}");
+        }
+        cell(dir.path(), "a.b.c", None).expect("makes it");
+        cell(dir.path(), "a.b.c", None).expect("finds it");
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("cells/linked")).expect("links");
+        assert!(matches!(cell(dir.path(), "linked", None), Err(Error::Io { .. })));
     }
 }

@@ -4,6 +4,7 @@
 mod apt_root;
 mod backports;
 mod clean;
+mod foreign_results;
 mod image;
 mod kernel_build;
 mod kernel_debian;
