@@ -85,7 +85,13 @@ impl From<std::io::Error> for Failure {
 
 impl From<crate::cache::Error> for Failure {
     fn from(error: crate::cache::Error) -> Self {
-        Self::new(INFRASTRUCTURE, &error)
+        use crate::cache::Error;
+        let code = match &error {
+            Error::NoHome | Error::NotACache { .. } | Error::Newer { .. } => USAGE,
+            Error::Interrupted { .. } => INTERRUPTED,
+            Error::Key { .. } | Error::Io { .. } => INFRASTRUCTURE,
+        };
+        Self::new(code, &error)
     }
 }
 

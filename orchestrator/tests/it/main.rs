@@ -3,6 +3,7 @@
 
 mod apt_root;
 mod backports;
+mod clean;
 mod foreign_results;
 mod image;
 mod journal_mutations;

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Step};
-use crate::cache::Cache;
+use crate::cache::{Cache, Kind};
 use crate::plan::model;
 use crate::process;
 pub use tarball::sha256_of;
@@ -123,7 +123,7 @@ impl Resolved {
 impl Resolved {
     /// Whether [`Resolved::take`] needs no network.
     pub fn is_here(&self, cache: &Cache) -> bool {
-        let fetched = |sha256: &str| cache.get("sources", head(sha256, 32)).is_some();
+        let fetched = |sha256: &str| cache.get(Kind::Sources, head(sha256, 32)).is_some();
         match &self.origin {
             Origin::Debian(package) => fetched(&package.sha256),
             Origin::Tarball(archive) => {
