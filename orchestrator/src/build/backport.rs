@@ -8,11 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::source::Resolved;
 use super::{Error, Step, patch, pin};
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Kind};
 use crate::plan::model::{Patch, Plan, Source};
 
-/// Kind of the cache entries.
-const KIND: &str = "backports";
 const FILE: &str = "fit.json";
 
 /// Goes up when the answers would be others.
@@ -172,11 +170,11 @@ async fn fit(
             key.part(if patch.info.reverse { "patch out" } else { "patch in" }, &patch.bytes)
         })
         .finish();
-    if offline && cache.get(KIND, &key).is_none() && !source.is_here(cache) {
+    if offline && cache.get(Kind::Backports, &key).is_none() && !source.is_here(cache) {
         return Ok(Fit::Unknown { reason: format!("{} is not here, and nothing is fetched offline", source.label) });
     }
     let entry = cache
-        .fill(KIND, &key, cancel, async |dest: &Path| {
+        .fill(Kind::Backports, &key, cancel, async |dest: &Path| {
             let scratch = tempfile::tempdir_in(dest).map_err(Error::io("make a folder in", dest))?;
             let files: BTreeSet<String> = loaded.iter().flat_map(|patch| patch.files.iter().cloned()).collect();
             if !source.is_here(cache) {

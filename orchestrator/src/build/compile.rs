@@ -11,7 +11,7 @@ use super::patch::Loaded;
 use super::source::Resolved;
 use super::tree::{Tree, kconfig_identity};
 use super::{Error, Step, Toolchain, elf};
-use crate::cache::{Cache, Key, sha256};
+use crate::cache::{Cache, Key, Kind, sha256};
 use crate::plan::model::BaseConfig;
 
 /// Folder under `arch/` whose Kconfig is read and whose boot image is made.
@@ -140,8 +140,8 @@ pub async fn unpacked(
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<Tree, Error> {
-    let lock = cache.lock(&format!("work-{work}"), cancel).await?;
-    let dir = cache.path("work", work);
+    let lock = cache.lock(Kind::Work, work, cancel).await?;
+    let dir = cache.path(Kind::Work, work);
     let mut tree = Tree::open(dir.clone(), lock)?;
     if !tree.has_source() {
         let scratch = tempfile::Builder::new().prefix("unpack-").tempdir_in(&dir);

@@ -45,15 +45,12 @@ pub use pin::{Identity, source_identity};
 pub use text::source_text;
 pub use toolchain::Toolchain;
 
-use crate::cache::{Cache, Filled, Key, Lock};
+use crate::cache::{Cache, Filled, Key, Kind, Lock};
 use crate::journal::entry::Built;
 use crate::plan::model::{BaseConfig, Kernel, Source, Variant};
 
 /// Part of every key: goes up when twinboot builds kernels in another way.
 const RECIPE: &str = "1";
-
-/// Kind of the cache entries.
-const KIND: &str = "kernels";
 
 /// What to build.
 #[derive(Debug, Clone, Copy)]
@@ -159,7 +156,7 @@ pub async fn build(
         work,
     };
     let filled = cache
-        .fill(KIND, &key, cancel, async |dest: &Path| {
+        .fill(Kind::Kernels, &key, cancel, async |dest: &Path| {
             let started = Instant::now();
             let made = compile::compile(&recipe, dest, cache, progress, cancel).await?;
             let modules = made.modules.then(|| Path::new("modules/lib/modules").join(&made.release));
@@ -195,7 +192,7 @@ pub async fn unpack(
         return Ok(());
     }
     let Settled { source, work, key, .. } = settle(request, cache, progress, cancel).await?;
-    if cache.get(KIND, &key).is_some() {
+    if cache.get(Kind::Kernels, &key).is_some() {
         return Ok(());
     }
     compile::unpacked(&source, &work, cache, progress, cancel).await.map(drop)

@@ -7,11 +7,8 @@ use std::path::{Component, Path};
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Request, Settled, patch, settle, source, tree};
-use crate::cache::{Cache, Filled, Key};
+use crate::cache::{Cache, Filled, Key, Kind};
 use crate::plan::model::Source;
-
-/// Kind of the cache entries.
-const KIND: &str = "text";
 
 /// The lines of those of `files` (relative to the tree) that this variant was built from: the source with the variant's
 /// patches applied.
@@ -56,12 +53,12 @@ async fn entry(
 ) -> Result<Filled, Error> {
     let key = files.iter().fold(Key::new().part("build", &settled.key), |key, file| key.part("file", file)).finish();
     cache
-        .fill(KIND, &key, cancel, async |dest: &Path| {
+        .fill(Kind::Text, &key, cancel, async |dest: &Path| {
             let scratch = tempfile::tempdir_in(dest).map_err(Error::io("make a folder in", dest))?;
             // Patches are applied whole, so every file they touch has to be there.
             let touched = settled.patches.iter().flat_map(|patch| patch.files.iter().cloned());
             let needed: BTreeSet<String> = files.iter().cloned().chain(touched).collect();
-            if !from_work_tree(&cache.path("work", &settled.work), &needed, scratch.path())? {
+            if !from_work_tree(&cache.path(Kind::Work, &settled.work), &needed, scratch.path())? {
                 settled.source.take(&needed, scratch.path(), cache, cancel).await?;
             }
             patch::apply(&settled.patches, scratch.path(), cancel).await?;

@@ -316,7 +316,7 @@ fn remove_dir(path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Cache;
+    use crate::cache::{Cache, Kind};
     use crate::plan::model;
 
     const HELLO: &str = "--- a/a\n+++ b/a\n@@ -1 +1 @@\n-one\n+hello\n";
@@ -345,7 +345,7 @@ mod tests {
         }
 
         async fn open(&self) -> Tree {
-            let lock = self.cache.lock("work-x", &self.cancel).await.expect("is free");
+            let lock = self.cache.lock(Kind::Work, &Key::new().finish(), &self.cancel).await.expect("is free");
             Tree::open(self.dir.path().join("work"), lock).expect("opens")
         }
 

@@ -3,14 +3,23 @@
 //! `<root>/<kind>/<key>/` is an entry; it appears whole or not at all (made beside it, then renamed), so several
 //! twinboots can share one cache. `<root>/locks/<kind>-<key>` serialises the making of one entry;
 //! `<root>/locks/<kind>-<key>.use` is held, shared, for as long as somebody uses it, so that pruning leaves it alone.
+//!
+//! Only a folder that says it is a cache is one ([`mark`]). What does not have the strict name of a known kind
+//! ([`kind`]) is left alone, by pruning too.
 
+mod folder;
+mod kind;
+mod mark;
 mod prune;
 
-pub use prune::{Freed, Limits, Pruned};
+pub use kind::Kind;
+pub use prune::{Freed, LeftAlone, Limits, Pruned};
 
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,15 +33,44 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 /// Folder of the lock files.
 const LOCKS: &str = "locks";
 
-/// What the name of an entry in the making begins with; the key follows.
-const MAKING: &str = ".making-";
-
 /// Why the cache could not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Neither `--cache-dir`, `$XDG_CACHE_HOME` nor `$HOME` names a place.
     #[error("no place for the cache: set HOME or XDG_CACHE_HOME, or pass --cache-dir")]
     NoHome,
+    /// The folder holds what no twinboot put there.
+    #[error(
+        "`{}` is no cache of twinboot's: it holds `{found}`, which twinboot did not put there. Nothing in it was changed; \
+         name a new or an empty folder with --cache-dir",
+        path.display()
+    )]
+    NotACache {
+        /// The folder.
+        path: PathBuf,
+        /// What is in it, relative to it.
+        found: String,
+    },
+    /// The folder belongs to a twinboot that is newer than this one.
+    #[error(
+        "`{}` is the cache of a newer twinboot (layout {version}, this one knows {known}): use that one, or name another \
+         folder with --cache-dir",
+        path.display()
+    )]
+    Newer {
+        /// The folder.
+        path: PathBuf,
+        /// Version of its layout.
+        version: u32,
+        /// The newest version that is known here.
+        known: u32,
+    },
+    /// A key that could name something outside its kind.
+    #[error("`{key}` is no key of a cache entry: 32 lowercase hex digits are")]
+    Key {
+        /// The key.
+        key: String,
+    },
     /// A file operation failed.
     #[error("cannot {action} `{}`", path.display())]
     Io {
@@ -99,6 +137,10 @@ impl Lock {
 
 impl Cache {
     /// Opens `dir`, or `$XDG_CACHE_HOME/twinboot`, or `$HOME/.cache/twinboot`, and makes it when it is missing.
+    ///
+    /// # Errors
+    ///
+    /// When the folder is neither a cache nor empty ([`Error::NotACache`]).
     pub fn open(dir: Option<&Path>) -> Result<Self, Error> {
         let from_env = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = dir
@@ -108,6 +150,7 @@ impl Cache {
             .ok_or(Error::NoHome)?;
         make_dir(&root)?;
         let root = root.canonicalize().map_err(|source| Error::Io { action: "open", path: root, source })?;
+        mark::ensure(&root)?;
         Ok(Self { root })
     }
 
@@ -117,12 +160,12 @@ impl Cache {
     }
 
     /// Where an entry is or would be.
-    pub fn path(&self, kind: &str, key: &str) -> PathBuf {
-        self.root.join(kind).join(key)
+    pub fn path(&self, kind: Kind, key: &str) -> PathBuf {
+        self.root.join(kind.folder()).join(kind.entry(key))
     }
 
     /// The entry, if it is there; notes the use for `twinboot clean`.
-    pub fn get(&self, kind: &str, key: &str) -> Option<PathBuf> {
+    pub fn get(&self, kind: Kind, key: &str) -> Option<PathBuf> {
         let dir = self.path(kind, key);
         if !dir.is_dir() {
             return None;
@@ -137,7 +180,7 @@ impl Cache {
     /// The entry, made by `make` in an empty folder when it is missing. A failed or interrupted `make` leaves nothing.
     pub async fn fill<E: From<Error>>(
         &self,
-        kind: &str,
+        kind: Kind,
         key: &str,
         cancel: &CancellationToken,
         make: impl AsyncFnOnce(&Path) -> Result<(), E>,
@@ -146,14 +189,14 @@ impl Cache {
         if let Some(dir) = self.get(kind, key) {
             return Ok(Filled { dir, hit: true, in_use });
         }
-        let _lock = self.lock(&format!("{kind}-{key}"), cancel).await?;
+        let _lock = self.lock(kind, key, cancel).await?;
         if let Some(dir) = self.get(kind, key) {
             return Ok(Filled { dir, hit: true, in_use });
         }
-        let parent = self.root.join(kind);
+        let parent = self.root.join(kind.folder());
         make_dir(&parent)?;
         let scratch = tempfile::Builder::new()
-            .prefix(&format!("{MAKING}{key}-"))
+            .prefix(&format!("{}{key}-", kind::MAKING))
             .tempdir_in(&parent)
             .map_err(|source| Error::Io { action: "make a folder in", path: parent, source })?;
         make(scratch.path()).await?;
@@ -164,11 +207,11 @@ impl Cache {
     }
 
     /// Removes an entry that is of no use, waiting for whoever is making it. Those who have it open keep what they have.
-    pub async fn discard(&self, kind: &str, key: &str, cancel: &CancellationToken) -> Result<(), Error> {
-        let _lock = self.lock(&format!("{kind}-{key}"), cancel).await?;
+    pub async fn discard(&self, kind: Kind, key: &str, cancel: &CancellationToken) -> Result<(), Error> {
+        let _lock = self.lock(kind, key, cancel).await?;
         let dir = self.path(kind, key);
-        let parent = self.root.join(kind);
-        let grave = tempfile::Builder::new().prefix(&format!("{MAKING}{key}-")).tempdir_in(&parent);
+        let parent = self.root.join(kind.folder());
+        let grave = tempfile::Builder::new().prefix(&format!("{}{key}-", kind::MAKING)).tempdir_in(&parent);
         let grave = grave.map_err(|source| Error::Io { action: "make a folder in", path: parent, source })?;
         // At once, so that nobody finds half of it; the folder it is moved to goes with it.
         match std::fs::rename(&dir, grave.path().join("entry")) {
@@ -181,8 +224,9 @@ impl Cache {
 
     /// Says that an entry is being used, until the lock is dropped. Waits for a pruning of it to end; none where the
     /// cache cannot be written to.
-    pub async fn hold(&self, kind: &str, key: &str, cancel: &CancellationToken) -> Result<Option<Arc<Lock>>, Error> {
-        let Ok((path, file)) = self.open_lock(&format!("{kind}-{key}.use")) else { return Ok(None) };
+    pub async fn hold(&self, kind: Kind, key: &str, cancel: &CancellationToken) -> Result<Option<Arc<Lock>>, Error> {
+        check(key)?;
+        let Ok((path, file)) = self.open_lock(&format!("{}.use", kind.lock(key))) else { return Ok(None) };
         loop {
             match file.try_lock_shared() {
                 Ok(()) => return Ok(Some(Arc::new(Lock { file }))),
@@ -196,9 +240,10 @@ impl Cache {
         }
     }
 
-    /// Takes the exclusive lock `name`, waiting for as long as another process holds it.
-    pub async fn lock(&self, name: &str, cancel: &CancellationToken) -> Result<Lock, Error> {
-        let (path, file) = self.open_lock(name)?;
+    /// Takes the exclusive lock on an entry, waiting for as long as another process holds it.
+    pub async fn lock(&self, kind: Kind, key: &str, cancel: &CancellationToken) -> Result<Lock, Error> {
+        check(key)?;
+        let (path, file) = self.open_lock(&kind.lock(key))?;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Lock { file }),
@@ -216,11 +261,22 @@ impl Cache {
         let dir = self.root.join(LOCKS);
         make_dir(&dir)?;
         let path = dir.join(name);
-        match File::options().create(true).append(true).open(&path) {
+        match File::options().create(true).append(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
             Ok(file) => Ok((path, file)),
             Err(source) => Err(Error::Io { action: "lock", path, source }),
         }
     }
+}
+
+/// Refuses a key that could lead out of the folder of its kind.
+fn check(key: &str) -> Result<(), Error> {
+    if kind::is_key(key) { Ok(()) } else { Err(Error::Key { key: key.to_owned() }) }
+}
+
+/// A name for people: whatever could act on a terminal is escaped.
+fn printable(name: &OsStr) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    name.to_string_lossy().chars().map(escaped).collect()
 }
 
 fn make_dir(path: &Path) -> Result<(), Error> {
@@ -283,23 +339,25 @@ pub async fn sha256_file(path: &Path) -> io::Result<(u64, String)> {
 mod tests {
     use super::*;
 
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+
     #[tokio::test]
     async fn a_failed_making_leaves_nothing_and_the_next_one_fills() {
         let dir = tempfile::tempdir().expect("a scratch folder");
         let cache = Cache::open(Some(dir.path())).expect("opens");
         let cancel = CancellationToken::new();
         let failed = cache
-            .fill("things", "k", &cancel, async |dir: &Path| {
+            .fill(Kind::Text, KEY, &cancel, async |dir: &Path| {
                 std::fs::write(dir.join("half"), b"").expect("writes");
                 Err(Error::NoHome)
             })
             .await;
         assert!(matches!(failed, Err(Error::NoHome)));
-        assert_eq!(std::fs::read_dir(cache.root().join("things")).expect("is there").count(), 0);
+        assert_eq!(std::fs::read_dir(cache.root().join("text")).expect("is there").count(), 0);
 
-        let filled = cache.fill("things", "k", &cancel, async |_: &Path| Ok::<_, Error>(())).await.expect("fills");
+        let filled = cache.fill(Kind::Text, KEY, &cancel, async |_: &Path| Ok::<_, Error>(())).await.expect("fills");
         assert!(!filled.hit);
-        let again = cache.fill("things", "k", &cancel, async |_: &Path| Err(Error::NoHome)).await.expect("is there");
+        let again = cache.fill(Kind::Text, KEY, &cancel, async |_: &Path| Err(Error::NoHome)).await.expect("is there");
         assert!(again.hit);
     }
 
@@ -308,14 +366,37 @@ mod tests {
         let dir = tempfile::tempdir().expect("a scratch folder");
         let cache = Cache::open(Some(dir.path())).expect("opens");
         let cancel = CancellationToken::new();
-        let fill =
-            async || cache.fill("things", "k", &cancel, async |_: &Path| Ok::<_, Error>(())).await.expect("fills").hit;
+        let fill = async || {
+            cache.fill(Kind::Text, KEY, &cancel, async |_: &Path| Ok::<_, Error>(())).await.expect("fills").hit
+        };
         assert_eq!((fill().await, fill().await), (false, true));
         for _ in 0..2 {
-            cache.discard("things", "k", &cancel).await.expect("discards, twice as well as once");
+            cache.discard(Kind::Text, KEY, &cancel).await.expect("discards, twice as well as once");
         }
-        assert_eq!(std::fs::read_dir(cache.root().join("things")).expect("is there").count(), 0);
+        assert_eq!(std::fs::read_dir(cache.root().join("text")).expect("is there").count(), 0);
         assert!(!fill().await);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_leads_elsewhere_is_refused() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let cache = Cache::open(Some(&dir.path().join("cache"))).expect("opens");
+        for key in ["../../outside", "", "/tmp", &KEY.to_uppercase()] {
+            let made =
+                cache.fill(Kind::Text, key, &CancellationToken::new(), async |_: &Path| Ok::<_, Error>(())).await;
+            assert!(matches!(made, Err(Error::Key { .. })), "{key}: {made:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_file_that_is_a_link_is_not_followed() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let cache = Cache::open(Some(&dir.path().join("cache"))).expect("opens");
+        std::fs::create_dir(cache.root().join(LOCKS)).expect("makes");
+        let outside = dir.path().join("outside");
+        std::os::unix::fs::symlink(&outside, cache.root().join(format!("locks/text-{KEY}"))).expect("links");
+        assert!(cache.lock(Kind::Text, KEY, &CancellationToken::new()).await.is_err());
+        assert!(!outside.exists());
     }
 
     #[test]

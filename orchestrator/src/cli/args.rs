@@ -340,7 +340,7 @@ pub struct CleanArgs {
     /// Remove what was not used for this many days.
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     pub older_than: u32,
-    /// Remove everything.
+    /// Remove every entry that is not in use.
     #[arg(long, conflicts_with = "older_than")]
     pub all: bool,
 }

@@ -11,7 +11,7 @@ use crate::report::progress::HumanBytes;
 /// A day in seconds.
 const DAY: u64 = 24 * 60 * 60;
 
-/// Prunes the cache and says what was freed.
+/// Prunes the cache and says what was freed, what is in use, and what is no entry of it.
 pub fn run(places: &Places, args: &CleanArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let cache = Cache::open(places.cache_dir.as_deref())?;
     let age = Duration::from_secs(u64::from(args.older_than) * DAY);
@@ -21,6 +21,9 @@ pub fn run(places: &Places, args: &CleanArgs, out: &mut dyn Write) -> Result<u8,
     }
     for name in &pruned.in_use {
         writeln!(out, "kept {name}: in use")?;
+    }
+    for left in &pruned.left_alone {
+        writeln!(out, "left alone {}: {}", left.name, left.why)?;
     }
     let freed: u64 = pruned.freed.iter().map(|entry| entry.bytes).sum();
     let (freed, kept) = (HumanBytes(freed), HumanBytes(pruned.kept_bytes));

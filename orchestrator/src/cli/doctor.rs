@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::args::{DoctorArgs, Places};
 use super::exit::{Failure, INFRASTRUCTURE, OK};
 use super::setup;
-use crate::cache::Cache;
+use crate::cache::{Cache, Kind};
 use crate::vm::accel::{self, Wanted};
 
 /// What twinboot runs, the Debian package that has it, and what it is for.
@@ -78,7 +78,7 @@ fn accelerator(places: &Places, args: &DoctorArgs, cache: &Cache, out: &mut dyn 
 
 /// Some kernel of the cache.
 fn any_kernel(cache: &Cache) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(cache.root().join("kernels")).ok()?;
+    let entries = std::fs::read_dir(cache.root().join(Kind::Kernels.folder())).ok()?;
     entries.filter_map(Result::ok).map(|entry| entry.path().join("vmlinux")).find(|path| path.is_file())
 }
 

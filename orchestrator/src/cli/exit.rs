@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 pub use crate::analysis::exit::{INFRASTRUCTURE, INTERRUPTED, MET as OK, NOT_MET as EXPECTATION_NOT_MET, RETRY};
 
+use crate::journal::ReadError;
+
 /// Wrong usage, or a plan with errors.
 pub const USAGE: u8 = 2;
 
@@ -15,6 +17,7 @@ pub struct Failure {
     message: String,
     causes: Vec<String>,
     hint: Option<&'static str>,
+    closed_pipe: bool,
 }
 
 impl Failure {
@@ -26,12 +29,21 @@ impl Failure {
             causes.push(cause.to_string());
             source = cause.source();
         }
-        Self { code, message: error.to_string(), causes, hint: None }
+        Self { code, message: error.to_string(), causes, hint: None, closed_pipe: false }
     }
 
     /// A failure in words of its own.
     pub fn say(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), causes: Vec::new(), hint: None }
+        Self { code, message: message.into(), causes: Vec::new(), hint: None, closed_pipe: false }
+    }
+
+    /// Results that cannot be read.
+    pub fn unreadable(error: &ReadError) -> Self {
+        let hint = match error {
+            ReadError::Io { .. } => "name a results folder of `twinboot run`, such as results/latest",
+            ReadError::Journal { .. } => "use a results folder as twinboot left it, with the twinboot that made it",
+        };
+        Self::new(USAGE, error).hint(hint)
     }
 
     /// Adds what to do about it.
@@ -39,6 +51,12 @@ impl Failure {
     pub fn hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
+    }
+
+    /// Whether nobody reads what is printed any more, such as `head` that has had enough: no failure that anybody wants to
+    /// hear of.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.closed_pipe
     }
 
     /// What is printed on standard error.
@@ -60,13 +78,20 @@ impl Failure {
 impl From<std::io::Error> for Failure {
     /// Standard output is gone, or the runtime could not be set up.
     fn from(error: std::io::Error) -> Self {
-        Self::new(INFRASTRUCTURE, &error)
+        let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { closed_pipe, ..Self::new(INFRASTRUCTURE, &error) }
     }
 }
 
 impl From<crate::cache::Error> for Failure {
     fn from(error: crate::cache::Error) -> Self {
-        Self::new(INFRASTRUCTURE, &error)
+        use crate::cache::Error;
+        let code = match &error {
+            Error::NoHome | Error::NotACache { .. } | Error::Newer { .. } => USAGE,
+            Error::Interrupted { .. } => INTERRUPTED,
+            Error::Key { .. } | Error::Io { .. } => INFRASTRUCTURE,
+        };
+        Self::new(code, &error)
     }
 }
 
@@ -79,7 +104,7 @@ impl From<crate::run::Error> for Failure {
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::WouldBlock => {
                 Self::new(RETRY, &error).hint("wait until the other one has ended, then try again")
             }
-            Error::Occupied { .. } | Error::Resume { .. } => Self::new(USAGE, &error),
+            Error::Occupied { .. } | Error::Resume { .. } | Error::Cell { .. } => Self::new(USAGE, &error),
             Error::Accelerator(_) => {
                 Self::new(INFRASTRUCTURE, &error).hint("`--accel auto` falls back to TCG by itself")
             }

@@ -8,9 +8,10 @@ use super::args::MergeArgs;
 use super::exit::{Failure, INFRASTRUCTURE, OK, RETRY, USAGE};
 use super::run::finish;
 use crate::analysis::{Met, Results};
-use crate::journal::journal_lines;
 use crate::journal::merge::{Part, merge};
-use crate::journal::writer::{self, Journal};
+use crate::journal::writer::Journal;
+use crate::journal::{CELLS, CellId, read_journal};
+use crate::nofollow;
 
 /// Puts the results folders of several machines together in one that stands whole or not at all, and reports it. Exits as
 /// the run of one machine would have, or with 75 where cells are missing and nothing else is wrong.
@@ -21,6 +22,11 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<u8, Failure> {
         Failure::say(USAGE, format!("these results contradict each other:\n{}", list.join("\n")))
             .hint("merge only folders of one run of one plan")
     })?;
+    let cells = merged.origin.iter().map(|(cell, part)| {
+        let id = CellId::new(cell).map_err(|error| Failure::new(USAGE, &error))?;
+        Ok((source(&args.results[*part], id)?, id))
+    });
+    let cells = cells.collect::<Result<Vec<_>, Failure>>()?;
     let absolute = std::path::absolute(&args.out)?;
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Err(Failure::say(USAGE, format!("`{}` is no folder to write to", args.out.display())));
@@ -44,9 +50,8 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     for entry in &merged.entries {
         journal.append(entry).map_err(wrote(scratch.path()))?;
     }
-    for (cell, part) in &merged.origin {
-        let from = args.results[*part].join("cells").join(cell);
-        let to = scratch.path().join("cells").join(cell);
+    for (from, id) in cells {
+        let to = id.folder(scratch.path());
         copy(&from, &to).map_err(wrote(&to))?;
     }
     // Made private by `tempfile`; results are for everybody whom the user's umask lets in.
@@ -65,15 +70,20 @@ pub fn run(args: &MergeArgs, out: &mut dyn Write) -> Result<u8, Failure> {
 }
 
 fn read(folder: &Path) -> Result<Part, Failure> {
-    let path = folder.join(writer::FILE);
-    let bytes = fs::read(&path).map_err(|error| {
-        Failure::say(USAGE, format!("cannot read `{}`: {error}", path.display()))
-            .hint("name results folders of `twinboot run`")
-    })?;
-    let entries = journal_lines(&bytes).map_err(|error| {
-        Failure::say(USAGE, format!("`{}` is no journal of this twinboot: {error}", path.display()))
-    })?;
+    let entries = read_journal(folder).map_err(|error| Failure::unreadable(&error))?;
     Ok(Part { name: folder.display().to_string(), entries })
+}
+
+/// The folder of `cell` in the results folder `part`, as twinboot makes it: a link, which could lead to files that nobody
+/// meant to publish, is refused.
+fn source(part: &Path, id: CellId) -> Result<PathBuf, Failure> {
+    for folder in [part.join(CELLS), id.folder(part)] {
+        if folder.symlink_metadata().is_ok_and(|metadata| !metadata.is_dir()) {
+            let message = format!("`{}` is not a folder: twinboot makes no links there", folder.display());
+            return Err(Failure::say(USAGE, message).hint("merge results folders as twinboot left them"));
+        }
+    }
+    Ok(id.folder(part))
 }
 
 /// Copies a cell's files; a cell whose folder is not there any more has its numbers in the journal all the same.
@@ -86,7 +96,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
+            nofollow::copy(&entry.path(), &to.join(entry.file_name()))?;
         }
     }
     Ok(())

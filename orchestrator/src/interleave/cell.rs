@@ -1,4 +1,5 @@
-//! All rounds of one drawing on one kernel: forced ones, and as many in which nothing is held, by turns.
+//! All rounds of one interleaving on one kernel. Forced rounds alternate with free rounds, in which
+//! no thread is held.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,30 +10,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::check;
 use super::error::Error;
-use super::play::{Ended, Played, Script, play};
-use super::stage::{Setting, Stage};
-use super::usual::Usual;
+use super::latency::OperationLatency;
+use super::round::{RoundEnd, RoundResult, RoundSpec, run_round};
+use super::session::{GuestSession, SessionSpec};
 use crate::causes::chain;
-use crate::debugger::Layout;
 use crate::diagram::{Action, Diagram, Hold, Step};
 use crate::journal::Entry;
 use crate::journal::interleaving::{ForcedFailed, ForcedOutcome, ForcedRound};
 use crate::plan::model::{Deadlines, Interleaving};
-use crate::symbols::Symbols;
 use crate::vm::Machine;
+use kernel_debug::Layout;
+use kernel_debug::symbols::Symbols;
 
-/// Rounds lost in a row after which no more are tried.
+/// Give up after this many lost rounds in a row.
 const MOST_LOST: u32 = 3;
 
-/// A frozen thread's CPU is let run before a step's deadline is over, or else nothing could come to its end.
+/// Share of a step's deadline for which a CPU may stay frozen. It must run again before the
+/// deadline, or no step could finish.
 const FREEZE_SHARE: f64 = 0.8;
 
-/// A drawing and the kernel it is tried on.
+/// An interleaving and the kernel to force it on.
 #[derive(Debug, Clone)]
-pub struct Task {
-    /// The cell's id.
+pub struct InterleaveTask {
+    /// Cell id.
     pub id: String,
-    /// The drawing.
+    /// The interleaving.
     pub interleaving: Interleaving,
     /// The guest.
     pub machine: Machine,
@@ -40,28 +42,28 @@ pub struct Task {
     pub symbols: Result<Arc<Symbols>, Arc<Error>>,
     /// Seed of the guests' entropy pools.
     pub seed: u64,
-    /// Deadlines of boot, login and the test's first words.
+    /// Deadlines for boot, login and the test's first answer.
     pub deadlines: Deadlines,
-    /// The cell's folder.
+    /// The cell's results folder.
     pub folder: PathBuf,
 }
 
-/// Plays every round of `task` and tells what comes of each. Takes no longer than the sum of its deadlines and leaves no
-/// machine behind; an interrupt ends it at once, without a word.
-pub async fn run(task: &Task, tell: &mpsc::Sender<Entry>, cancel: &CancellationToken) {
-    let mut rounds = Rounds { task, tell, cancel, usual: Usual::default(), stage: None, guests: 0 };
-    let played = rounds.all().await;
-    if let Some(stage) = rounds.stage.take() {
-        stage.end().await;
+/// Runs every round of `task` and sends an entry for each. Takes no longer than the sum of its
+/// deadlines and leaves no guest running. An interrupt ends it at once, without an entry.
+pub async fn run(task: &InterleaveTask, entries: &mpsc::Sender<Entry>, cancel: &CancellationToken) {
+    let mut rounds = Rounds { task, entries, cancel, latency: OperationLatency::default(), session: None, guests: 0 };
+    let result = rounds.all().await;
+    if let Some(session) = rounds.session.take() {
+        session.end().await;
     }
-    let Err(error) = played else { return };
+    let Err(error) = result else { return };
     let failed = match &error {
         Failure::Interrupted => return,
         Failure::Own(error) => failed(&task.id, error),
         Failure::Shared(error) => failed(&task.id, error),
     };
-    // Nobody listens to a run that has ended.
-    let _ = tell.send(Entry::ForcedFailed(failed)).await;
+    // The receiver is gone once the run has ended.
+    let _ = entries.send(Entry::ForcedFailed(failed)).await;
 }
 
 fn failed(cell: &str, error: &Error) -> ForcedFailed {
@@ -71,7 +73,7 @@ fn failed(cell: &str, error: &Error) -> ForcedFailed {
 enum Failure {
     Interrupted,
     Own(Error),
-    /// Of the kernel, told of each of its drawings.
+    /// A failure of the kernel itself, reported for each of its interleavings.
     Shared(Arc<Error>),
 }
 
@@ -82,11 +84,11 @@ impl From<Error> for Failure {
 }
 
 struct Rounds<'a> {
-    task: &'a Task,
-    tell: &'a mpsc::Sender<Entry>,
+    task: &'a InterleaveTask,
+    entries: &'a mpsc::Sender<Entry>,
     cancel: &'a CancellationToken,
-    usual: Usual,
-    stage: Option<Stage>,
+    latency: OperationLatency,
+    session: Option<GuestSession>,
     guests: u32,
 }
 
@@ -94,13 +96,14 @@ impl Rounds<'_> {
     async fn all(&mut self) -> Result<(), Failure> {
         let symbols = self.task.symbols.clone().map_err(Failure::Shared)?;
         let (points, layout) = self.resolve(&symbols).await?;
-        let setting = self.setting(symbols, Arc::new(layout));
+        let spec = self.spec(symbols, Arc::new(layout));
         let mut lost = 0;
         for round in 1..=self.task.interleaving.rounds {
-            // Without holds first: what operations take when nothing is held says how long to wait for one that may be.
+            // The free round goes first: it measures how long operations take when nothing blocks
+            // them.
             for held in [false, true] {
-                let played = self.round(&setting, &points, round, held).await?;
-                lost = match played {
+                let result = self.round(&spec, &points, round, held).await?;
+                lost = match result {
                     Some(reason) if lost + 1 >= MOST_LOST => {
                         return Err(Error::GivenUp { rounds: lost + 1, reason }.into());
                     }
@@ -112,9 +115,9 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    /// The points of the drawing, and where the kernel keeps what a hold must know. Debug information is parsed as it is
-    /// asked for, which takes seconds: in a thread beside, and not by `block_in_place`, which would retire the thread
-    /// that QEMU's life may hang on.
+    /// The addresses of the diagram's points, and the kernel's data layout. Parsing debug
+    /// information takes seconds, so it runs on a blocking thread. `block_in_place` would not do:
+    /// it retires the current thread, and QEMU dies with the thread that spawned it.
     async fn resolve(&self, symbols: &Arc<Symbols>) -> Result<(Vec<Vec<u64>>, Layout), Error> {
         let (symbols, diagram) = (symbols.clone(), self.task.interleaving.diagram.clone());
         let read = tokio::task::spawn_blocking(move || (points(&diagram, &symbols), symbols.layout()));
@@ -128,21 +131,21 @@ impl Rounds<'_> {
         }
     }
 
-    fn setting(&self, symbols: Arc<Symbols>, layout: Arc<Layout>) -> Setting {
-        let Task { interleaving, machine, seed, deadlines, folder, .. } = self.task;
+    fn spec(&self, symbols: Arc<Symbols>, layout: Arc<Layout>) -> SessionSpec {
+        let InterleaveTask { interleaving, machine, seed, deadlines, folder, .. } = self.task;
         let mut machine = machine.clone();
-        let bystander = bystander(&interleaving.diagram, machine.guest.cpus);
-        if let Some(Bystander { cpus, .. }) = bystander {
+        let housekeeping_cpu = housekeeping_cpu(&interleaving.diagram, machine.guest.cpus);
+        if let Some(HousekeepingCpu { cpus, .. }) = housekeeping_cpu {
             machine.guest.cpus = cpus;
         }
-        Setting {
+        SessionSpec {
             machine,
             program: interleaving.run.clone(),
             args: interleaving.args.clone().into_iter().collect(),
             threads: interleaving.diagram.threads.clone(),
             seed: *seed,
             deadlines: *deadlines,
-            bystander: bystander.map(|it| it.cpu),
+            housekeeping_cpu: housekeeping_cpu.map(|it| it.cpu),
             longest_freeze: interleaving.deadline.mul_f64(FREEZE_SHARE),
             symbols,
             layout,
@@ -150,23 +153,23 @@ impl Rounds<'_> {
         }
     }
 
-    /// Plays a round and tells of it; why it was lost, if it was.
+    /// Runs one round and sends its entry. Returns the reason if the round was lost.
     async fn round(
         &mut self,
-        setting: &Setting,
+        spec: &SessionSpec,
         points: &[Vec<u64>],
         round: u32,
         held: bool,
     ) -> Result<Option<String>, Failure> {
         let interleaving = &self.task.interleaving;
-        let mut stage = match self.stage.take() {
-            Some(stage) => stage,
-            None => self.fresh(setting).await?,
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.fresh(spec).await?,
         };
         let begun = Instant::now();
-        let tids: Vec<i32> = interleaving.diagram.threads.iter().map(|name| stage.tid(name)).collect();
-        let known = stage.problems().len();
-        let script = Script {
+        let tids: Vec<i32> = interleaving.diagram.threads.iter().map(|name| session.tid(name)).collect();
+        let known = session.problems().len();
+        let round_spec = RoundSpec {
             diagram: &interleaving.diagram,
             points,
             tids: &tids,
@@ -174,21 +177,21 @@ impl Rounds<'_> {
             round: u64::from(2 * round - u32::from(!held)),
             held,
         };
-        let played = play(&mut stage, &script, &mut self.usual).await;
+        let result = run_round(&mut session, &round_spec, &mut self.latency).await;
         let seconds = begun.elapsed().as_secs_f64();
-        let problems = if played.orderly {
-            let problems = stage.problems();
-            self.stage = Some(stage);
+        let problems = if result.orderly {
+            let problems = session.problems();
+            self.session = Some(session);
             problems
         } else {
-            stage.end().await
+            session.end().await
         };
-        let Played { ended, steps, threads, entry_before, entry_after, .. } = played;
+        let RoundResult { ended, steps, threads, entry_before, entry_after, .. } = result;
         let outcome = match ended {
-            Ended::Outcome(outcome) => outcome,
-            Ended::Interrupted => return Err(Failure::Interrupted),
-            Ended::Illegal { step, address, why } => {
-                let symbols = setting.symbols.as_ref();
+            RoundEnd::Outcome(outcome) => outcome,
+            RoundEnd::Interrupted => return Err(Failure::Interrupted),
+            RoundEnd::Illegal { step, address, why } => {
+                let symbols = spec.symbols.as_ref();
                 return Err(Error::Illegal(illegal(&interleaving.diagram, step, address, &why, symbols)).into());
             }
         };
@@ -208,26 +211,26 @@ impl Rounds<'_> {
             seconds,
             problems: problems.into_iter().skip(known).collect(),
         }));
-        if self.tell.send(entry).await.is_err() {
+        if self.entries.send(entry).await.is_err() {
             return Err(Failure::Interrupted);
         }
         Ok(lost)
     }
 
-    /// Another guest, whose test has what the drawing asks for.
-    async fn fresh(&mut self, setting: &Setting) -> Result<Stage, Failure> {
+    /// Starts another guest and checks that its test offers what the diagram needs.
+    async fn fresh(&mut self, spec: &SessionSpec) -> Result<GuestSession, Failure> {
         self.guests += 1;
-        let stage = Stage::start(setting, self.guests, self.cancel).await?;
-        let wrong = check::against_offer(&self.task.interleaving.diagram, &stage.actors, &stage.offered);
+        let session = GuestSession::start(spec, self.guests, self.cancel).await?;
+        let wrong = check::against_offer(&self.task.interleaving.diagram, &session.actors, &session.offered);
         if wrong.is_empty() {
-            return Ok(stage);
+            return Ok(session);
         }
-        stage.end().await;
+        session.end().await;
         Err(Error::Offer(wrong).into())
     }
 }
 
-/// The addresses of each step's point in this kernel.
+/// The addresses of each step's point in this kernel; empty for steps without a point.
 fn points(diagram: &Diagram, symbols: &Symbols) -> Result<Vec<Vec<u64>>, Error> {
     let mut wrong = Vec::new();
     let mut found = Vec::new();
@@ -246,27 +249,27 @@ fn points(diagram: &Diagram, symbols: &Symbols) -> Result<Vec<Vec<u64>>, Error> 
     if wrong.is_empty() { Ok(found) } else { Err(Error::Points(wrong)) }
 }
 
-/// A CPU that goes on while others are frozen.
+/// A CPU that keeps running while others are frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bystander {
-    /// CPUs that the guest needs for that.
+struct HousekeepingCpu {
+    /// CPUs the guest needs so that one is left over.
     cpus: u32,
     cpu: u32,
 }
 
-/// Of a guest that is to have `cpus`: which CPU no frozen thread runs on, thread *i* running on CPU *i* modulo their number.
-/// None where nothing is frozen.
-fn bystander(diagram: &Diagram, cpus: u32) -> Option<Bystander> {
+/// The CPU of a guest with at least `cpus` CPUs on which no frozen thread runs. Thread *i* runs on
+/// CPU *i* modulo the number of CPUs. None if the diagram freezes no thread.
+fn housekeeping_cpu(diagram: &Diagram, cpus: u32) -> Option<HousekeepingCpu> {
     let freezes = |step: &&Step| step.action == Action::Hold(Hold::Freeze);
     let frozen: Vec<u32> =
         diagram.steps.iter().filter(freezes).filter_map(|step| u32::try_from(step.thread).ok()).collect();
     let most = u32::try_from(diagram.threads.len()).unwrap_or(u32::MAX - 1).saturating_add(1);
     let spare = |cpus: u32| (0..cpus).find(|cpu| frozen.iter().all(|thread| thread % cpus != *cpu));
-    let mut sizes = (cpus.max(2)..=most.max(cpus)).filter_map(|cpus| Some(Bystander { cpus, cpu: spare(cpus)? }));
+    let mut sizes = (cpus.max(2)..=most.max(cpus)).filter_map(|cpus| Some(HousekeepingCpu { cpus, cpu: spare(cpus)? }));
     if frozen.is_empty() { None } else { sizes.next() }
 }
 
-/// What is wrong with a hold, and what to do.
+/// Explains why a hold is illegal, and what to do about it.
 fn illegal(diagram: &Diagram, step: usize, address: u64, why: &str, symbols: &Symbols) -> String {
     let place = symbols.locate(address).first().map_or_else(
         || format!("{address:#x}"),
@@ -303,7 +306,7 @@ mod tests {
             let threads = vec!["victim".to_owned(), "interferer".to_owned()];
             Diagram { drawing: Vec::new(), threads, steps: frozen.iter().map(step).collect() }
         };
-        let told = |frozen: &[usize], cpus| bystander(&diagram(frozen), cpus).map(|it| (it.cpus, it.cpu));
+        let told = |frozen: &[usize], cpus| housekeeping_cpu(&diagram(frozen), cpus).map(|it| (it.cpus, it.cpu));
         assert_eq!(told(&[], 2), None);
         assert_eq!(told(&[0], 2), Some((2, 1)));
         assert_eq!(told(&[1], 2), Some((2, 0)));

@@ -1,13 +1,13 @@
-//! A drawing held against what the guest test offers, before anything is played.
+//! Checks a diagram against what the guest test offers, before the first round.
 
 use twinboot_protocol::orders::{Actor, Offered};
 
 use crate::diagram::{Action, Diagram};
 
-/// How alike two words must be for one to be suggested in place of the other, from 0 to 1.
+/// Smallest similarity, from 0 to 1, at which a word is suggested for another.
 const NEAR: f64 = 0.5;
 
-/// What `diagram` asks for and the test does not have, one sentence each.
+/// What `diagram` needs and the test does not offer, one sentence each.
 pub fn against_offer(diagram: &Diagram, threads: &[Actor], operations: &[Offered]) -> Vec<String> {
     let mut wrong = Vec::new();
     for name in &diagram.threads {
@@ -26,7 +26,7 @@ pub fn against_offer(diagram: &Diagram, threads: &[Actor], operations: &[Offered
     wrong
 }
 
-/// Why an operation cannot be had of a test that offers `operations`.
+/// Why a test with these `operations` cannot do `operation`; none if it can.
 pub fn operate(operation: &str, object: Option<&str>, operations: &[Offered]) -> Option<String> {
     let Some(offered) = operations.iter().find(|offered| offered.name == operation) else {
         let names = operations.iter().map(|offered| offered.name.as_str());
@@ -44,7 +44,7 @@ pub fn operate(operation: &str, object: Option<&str>, operations: &[Offered]) ->
     }
 }
 
-/// The near words, or all of them.
+/// Suggests the nearest known word, or lists all of them.
 fn instead<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
     let alike = |word: &str| strsim::normalized_damerau_levenshtein(found, word);

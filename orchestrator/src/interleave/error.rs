@@ -1,30 +1,32 @@
-//! Why a drawing could not be tried on a kernel.
+//! Why an interleaving could not be run on a kernel.
 
 use crate::build::initramfs;
-use crate::{symbols, vm};
+use kernel_debug::symbols;
 
-/// Why nothing could be played at all.
+use crate::vm;
+
+/// Why no round could be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel came without the image that names its points.
+    /// The kernel has no vmlinux to resolve points in.
     #[error(
         "the kernel has no vmlinux with debug information, in which drawings find their points: build it from source with \
          `symbols` among its `config`, or give the vmlinux itself as the image"
     )]
     NoVmlinux,
-    /// Its debug information cannot be used.
+    /// The debug information cannot be read.
     #[error("cannot read where the points are in the kernel")]
     Symbols(#[source] symbols::Error),
-    /// Points of the drawing that this kernel does not have, a line each.
+    /// Points that this kernel does not have, one message each.
     #[error("{}", .0.join("\n"))]
     Points(Vec<String>),
-    /// What the drawing asks for and the guest test does not offer, a line each.
+    /// Threads and operations that the guest test does not offer, one message each.
     #[error("{}", .0.join("\n"))]
     Offer(Vec<String>),
-    /// A hold where the kernel may not sleep.
+    /// A hold at a point where the kernel must not sleep.
     #[error("{0}")]
     Illegal(String),
-    /// The guest test does not act out drawings.
+    /// The guest test takes no orders.
     #[error("`{command}` {ended} before it offered any operation{}; does it take `--interleave THREAD,…`?", said(.stderr))]
     NoOffer {
         /// Command line.
@@ -43,16 +45,16 @@ pub enum Error {
     /// The guest did not come up.
     #[error("the guest did not come up")]
     Guest(#[source] vm::Error),
-    /// Nobody could log in.
+    /// SSH login failed.
     #[error("cannot log in to the guest")]
     Login(#[source] vm::ssh::Error),
-    /// The debugger could not take hold of it.
+    /// The debugger could not attach.
     #[error("cannot debug the guest")]
-    Debugger(#[source] crate::debugger::Error),
+    Debugger(#[source] kernel_debug::gdb::Error),
     /// The guest test, the connection to it or the guest failed before the first round.
     #[error("{0}")]
     Lost(String),
-    /// Round after round was lost.
+    /// Too many rounds in a row were lost.
     #[error("{rounds} rounds in a row were lost; the last: {reason}")]
     GivenUp {
         /// How many.
@@ -66,7 +68,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The plan's author can mend it, not the host.
+    /// Whether the plan is wrong, not the host.
     pub fn is_the_plans(&self) -> bool {
         matches!(
             self,

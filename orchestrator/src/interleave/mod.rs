@@ -1,29 +1,30 @@
-//! Forces drawn interleavings on a running kernel, and sweeps a function for the points at which it can be cut into.
+//! Forces drawn interleavings on a running kernel, and sweeps a function for the points at which
+//! preemption corrupts.
 //!
-//! [`Stage`] is one guest under the debugger whose test takes orders. [`play`] takes a drawing through one round on any
-//! [`Scene`], and decides how it ended. [`run`] plays all rounds of one drawing on one kernel. None of it draws, prints or
-//! journals: what happens is handed out as [`Entry`](crate::journal::Entry).
+//! [`GuestSession`] is one guest under the debugger whose test takes orders. [`run_round`] takes a
+//! diagram through one round on any [`GuestControl`] and decides how it ended. [`run`] runs all
+//! rounds of one interleaving on one kernel. Results leave this module as
+//! [`Entry`](crate::journal::Entry).
 
 mod cell;
 mod check;
+mod control;
 mod error;
-mod library;
-mod play;
-#[cfg(test)]
-mod play_tests;
-mod scene;
-mod stage;
+mod latency;
+mod round;
+mod session;
 pub mod sweep;
-mod usual;
-mod waiting;
+mod symbol_cache;
+mod test_process;
+mod wait_state;
 
 use crate::causes::chain;
-pub use cell::{Task, run};
+pub use cell::{InterleaveTask, run};
 pub use check::{against_offer, operate};
+pub use control::{BreakAction, End, Event, GuestControl, TaskSnapshot, TaskState};
 pub use error::Error;
-pub use library::{Library, Read};
-pub use play::{Ended, Played, Script, play};
-pub use scene::{Catch, End, Happening, Posture, Scene, Sight};
-pub use stage::{Setting, Stage};
-pub use usual::Usual;
-pub use waiting::{Told, is_primitive, tell, waits_in};
+pub use latency::OperationLatency;
+pub use round::{RoundEnd, RoundResult, RoundSpec, run_round};
+pub use session::{GuestSession, SessionSpec};
+pub use symbol_cache::{LoadedSymbols, SymbolCache};
+pub use wait_state::{WaitState, classify_wait, is_primitive, waits_in};

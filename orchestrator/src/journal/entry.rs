@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use twinboot_protocol::{Corruption, Preflight, Progress, Summary};
 
-use super::Load;
 use super::interleaving::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
 use super::rules::{Expectation, Rule, Warmth, Why};
+use super::{Load, name};
 
 /// Version of the journal and of `summary.json`.
 pub const SCHEMA: u32 = 1;
@@ -49,6 +49,7 @@ pub enum Entry {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RoundId {
     /// Cell id.
+    #[serde(deserialize_with = "name::cell_id")]
     pub cell: String,
     /// From 1.
     pub round: u32,
@@ -64,6 +65,7 @@ pub struct RunStarted {
     /// UTC, RFC 3339, seconds.
     pub started: String,
     /// Plan name.
+    #[serde(deserialize_with = "name::plan")]
     pub plan: String,
     /// SHA-256 of the plan file.
     pub plan_sha256: String,
@@ -132,14 +134,19 @@ pub struct Accelerator {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellSpec {
     /// Cell id.
+    #[serde(deserialize_with = "name::cell_id")]
     pub id: String,
     /// Kernel name.
+    #[serde(deserialize_with = "name::kernel")]
     pub kernel: String,
     /// Variant name.
+    #[serde(deserialize_with = "name::variant")]
     pub variant: String,
     /// Guest name.
+    #[serde(deserialize_with = "name::guest")]
     pub guest: String,
     /// Test name.
+    #[serde(deserialize_with = "name::test")]
     pub test: String,
     /// Program.
     pub program: String,
@@ -190,8 +197,10 @@ pub struct PatchInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComparisonSpec {
     /// Cell id of the positive control.
+    #[serde(deserialize_with = "name::cell_id")]
     pub base: String,
     /// Cell id under judgement.
+    #[serde(deserialize_with = "name::cell_id")]
     pub patched: String,
     /// Both run the same kernel on purpose, and must not differ (an A/A control).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -202,8 +211,10 @@ pub struct ComparisonSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Built {
     /// Kernel name.
+    #[serde(deserialize_with = "name::kernel")]
     pub kernel: String,
     /// Variant name.
+    #[serde(deserialize_with = "name::variant")]
     pub variant: String,
     /// `make kernelrelease`, or what the image says of itself.
     pub release: String,
@@ -230,8 +241,10 @@ pub struct Built {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildFailed {
     /// Kernel name.
+    #[serde(deserialize_with = "name::kernel")]
     pub kernel: String,
     /// Variant name.
+    #[serde(deserialize_with = "name::variant")]
     pub variant: String,
     /// What failed, with the first compiler error or the reject.
     pub reason: String,
@@ -241,10 +254,13 @@ pub struct BuildFailed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Kernel name.
+    #[serde(deserialize_with = "name::kernel")]
     pub kernel: String,
     /// Variant name.
+    #[serde(deserialize_with = "name::variant")]
     pub variant: String,
     /// Name of the guest shape.
+    #[serde(deserialize_with = "name::guest")]
     pub guest: String,
     /// Taken in an earlier run.
     pub cached: bool,
@@ -397,6 +413,7 @@ pub enum ProblemKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopped {
     /// Cell id.
+    #[serde(deserialize_with = "name::cell_id")]
     pub cell: String,
     /// Rounds of it that were started; some of them may end after this entry.
     pub after_rounds: u32,

@@ -1,26 +1,34 @@
 //! What is journalled of forced interleavings and of sweeps.
 
+use kernel_debug::Frame;
 use serde::{Deserialize, Serialize};
 use twinboot_protocol::SwapEntry;
 use twinboot_protocol::orders::Damage;
 
 use super::entry::{ConsoleProblem, PatchInfo};
+use super::name;
 use crate::diagram::Step;
 
 /// A diagram, or a sweep, and the kernel it is tried on. Its id is unique among all cells of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForcedSpec {
     /// Unique, stable and fit for a file name.
+    #[serde(deserialize_with = "name::cell_id")]
     pub id: String,
     /// Kernel name.
+    #[serde(deserialize_with = "name::kernel")]
     pub kernel: String,
     /// Variant name.
+    #[serde(deserialize_with = "name::variant")]
     pub variant: String,
     /// Variant it is held against; none for a base.
+    #[serde(default, deserialize_with = "name::base")]
     pub base: Option<String>,
     /// Guest name.
+    #[serde(deserialize_with = "name::guest")]
     pub guest: String,
     /// Name of the interleaving or the sweep.
+    #[serde(deserialize_with = "name::interleaving")]
     pub name: String,
     /// Program in the guest.
     pub program: String,
@@ -91,6 +99,7 @@ pub enum ForcedExpectation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForcedRound {
     /// [`ForcedSpec::id`].
+    #[serde(deserialize_with = "name::cell_id")]
     pub cell: String,
     /// From 1, forced rounds and rounds without a hold each for themselves.
     pub round: u32,
@@ -183,25 +192,11 @@ pub struct ThreadState {
     pub stack: Vec<Frame>,
 }
 
-/// One frame of a kernel stack, or an inlined call in one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Frame {
-    /// Address.
-    pub address: u64,
-    /// Function.
-    pub function: String,
-    /// Offset from the function's beginning; none for an inlined copy.
-    pub offset: Option<u64>,
-    /// Source file relative to the tree, where known.
-    pub file: Option<String>,
-    /// Line in it.
-    pub line: Option<u32>,
-}
-
 /// The points a sweep is about to try, found by following the victim's undisturbed operation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SweepTraced {
     /// [`ForcedSpec::id`].
+    #[serde(deserialize_with = "name::cell_id")]
     pub cell: String,
     /// Every instruction boundary of the swept functions, by address.
     pub points: Vec<SweepPoint>,
@@ -240,6 +235,7 @@ pub struct SweepPoint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SweepTried {
     /// [`ForcedSpec::id`].
+    #[serde(deserialize_with = "name::cell_id")]
     pub cell: String,
     /// [`SweepPoint::address`].
     pub address: u64,
@@ -257,6 +253,7 @@ pub struct SweepTried {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForcedFailed {
     /// [`ForcedSpec::id`].
+    #[serde(deserialize_with = "name::cell_id")]
     pub cell: String,
     /// What failed: a point that does not exist, a kernel without debug information, a guest that never came up.
     pub reason: String,

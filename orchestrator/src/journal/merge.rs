@@ -157,7 +157,8 @@ fn same_run(first: &str, run: &RunStarted, name: &str, other: &RunStarted) -> Op
     let differs = |what: &str, ours: &str, theirs: &str| {
         Some(Contradiction(format!("{name} is of another {what} than {first}: {theirs}, not {ours}")))
     };
-    let plan = |run: &RunStarted| format!("{} ({})", run.plan, &run.plan_sha256[..run.plan_sha256.len().min(12)]);
+    let short = |digest: &str| digest.chars().take(12).collect::<String>();
+    let plan = |run: &RunStarted| format!("{} ({})", run.plan, short(&run.plan_sha256));
     if (&run.plan, &run.plan_sha256) != (&other.plan, &other.plan_sha256) {
         return differs("plan", &plan(run), &plan(other));
     }

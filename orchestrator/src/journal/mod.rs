@@ -6,10 +6,12 @@ mod load;
 pub mod merge;
 #[cfg(test)]
 mod merge_tests;
+mod name;
 mod reader;
 pub mod rules;
 pub mod writer;
 
 pub use entry::Entry;
 pub use load::Load;
-pub use reader::{JournalError, journal_lines};
+pub use name::{BadName, CELLS, CellId};
+pub use reader::{FILE, JournalError, ReadError, journal_lines, read_journal};

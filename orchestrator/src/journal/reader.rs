@@ -1,6 +1,41 @@
-//! The journal's text and back: one JSON object a line.
+//! A journal's text, and the journal of a results folder, as entries.
+
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::Entry;
+use crate::nofollow;
+
+/// Name of the journal within a results folder.
+pub const FILE: &str = "journal.jsonl";
+
+/// A results folder whose journal cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error("cannot read `{}`", path.display())]
+    Io {
+        /// The journal.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The text is no journal.
+    #[error("`{}` is no journal of this twinboot", path.display())]
+    Journal {
+        /// The journal.
+        path: PathBuf,
+        /// Where, and what is wrong.
+        source: JournalError,
+    },
+}
+
+/// Reads the journal of a results folder and writes nothing.
+pub fn read_journal(results: &Path) -> Result<Vec<Entry>, ReadError> {
+    let path = results.join(FILE);
+    let text = nofollow::read(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+    journal_lines(&text).map_err(|source| ReadError::Journal { path, source })
+}
 
 /// A line of the journal that is whole but not understood.
 #[derive(Debug, thiserror::Error)]

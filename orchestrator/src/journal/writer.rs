@@ -4,10 +4,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use crate::journal::Entry;
-
-/// File name within a results folder.
-pub const FILE: &str = "journal.jsonl";
+use super::{Entry, FILE, ReadError, journal_lines};
+use crate::nofollow;
 
 /// An open journal. Each entry is written in one call and synced, so that a killed run loses at most a cut last line. Locked
 /// for as long as it is open, so that no two runs write to one.
@@ -23,19 +21,21 @@ impl Journal {
         Self::lock(file)
     }
 
-    /// Takes up the journal of a results folder again and returns its text. A last line that was cut off while it was
-    /// written is removed.
-    pub fn reopen(results: &Path) -> io::Result<(Self, Vec<u8>)> {
-        let mut journal = Self::lock(File::options().append(true).read(true).open(results.join(FILE))?)?;
+    /// Takes up the journal of a results folder again and returns its entries. Nothing is written but to a journal that is
+    /// understood: a last line that was cut off while it was written is removed from it.
+    pub fn reopen(results: &Path) -> Result<(Self, Vec<Entry>), ReadError> {
+        let path = results.join(FILE);
+        let failed = |source| ReadError::Io { path: path.clone(), source };
+        let mut journal = Self::lock(nofollow::reopen(&path).map_err(failed)?).map_err(failed)?;
         let mut text = Vec::new();
-        journal.file.read_to_end(&mut text)?;
+        journal.file.read_to_end(&mut text).map_err(failed)?;
         let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let entries =
+            journal_lines(&text[..whole]).map_err(|source| ReadError::Journal { path: path.clone(), source })?;
         if whole < text.len() {
-            text.truncate(whole);
-            journal.file.set_len(whole as u64)?;
-            journal.file.sync_data()?;
+            journal.file.set_len(whole as u64).and_then(|()| journal.file.sync_data()).map_err(failed)?;
         }
-        Ok((journal, text))
+        Ok((journal, entries))
     }
 
     /// Appends one entry and waits until it is on disk.
@@ -72,8 +72,8 @@ mod tests {
         bytes.extend_from_slice(br#"{"event":"round_fini"#);
         std::fs::write(&path, bytes).expect("writes");
 
-        let (mut journal, text) = Journal::reopen(dir.path()).expect("opens");
-        assert_eq!(text, whole);
+        let (mut journal, entries) = Journal::reopen(dir.path()).expect("opens");
+        assert_eq!(entries, std::slice::from_ref(&note));
         journal.append(&note).expect("writes");
         assert_eq!(std::fs::read(&path).expect("is there"), [whole.clone(), whole].concat());
     }
@@ -82,8 +82,28 @@ mod tests {
     fn two_runs_do_not_write_to_one_journal() {
         let dir = tempfile::tempdir().expect("a scratch folder");
         let first = Journal::create(dir.path()).expect("starts");
-        assert_eq!(Journal::reopen(dir.path()).expect_err("locked").kind(), io::ErrorKind::WouldBlock);
+        let error = Journal::reopen(dir.path()).expect_err("locked");
+        assert!(matches!(error, ReadError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock));
         drop(first);
         Journal::reopen(dir.path()).expect("free again");
+    }
+    #[test]
+    fn a_journal_that_is_not_understood_is_left_as_it_is() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let path = dir.path().join(FILE);
+        let text = br#"{"event":"round_started","cell":"../x","round":1}
+{"event":"#;
+        std::fs::write(&path, text).expect("writes");
+        assert!(matches!(Journal::reopen(dir.path()), Err(ReadError::Journal { .. })));
+        assert_eq!(std::fs::read(&path).expect("is there"), text);
+    }
+
+    #[test]
+    fn a_journal_elsewhere_is_not_written_to() {
+        let (dir, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        drop(Journal::create(elsewhere.path()).expect("starts"));
+        std::os::unix::fs::symlink(elsewhere.path().join(FILE), dir.path().join(FILE)).expect("links");
+        let error = Journal::reopen(dir.path()).expect_err("a link");
+        assert!(matches!(error, ReadError::Io { source, .. } if source.to_string().contains("it is a link")));
     }
 }

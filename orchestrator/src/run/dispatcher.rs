@@ -16,9 +16,9 @@ use super::resume::{Past, Replay};
 use super::sequence::Sequence;
 use super::{Error, schedule, stamp};
 use crate::build::initramfs::Keys;
-use crate::journal::Entry;
 use crate::journal::entry::{RoundId, RunFinished, RunStarted};
-use crate::journal::writer::{self, Journal};
+use crate::journal::writer::Journal;
+use crate::journal::{self, Entry};
 use crate::plan::Partition;
 use crate::plan::model::{Cell, Guest, Plan};
 use crate::vm::Machine;
@@ -174,12 +174,12 @@ impl<'a> Dispatcher<'a> {
 
 /// The journal of a new run.
 pub(super) fn begin(results: &Path) -> Result<Journal, Error> {
-    Journal::create(results).map_err(|source| failed("start", &results.join(writer::FILE), source))
+    Journal::create(results).map_err(|source| failed("start", &results.join(journal::FILE), source))
 }
 
 impl Dispatcher<'_> {
     pub(super) fn note(&mut self, entry: Entry) -> Result<(), Error> {
-        self.journal.append(&entry).map_err(|source| failed("write", &self.results.join(writer::FILE), source))?;
+        self.journal.append(&entry).map_err(|source| failed("write", &self.results.join(journal::FILE), source))?;
         (self.observer)(Event::Journal(Box::new(entry.clone())));
         self.entries.push(entry);
         Ok(())

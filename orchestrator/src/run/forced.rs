@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::dispatcher::Dispatcher;
 use super::{Error, folder, schedule, stamp};
-use crate::interleave::{self, Library};
+use crate::interleave::{self, SymbolCache};
 use crate::journal::Entry;
 use crate::journal::entry::RoundId;
 use crate::plan::model::{Deadlines, ForcedCell, Interleaving};
@@ -22,7 +22,7 @@ const AHEAD: usize = 16;
 pub(super) struct Plays<'a> {
     /// In plan order.
     waiting: Vec<&'a ForcedCell>,
-    library: Library,
+    library: SymbolCache,
     tell: mpsc::Sender<Entry>,
     /// What the cells that are being played tell; never ends.
     pub told: mpsc::Receiver<Entry>,
@@ -35,7 +35,7 @@ impl<'a> Plays<'a> {
     pub fn new(dispatcher: &Dispatcher<'a>) -> Self {
         let (tell, told) = mpsc::channel(AHEAD);
         let waiting = dispatcher.plan.forced.iter().filter(|cell| !dispatcher.played(cell)).collect();
-        Self { waiting, library: Library::default(), tell, told, running: JoinSet::new() }
+        Self { waiting, library: SymbolCache::default(), tell, told, running: JoinSet::new() }
     }
 
     /// Starts the next drawing whose kernel is there; false when there is none. Ends at once after an interrupt.
@@ -86,7 +86,7 @@ impl Dispatcher<'_> {
     }
 }
 
-/// A [`interleave::Task`] before its kernel's symbols are read.
+/// A [`interleave::InterleaveTask`] before its kernel's symbols are read.
 struct Play {
     id: String,
     interleaving: Interleaving,
@@ -96,8 +96,8 @@ struct Play {
 }
 
 impl Play {
-    fn task(self, symbols: interleave::Read) -> interleave::Task {
+    fn task(self, symbols: interleave::LoadedSymbols) -> interleave::InterleaveTask {
         let Self { id, interleaving, machine, seed, folder } = self;
-        interleave::Task { id, interleaving, machine, symbols, seed, deadlines: Deadlines::default(), folder }
+        interleave::InterleaveTask { id, interleaving, machine, symbols, seed, deadlines: Deadlines::default(), folder }
     }
 }

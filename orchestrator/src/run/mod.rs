@@ -58,6 +58,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A cell cannot have a folder.
+    #[error("cannot make a folder for a cell")]
+    Cell {
+        /// What is wrong with its id.
+        source: crate::journal::BadName,
+    },
     /// A run cannot be taken up again.
     #[error("cannot go on with the run in `{}`: {reason}", results.display())]
     Resume {

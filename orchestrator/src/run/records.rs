@@ -8,6 +8,7 @@ use serde::Serialize;
 use twinboot_protocol::{Corruption, Failure, Preflight, Progress, Record, Summary, VERSION};
 
 use crate::journal::entry::SAMPLES;
+use crate::nofollow;
 
 /// File name within a cell's folder.
 pub const FILE: &str = "records.jsonl";
@@ -59,7 +60,7 @@ pub fn forget(path: &Path, rounds: &[u32]) -> io::Result<()> {
     struct Of {
         round: u32,
     }
-    let text = match std::fs::read(path) {
+    let text = match nofollow::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         text => text?,
     };
@@ -67,7 +68,7 @@ pub fn forget(path: &Path, rounds: &[u32]) -> io::Result<()> {
         serde_json::from_slice::<Of>(line).is_ok_and(|of| line.ends_with(b"\n") && !rounds.contains(&of.round))
     });
     let fresh = path.with_extension("jsonl.new");
-    std::fs::write(&fresh, kept.collect::<Vec<_>>().concat())?;
+    nofollow::replace(&fresh, &kept.collect::<Vec<_>>().concat())?;
     std::fs::rename(fresh, path)
 }
 
@@ -75,7 +76,7 @@ impl Records {
     /// Appends to the `records.jsonl` at `path`.
     pub fn open(path: &Path, round: u32) -> io::Result<Self> {
         Ok(Self {
-            file: File::options().append(true).create(true).open(path)?,
+            file: nofollow::append(path)?,
             round,
             stride: 1,
             seen: 0,
@@ -226,5 +227,19 @@ mod tests {
         let line = r#"{"type":"preflight","protocol":99,"test":"t","strategy":"s","kernel_release":"","kernel_version":"","cpus":1,"preemption":"full","page_size":4096,"swap":null,"seed":1}"#;
         records.take(line.as_bytes()).expect("writes");
         assert!(records.failure.is_some_and(|reason| reason.message.contains("protocol 99")));
+    }
+    #[test]
+    fn records_are_not_written_through_links() {
+        let (dir, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mine = elsewhere.path().join("mine");
+        std::fs::write(&mine, "mine").expect("writes");
+        for name in ["records.jsonl", "records.jsonl.new"] {
+            std::os::unix::fs::symlink(&mine, dir.path().join(name)).expect("links");
+        }
+        let path = dir.path().join("records.jsonl");
+        Records::open(&path, 1).expect_err("a link");
+        forget(&path, &[1]).expect("a file takes the link's place");
+        assert_eq!(std::fs::read(&mine).expect("is there"), b"mine");
+        Records::open(&path, 1).expect("is a file now");
     }
 }

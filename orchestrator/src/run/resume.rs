@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::Error;
 use super::folder::failed;
 use super::sequence::Sequence;
+use crate::causes::chain;
 use crate::journal::entry::{BuildFailed, Built, CellSpec, RoundId, RoundOutcome, RunStarted};
-use crate::journal::writer::{self, Journal};
-use crate::journal::{Entry, journal_lines};
+use crate::journal::writer::Journal;
+use crate::journal::{Entry, ReadError};
 
 /// A run that stands in a results folder, opened to be gone on with.
 #[derive(Debug)]
@@ -33,13 +35,24 @@ pub(super) struct Replay {
 }
 
 impl Past {
-    /// Opens the run in `results`.
+    /// Opens the run in `results`. Refuses a folder with links or anything else in it that no run makes, as what is written
+    /// there would end up elsewhere.
     pub fn open(results: &Path) -> Result<Self, Error> {
-        let path = results.join(writer::FILE);
-        let (journal, text) = Journal::reopen(results).map_err(|source| failed("take up", &path, source))?;
         let refuse = |reason: String| Error::Resume { results: results.to_path_buf(), reason };
-        let entries = journal_lines(&text).map_err(|error| refuse(error.to_string()))?;
+        let (journal, entries) = Journal::reopen(results).map_err(|error| match error {
+            ReadError::Io { path, source } if source.kind() != io::ErrorKind::InvalidInput => {
+                failed("take up", &path, source)
+            }
+            error => refuse(chain(&error)),
+        })?;
         let results = results.canonicalize().map_err(|source| failed("open", results, source))?;
+        if let Some(path) = stranger(&results)? {
+            let reason = format!(
+                "`{}` is neither a folder nor a plain file: no run makes such a thing; remove it, or start a new run",
+                path.display()
+            );
+            return Err(refuse(reason));
+        }
         let past = Self { results, entries, journal };
         past.started().ok_or_else(|| refuse("its journal does not say what was run; start anew".to_owned()))?;
         Ok(past)
@@ -123,9 +136,27 @@ impl Past {
     }
 }
 
+/// Something in the results folder, or in the folders of its cells, that is neither a folder nor a plain file.
+fn stranger(results: &Path) -> Result<Option<PathBuf>, Error> {
+    let mut folders = vec![results.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        let failed = |source| failed("read", &folder, source);
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if !kind.is_file() {
+                return Ok(Some(entry.path()));
+            }
+        }
+    }
+    Ok(None)
+}
+
 fn difference(then: &RunStarted, now: &RunStarted) -> Option<String> {
     if then.plan_sha256 != now.plan_sha256 {
-        let short = |run: &RunStarted| run.plan_sha256[..12.min(run.plan_sha256.len())].to_owned();
+        let short = |run: &RunStarted| run.plan_sha256.chars().take(12).collect::<String>();
         return Some(format!(
             "the plan has changed since (it was {}…, it is {}…); start a new run",
             short(then),

@@ -4,7 +4,7 @@ use super::dispatcher::Options;
 use super::host;
 use super::prepare::Ground;
 use crate::build::patch;
-use crate::interleave::sweep::hold::words;
+use crate::interleave::sweep::diagram::words;
 use crate::journal::Load;
 use crate::journal::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted, Whole};
 use crate::journal::interleaving::{Forced, ForcedExpectation, ForcedSpec};

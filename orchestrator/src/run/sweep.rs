@@ -13,8 +13,8 @@ use super::prepare::Ground;
 use super::{Error, schedule, stamp, swept};
 use crate::build::initramfs::Keys;
 use crate::cache::Cache;
-use crate::interleave::Library;
-use crate::interleave::sweep::{self, Known, Source, SweepTask};
+use crate::interleave::SymbolCache;
+use crate::interleave::sweep::{self, EarlierResults, Source, SweepTask};
 use crate::journal::Entry;
 use crate::journal::entry::{RoundId, RunFinished};
 use crate::journal::interleaving::SweepTraced;
@@ -82,7 +82,7 @@ impl Dispatcher<'_> {
         cache: &Cache,
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
-        let library = Library::default();
+        let library = SymbolCache::default();
         for cell in &self.plan.swept {
             if cancel.is_cancelled() {
                 return Ok(());
@@ -117,8 +117,8 @@ impl Dispatcher<'_> {
         coarse: bool,
         jobs: usize,
         cache: &Cache,
-        known: Known,
-        library: &Library,
+        known: EarlierResults,
+        library: &SymbolCache,
     ) -> Result<Option<SweepTask>, Error> {
         let guest = stamp::guest_named(self.plan, &cell.guest);
         let machine = self.machine(&cell.kernel, &cell.variant, guest);

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::interleave::sweep::Known;
+use crate::interleave::sweep::EarlierResults;
 use crate::journal::Entry;
 use crate::journal::interleaving::{Exclusion, ForcedOutcome};
 
 /// What need not be done again of a cell. Points that were lost are tried again.
-pub(super) fn known(entries: &[Entry], cell: &str) -> Known {
-    let mut known = Known::default();
+pub(super) fn known(entries: &[Entry], cell: &str) -> EarlierResults {
+    let mut known = EarlierResults::default();
     let mut tried = BTreeSet::new();
     for entry in entries {
         match entry {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::run_dir::run_dir_parent;
 use super::spec::{Accel, Spec};
 use super::{Error, How, Vm};
-use crate::cache::Key;
+use crate::cache::{Key, Kind};
 
 /// How long the kernel may take to its first line. With KVM that is under 0.2 s.
 const PROBE_DEADLINE: Duration = Duration::from_secs(5);
@@ -142,7 +142,7 @@ fn memory_file(device: &Path, qemu: &Path, qemu_version: &str, cache_root: &Path
         .part("qemu", qemu.as_os_str().as_encoded_bytes())
         .part("version", qemu_version)
         .finish();
-    cache_root.join("host").join(format!("accel-{key}.json"))
+    cache_root.join(Kind::Host.folder()).join(Kind::Host.entry(&key))
 }
 
 /// Best effort: without it the next run probes again.

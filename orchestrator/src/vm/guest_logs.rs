@@ -1,8 +1,10 @@
 //! The two logs of a guest, and how those of many guests become one file.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+
+use crate::nofollow;
 
 /// Where the two logs of a guest are written, each behind what is there already.
 #[derive(Debug, Clone)]
@@ -29,11 +31,11 @@ impl GuestLogs {
         Self { folder: folder.to_path_buf(), heading: format!("==== {kind} {number} ====\n"), live }
     }
 
-    /// Where they are written while the guest lives; each has a heading now. That one cannot be written is for the guest to find
-    /// out.
+    /// Where they are written while the guest lives; each has a heading now and nothing of an earlier guest. That one cannot be
+    /// written is for the guest to find out.
     pub fn begin(&self) -> Logs {
         for live in [&self.live.console, &self.live.qemu] {
-            let _ = fs::write(live, &self.heading);
+            let _ = nofollow::replace(live, self.heading.as_bytes());
         }
         self.live.clone()
     }
@@ -52,8 +54,8 @@ impl GuestLogs {
 
 /// Writes what is in `part` behind what is in `whole`, from the start of a line on.
 fn append(part: &Path, whole: &Path) -> io::Result<()> {
-    let mut text = fs::read(part)?;
-    let mut whole = File::options().read(true).append(true).create(true).open(whole)?;
+    let mut text = nofollow::read(part)?;
+    let mut whole = nofollow::append(whole)?;
     let mut last = [b'\n'];
     if whole.seek(SeekFrom::End(0))? > 0 {
         whole.seek(SeekFrom::End(-1))?;
@@ -67,6 +69,8 @@ fn append(part: &Path, whole: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     /// What a guest says at its console.
@@ -94,5 +98,21 @@ mod tests {
         let folder = tempfile::tempdir().expect("a scratch folder");
         GuestLogs::new(folder.path(), "round", 1).keep();
         assert_eq!(fs::read_dir(folder.path()).expect("is there").count(), 0);
+    }
+    #[test]
+    fn logs_are_not_written_through_links() {
+        let (folder, elsewhere) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let mine = elsewhere.path().join("mine");
+        fs::write(&mine, "mine").expect("writes");
+        for name in ["console.log", "console.round-1.log", "qemu.log", "qemu.round-1.log"] {
+            std::os::unix::fs::symlink(&mine, folder.path().join(name)).expect("links");
+        }
+        let logs = GuestLogs::new(folder.path(), "round", 1);
+        say(&logs.begin(), "Linux\n");
+        logs.keep();
+        assert_eq!(fs::read_to_string(&mine).expect("is there"), "mine");
+        let kept =
+            fs::read_to_string(folder.path().join("console.round-1.log")).expect("a log that cannot be moved stays");
+        assert_eq!(kept, "==== round 1 ====\nLinux\n");
     }
 }

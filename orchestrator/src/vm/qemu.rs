@@ -19,6 +19,7 @@ use super::qmp::{Event, Qmp};
 use super::spec::Spec;
 use super::{Error, args, run_dir};
 use crate::journal::entry::ConsoleProblem;
+use crate::nofollow;
 use crate::process::{Group, exit_text};
 
 /// How long QEMU may take for what it does by itself: ending after a panic or after `quit`, ending after TERM.
@@ -406,11 +407,7 @@ pub(super) async fn accept(listener: &UnixListener) -> Result<UnixStream, Error>
 
 /// Opens a log to write behind what is there already.
 fn open_log(path: &Path) -> Result<File, Error> {
-    File::options().append(true).create(true).open(path).map_err(|source| Error::Io {
-        action: "write",
-        path: path.to_path_buf(),
-        source,
-    })
+    nofollow::append(path).map_err(|source| Error::Io { action: "write", path: path.to_path_buf(), source })
 }
 
 /// The host port of the first TCP forward in `info usernet`'s table: protocol, descriptor, source address and port,

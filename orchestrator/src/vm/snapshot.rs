@@ -22,12 +22,9 @@ use twinboot_protocol::INIT_PAUSED;
 
 use super::{GuestLogs, Logs, Machine};
 use crate::build::initramfs::{self, Keys};
-use crate::cache::{self, Cache, Key, Lock};
+use crate::cache::{self, Cache, Key, Kind, Lock};
 use crate::process;
 use crate::vm::{self, Boot, Vm, ssh};
-
-/// Kind of the cache entries.
-const KIND: &str = "snapshots";
 
 /// Part of every key: goes up when snapshots are taken in another way.
 const RECIPE: &str = "2";
@@ -181,7 +178,7 @@ impl Snapshots {
             slot.snapshot = None;
             slot.failures += 1;
             reason.clone_into(&mut slot.reason);
-            self.cache.discard(KIND, &snapshot.key, cancel).await?;
+            self.cache.discard(Kind::Snapshots, &snapshot.key, cancel).await?;
         }
         Ok(slot.failures < PATIENCE)
     }
@@ -202,7 +199,7 @@ impl Snapshots {
         let mut replaced = None;
         loop {
             let make = async |dir: &Path| take(machine, dir, logs, deadline, cancel).await;
-            let filled = self.cache.fill(KIND, key, cancel, make).await?;
+            let filled = self.cache.fill(Kind::Snapshots, key, cancel, make).await?;
             match open(&filled.dir).await {
                 Ok((meta, keys)) => {
                     let Meta { bytes, seconds, boot, .. } = meta;
@@ -212,7 +209,7 @@ impl Snapshots {
                 }
                 Err(error) if filled.hit => {
                     replaced = Some(crate::causes::chain(&error));
-                    self.cache.discard(KIND, key, cancel).await?;
+                    self.cache.discard(Kind::Snapshots, key, cancel).await?;
                 }
                 Err(error) => return Err(error),
             }

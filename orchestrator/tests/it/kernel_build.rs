@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::kernel_fake::{Bench, ENTRY, MEMORY, SWAPOUT, UNPIN, compiled, said, write};
 use twinboot::build::{Error, Step};
+use twinboot::cache::Kind;
 use twinboot::plan::model::{BaseConfig, ConfigLayer};
 
 #[tokio::test]
@@ -28,7 +29,7 @@ async fn the_second_variant_costs_what_its_patches_touch_and_a_cached_one_nothin
     assert_ne!(second.info.load_digest, first.info.load_digest);
 
     // Away and back, with the entry gone: the same kernel again.
-    fs::remove_dir_all(bench.cache.path("kernels", &first.info.key)).expect("is there");
+    fs::remove_dir_all(bench.cache.path(Kind::Kernels, &first.info.key)).expect("is there");
     let again = bench.build(&kernel, &plain).await.expect("builds");
     assert_eq!(compiled(&again), ["mm/memory.o"]);
     assert_eq!(again.info.load_digest, first.info.load_digest);
@@ -132,7 +133,7 @@ async fn a_patch_to_kconfig_does_not_spoil_the_next_variant() {
         "--- a/Kconfig\n+++ b/Kconfig\n@@ -3,3 +3,4 @@\n config SWAP\n \tbool \"Swap\"\n+\tdepends on BLOCK\n \n";
     let text = said(bench.build(&kernel, &bench.variant("kconfig", &[diff])).await);
     assert!(text.contains("needs `BLOCK`"), "{text}");
-    fs::remove_dir_all(bench.cache.path("kernels", &first.info.key)).expect("is there");
+    fs::remove_dir_all(bench.cache.path(Kind::Kernels, &first.info.key)).expect("is there");
     let again = bench.build(&kernel, &plain).await.expect("builds");
     assert_eq!(again.info.config_sha256, first.info.config_sha256);
 }
@@ -189,7 +190,7 @@ async fn a_cancelled_build_leaves_no_process_and_no_entry_and_the_next_one_is_wh
 
     let mut bench = bench;
     bench.cancel = tokio_util::sync::CancellationToken::new();
-    fs::remove_dir_all(bench.cache.path("kernels", &plain.info.key)).expect("is there");
+    fs::remove_dir_all(bench.cache.path(Kind::Kernels, &plain.info.key)).expect("is there");
     let again = bench.build(&kernel, &bench.variant("plain", &[])).await.expect("builds");
     assert_eq!(again.info.load_digest, plain.info.load_digest);
 }
@@ -212,7 +213,7 @@ async fn a_build_that_was_killed_is_repaired() {
     let text = fs::read_to_string(&state).expect("reads");
     fs::write(&state, text.replace("\"building\":false", "\"building\":true")).expect("writes");
     fs::write(bench.work().join("obj/mm/memory.o"), "half an obj").expect("writes");
-    fs::remove_dir_all(bench.cache.path("kernels", &plain.info.key)).expect("is there");
+    fs::remove_dir_all(bench.cache.path(Kind::Kernels, &plain.info.key)).expect("is there");
     let again = bench.build(&kernel, &bench.variant("plain", &[])).await.expect("builds");
     assert_eq!(compiled(&again), ["mm/memory.o"]);
     assert_eq!(again.info.load_digest, plain.info.load_digest);

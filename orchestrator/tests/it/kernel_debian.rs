@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use twinboot::build::{BuiltKernel, Request, Step, build};
-use twinboot::cache::Cache;
+use twinboot::cache::{Cache, Kind};
 use twinboot::journal::rules::Expectation;
 use twinboot::plan::model::{BaseConfig, ConfigLayer, Kernel, Patch, Source, Variant};
 
@@ -83,7 +83,7 @@ async fn the_variants_of_the_swap_in_race() {
     }
 
     // Away and back: an incremental build gives the very same kernel.
-    std::fs::remove_dir_all(cache.path("kernels", &unpatched.info.key)).expect("is there");
+    std::fs::remove_dir_all(cache.path(Kind::Kernels, &unpatched.info.key)).expect("is there");
     let again = timed(&kernel, &variant("unpatched", &[&unpin]), &cache).await;
     assert!(!again.info.cached);
     assert_eq!(again.info.load_digest, digests[0]);

@@ -3,7 +3,10 @@
 
 mod apt_root;
 mod backports;
+mod clean;
+mod foreign_results;
 mod image;
+mod journal_mutations;
 mod kernel_build;
 mod kernel_debian;
 mod kernel_fake;
@@ -17,6 +20,7 @@ mod plan_fixture;
 mod plan_lock;
 mod plan_resolve;
 mod real_clones;
+mod real_debugger;
 mod real_interleaving;
 mod real_kernel;
 mod real_sweep;

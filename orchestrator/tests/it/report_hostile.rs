@@ -12,14 +12,9 @@ const JOURNAL: &str = include_str!("../data/journal.jsonl");
 
 /// The fixture with `foreign` in every place where a text from outside may stand.
 fn results(foreign: &str) -> Results {
-    const PLACES: [&str; 22] = [
-        "plan",
+    const PLACES: [&str; 16] = [
         "rerun",
         "text",
-        "kernel",
-        "variant",
-        "guest",
-        "test",
         "program",
         "strategy",
         "swap",
@@ -34,7 +29,6 @@ fn results(foreign: &str) -> Results {
         "config_sha256",
         "load_digest",
         "reason",
-        "cell",
     ];
     fn walk(value: &mut Value, foreign: &str) {
         match value {
@@ -42,9 +36,6 @@ fn results(foreign: &str) -> Results {
                 for (key, inner) in map {
                     match inner {
                         Value::String(text) if PLACES.contains(&key.as_str()) => {
-                            write!(text, " {foreign}").expect("a string takes all");
-                        }
-                        Value::String(text) if ["id", "base", "patched"].contains(&key.as_str()) => {
                             write!(text, " {foreign}").expect("a string takes all");
                         }
                         Value::Array(lines) if ["fingerprint", "excerpt"].contains(&key.as_str()) => {
@@ -73,11 +64,11 @@ fn results(foreign: &str) -> Results {
         if value["event"] == "round_finished" {
             // Records of the guest: but for the parts of a try their words are an enum's, not foreign.
             let mut foreigners = serde_json::json!({});
-            for key in ["cell", "problems", "boot"] {
+            for key in ["problems", "boot"] {
                 foreigners[key] = value[key].take();
             }
             walk(&mut foreigners, foreign);
-            for key in ["cell", "problems", "boot"] {
+            for key in ["problems", "boot"] {
                 value[key] = foreigners[key].take();
             }
             if let Some(profile) = value["summary"].get_mut("profile") {
@@ -95,15 +86,54 @@ fn results(foreign: &str) -> Results {
         .map(|line| serde_json::from_str(line).expect("JSON"))
         .find(|value: &Value| value["event"] == "round_finished")
         .expect("the fixture has rounds");
-    died["cell"] = format!("linux-6.1.count-raise.default.anon-preempt {foreign}").into();
+    died["cell"] = "linux-6.1.count-raise.default.anon-preempt".into();
     died["round"] = 4.into();
     died["outcome"] = "guest_died".into();
     died["reason"] = foreign.into();
     entries.extend(journal_lines(died.to_string().as_bytes()).expect("a journal line"));
+    // The reader lets no such names in; reports do not depend on that.
+    for entry in &mut entries {
+        rename(entry, &|name| write!(name, " {foreign}").expect("a string takes all"));
+    }
     let results = Results::fold(entries);
     assert_eq!(results.cells.len(), 3, "the foreign text must not lose a cell");
     assert_eq!(results.cells[0].rounds.len(), 4);
     results
+}
+
+/// Changes every name that is part of a path or of an id.
+fn rename(entry: &mut Entry, change: &impl Fn(&mut String)) {
+    match entry {
+        Entry::RunStarted(run) => {
+            change(&mut run.plan);
+            for cell in &mut run.cells {
+                for name in [&mut cell.id, &mut cell.kernel, &mut cell.variant, &mut cell.guest, &mut cell.test] {
+                    change(name);
+                }
+            }
+            for pair in &mut run.comparisons {
+                change(&mut pair.base);
+                change(&mut pair.patched);
+            }
+        }
+        Entry::Built(built) => {
+            change(&mut built.kernel);
+            change(&mut built.variant);
+        }
+        Entry::BuildFailed(failed) => {
+            change(&mut failed.kernel);
+            change(&mut failed.variant);
+        }
+        Entry::Snapshot(snapshot) => {
+            change(&mut snapshot.kernel);
+            change(&mut snapshot.variant);
+            change(&mut snapshot.guest);
+        }
+        Entry::RoundStarted(id) => change(&mut id.cell),
+        Entry::RoundFinished(round) => change(&mut round.id.cell),
+        Entry::Stopped(stopped) => change(&mut stopped.cell),
+        _ => {}
+    }
 }
 
 fn render(name: &str, results: &Results) -> String {

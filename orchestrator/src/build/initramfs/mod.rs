@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, Key, Kind};
 use assemble::Assembly;
 use host::Host;
 
@@ -46,9 +46,6 @@ pub const HOST_KEY_PATH: &str = "/etc/dropbear/host_ed25519";
 
 /// Where the public key that may log in as root is.
 pub const AUTHORIZED_KEYS_PATH: &str = "/root/.ssh/authorized_keys";
-
-/// Cache kind of images.
-const KIND: &str = "image";
 
 /// File name of the archive inside its cache entry.
 const ARCHIVE: &str = "initramfs.cpio";
@@ -86,7 +83,7 @@ pub async fn build(
     });
     let (archive, key) = made.await.map_err(|_| Error::Lost)??;
     let filled = cache
-        .fill(KIND, &key, cancel, async |dir: &Path| {
+        .fill(Kind::Images, &key, cancel, async |dir: &Path| {
             let path = dir.join(ARCHIVE);
             tokio::fs::write(&path, archive.as_slice()).await.map_err(|source| Error::Io {
                 action: "write",

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::apt::{self, Apt};
 use super::{short, untar, untar_some};
 use crate::build::{Error, Step};
-use crate::cache::{Cache, Filled};
+use crate::cache::{Cache, Filled, Kind};
 use crate::process;
 
 /// Name of a package file in its cache entry.
@@ -54,7 +54,7 @@ pub async fn resolve(
 ) -> Result<Package, Error> {
     let Wanted { name, suite, version, fresh } = wanted;
     let what = [Some(name), version, suite].into_iter().flatten().collect::<Vec<_>>().join(" ");
-    let answer = cache.root().join("apt").join(short(&what)).join("answer.json");
+    let answer = cache.path(Kind::Apt, &short(&what)).join("answer.json");
     if !fresh && let Some(known) = remembered(&answer) {
         return Ok(known);
     }
@@ -170,7 +170,7 @@ pub async fn fetch(
 ) -> Result<Filled, Error> {
     let what = format!("{} {}", package.name, package.version);
     cache
-        .fill("sources", &package.sha256[..32], cancel, async |dir: &Path| {
+        .fill(Kind::Sources, super::head(&package.sha256, 32), cancel, async |dir: &Path| {
             progress(Step::Fetch(what.clone()));
             let apt = Apt::serving(package.suite.as_deref(), false, cache, progress, cancel).await?;
             let mut command = apt.get();

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{put, short};
 use crate::build::{Error, Step};
-use crate::cache::{Cache, Filled, Lock};
+use crate::cache::{Cache, Filled, Kind, Lock};
 use crate::plan::model::Location;
 use crate::process;
 
@@ -77,7 +77,7 @@ pub async fn resolve(
                 return Ok(Revision { repository: mirror, commit, in_use });
             }
             progress(Step::Fetch(format!("{url} {rev}")));
-            let _lock = cache.lock(&format!("git-{}", short(url)), cancel).await?;
+            let _lock = cache.lock(Kind::Git, &short(url), cancel).await?;
             let as_tag = format!("+refs/tags/{rev}:refs/tags/{rev}");
             let plain = format!("+{rev}:{kept}");
             let fetch = async |spec: &str| {
@@ -123,7 +123,7 @@ async fn commit_of(repository: &Path, rev: &str, cancel: &CancellationToken) -> 
 
 async fn mirror(url: &str, cache: &Cache, cancel: &CancellationToken) -> Result<Filled, Error> {
     cache
-        .fill("git", &short(url), cancel, async |dir: &Path| {
+        .fill(Kind::Git, &short(url), cancel, async |dir: &Path| {
             let mut command = git(dir);
             command.args(["init", "--quiet", "--bare", "."]);
             process::capture(command, cancel).await.map(|_| ()).map_err(Error::from)

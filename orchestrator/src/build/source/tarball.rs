@@ -7,7 +7,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::build::{Error, Step};
-use crate::cache::{Cache, Lock, sha256_file};
+use crate::cache::{Cache, Kind, Lock, sha256_file};
 use crate::plan::model::Location;
 use crate::process;
 
@@ -48,9 +48,9 @@ pub async fn fetch(
         }
         Location::Url(url) => url,
     };
-    let key = &archive.sha256[..32.min(archive.sha256.len())];
+    let key = super::head(&archive.sha256, 32);
     let filled = cache
-        .fill("sources", key, cancel, async |dir: &Path| {
+        .fill(Kind::Sources, key, cancel, async |dir: &Path| {
             let file = dir.join(FILE);
             let mut command = Command::new("curl");
             command

@@ -1,16 +1,18 @@
-//! A sweep: the victim is held at every instruction boundary of some functions in turn, while the others act.
+//! A sweep: the victim is held at every instruction of some functions in turn, while the
+//! interferers act.
 //!
-//! First one guest follows the undisturbed victim ([`follow`]) to learn which boundaries it comes to and where it may be put to
-//! sleep ([`points`]). Then several guests share those points ([`crew`]), a round for each ([`hold`]), which is played and
-//! judged like that of any drawing.
+//! First, one guest traces the undisturbed victim ([`code_path`]) to learn which instructions it
+//! reaches and where it may sleep ([`points`]). Then several guests share those points
+//! ([`workers`]) and run one round for each ([`diagram`]), which is judged like the round of any
+//! diagram.
 
-pub mod crew;
-#[cfg(test)]
-mod crew_tests;
-pub mod follow;
-pub mod hold;
+pub mod code_path;
+pub mod diagram;
+mod guest_pool;
 pub mod points;
-mod troupe;
+pub mod workers;
+#[cfg(test)]
+mod workers_tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -20,42 +22,42 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::stage::Setting;
-use super::{Error, Read};
+use super::session::SessionSpec;
+use super::{Error, LoadedSymbols};
 use crate::build::{self, Request};
 use crate::cache::Cache;
 use crate::journal::Entry;
 use crate::journal::interleaving::{ForcedFailed, SweepPoint, SweepTraced, SweepTried};
 use crate::plan::model::{Deadlines, Kernel, Sweep, Variant};
-use crate::symbols::Symbols;
 use crate::vm::Machine;
-use troupe::{Player, Troupe};
+use guest_pool::{GuestPool, SweepGuest};
+use kernel_debug::symbols::Symbols;
 
-/// A sweep and the kernel it is made on.
+/// A sweep and the kernel to sweep.
 #[derive(Debug, Clone)]
 pub struct SweepTask {
-    /// The cell's id.
+    /// Cell id.
     pub id: String,
     /// The sweep.
     pub sweep: Sweep,
-    /// Entries and call returns only.
+    /// Only function entries and call returns.
     pub coarse: bool,
     /// The guest.
     pub machine: Machine,
     /// The kernel's symbols, or why there are none.
-    pub symbols: Read,
-    /// Where the source lines come from.
+    pub symbols: LoadedSymbols,
+    /// Where source lines are looked up.
     pub source: Source,
     /// Seed of the guests' entropy pools.
     pub seed: u64,
-    /// Deadlines of boot, login and the test's first words.
+    /// Deadlines for boot, login and the test's first answer.
     pub deadlines: Deadlines,
-    /// The cell's folder.
+    /// The cell's results folder.
     pub folder: PathBuf,
     /// Guests at a time.
     pub jobs: usize,
-    /// What an earlier run has found and tried.
-    pub known: Known,
+    /// Results of an earlier run that need not be repeated.
+    pub known: EarlierResults,
 }
 
 /// Where a variant's source is looked up.
@@ -65,29 +67,29 @@ pub struct Source {
     pub kernel: Kernel,
     /// Its variant.
     pub variant: Variant,
-    /// Where it was built.
+    /// The cache it was built in.
     pub cache: Cache,
 }
 
-/// What need not be done again.
+/// Results of an earlier run.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
-    /// The points, where they have been found.
+pub struct EarlierResults {
+    /// The points, if they are known.
     pub points: Option<Vec<SweepPoint>>,
-    /// Points that were tried and say something, by address.
+    /// Addresses of points with a conclusive result.
     pub tried: BTreeSet<u64>,
 }
 
-/// Makes the sweep and tells of every point as soon as it is known. Leaves no machine behind; an interrupt ends it at once,
-/// without a word.
-pub async fn run(task: SweepTask, tell: &mpsc::Sender<Entry>, cancel: &CancellationToken) {
-    let failed = match sweep(&task, tell, cancel).await {
+/// Runs the sweep and sends an entry for every point as soon as it is known. Leaves no guest
+/// running. An interrupt ends it at once, without an entry.
+pub async fn run(task: SweepTask, entries: &mpsc::Sender<Entry>, cancel: &CancellationToken) {
+    let failed = match sweep(&task, entries, cancel).await {
         Ok(()) | Err(Failure::Own(Error::Interrupted)) => return,
         Err(Failure::Own(error)) => failed(&task.id, &error),
         Err(Failure::Shared(error)) => failed(&task.id, &error),
     };
-    // Nobody listens to a run that has ended.
-    let _ = tell.send(Entry::ForcedFailed(failed)).await;
+    // The receiver is gone once the run has ended.
+    let _ = entries.send(Entry::ForcedFailed(failed)).await;
 }
 
 fn failed(cell: &str, error: &Error) -> ForcedFailed {
@@ -96,7 +98,7 @@ fn failed(cell: &str, error: &Error) -> ForcedFailed {
 
 enum Failure {
     Own(Error),
-    /// Of the kernel, told of each of its sweeps.
+    /// A failure of the kernel itself, reported for each of its sweeps.
     Shared(Arc<Error>),
 }
 
@@ -106,20 +108,20 @@ impl From<Error> for Failure {
     }
 }
 
-async fn sweep(task: &SweepTask, tell: &mpsc::Sender<Entry>, cancel: &CancellationToken) -> Result<(), Failure> {
+async fn sweep(task: &SweepTask, entries: &mpsc::Sender<Entry>, cancel: &CancellationToken) -> Result<(), Failure> {
     let symbols = task.symbols.clone().map_err(Failure::Shared)?;
-    let setting = setting(task, symbols.clone()).await?;
-    let troupe = Troupe::new(setting, task.sweep.clone(), cancel.clone());
+    let spec = spec(task, symbols.clone()).await?;
+    let pool = GuestPool::new(spec, task.sweep.clone(), cancel.clone());
     let (points, first) = if let Some(points) = task.known.points.clone() {
         (points, None)
     } else {
-        let (traced, player) = trace(task, &symbols, &troupe, cancel).await?;
+        let (traced, guest) = trace(task, &symbols, &pool, cancel).await?;
         let points = traced.points.clone();
-        if tell.send(Entry::SweepTraced(Box::new(traced))).await.is_err() {
-            crew::Prober::end(player).await;
+        if entries.send(Entry::SweepTraced(Box::new(traced))).await.is_err() {
+            workers::PointTester::end(guest).await;
             return Err(Error::Interrupted.into());
         }
-        (points, Some(player))
+        (points, Some(guest))
     };
     let left: Vec<u64> = points::to_try(&points)
         .into_iter()
@@ -129,24 +131,25 @@ async fn sweep(task: &SweepTask, tell: &mpsc::Sender<Entry>, cancel: &Cancellati
     let (report, mut tried) = mpsc::channel(1);
     let forward = async {
         while let Some(it) = tried.recv().await {
-            let crew::Tried { address, outcome, threads, problems, seconds } = it;
+            let workers::TriedPoint { address, outcome, threads, problems, seconds } = it;
             let cell = task.id.clone();
             let entry = SweepTried { cell, address, outcome, threads, problems, seconds };
-            if tell.send(Entry::SweepTried(Box::new(entry))).await.is_err() {
+            if entries.send(Entry::SweepTried(Box::new(entry))).await.is_err() {
                 break;
             }
         }
     };
     let work = async {
         let report = report;
-        crew::work(Arc::new(troupe), first, task.jobs, &left, &report, cancel).await
+        workers::work(Arc::new(pool), first, task.jobs, &left, &report, cancel).await
     };
     let (worked, ()) = tokio::join!(work, forward);
     Ok(worked?)
 }
 
-/// Work that reads debug information from a disk, for seconds. Not in place: a machine dies with the thread that started it,
-/// and a thread that has blocked is no longer the runtime's own.
+/// Runs work that parses debug information, which takes seconds, on a blocking thread.
+/// `block_in_place` would not do: it retires the current thread, and QEMU dies with the thread that
+/// spawned it.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
@@ -154,17 +157,17 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     }
 }
 
-async fn setting(task: &SweepTask, symbols: Arc<Symbols>) -> Result<Setting, Error> {
+async fn spec(task: &SweepTask, symbols: Arc<Symbols>) -> Result<SessionSpec, Error> {
     let asked = symbols.clone();
     let layout = aside(move || asked.layout()).await.map_err(Error::Symbols)?;
-    Ok(Setting {
+    Ok(SessionSpec {
         machine: task.machine.clone(),
         program: task.sweep.run.clone(),
         args: task.sweep.args.clone().into_iter().collect(),
         threads: Vec::new(),
         seed: task.seed,
         deadlines: task.deadlines,
-        bystander: None,
+        housekeeping_cpu: None,
         longest_freeze: Duration::from_secs(1),
         symbols,
         layout: Arc::new(layout),
@@ -172,28 +175,28 @@ async fn setting(task: &SweepTask, symbols: Arc<Symbols>) -> Result<Setting, Err
     })
 }
 
-/// Finds the points, in a guest that can go on to try them.
+/// Finds the points in a guest that can then go on to test them.
 async fn trace(
     task: &SweepTask,
     symbols: &Arc<Symbols>,
-    troupe: &Arc<Troupe>,
+    pool: &Arc<GuestPool>,
     cancel: &CancellationToken,
-) -> Result<(SweepTraced, Player), Error> {
-    let asked = troupe.clone();
+) -> Result<(SweepTraced, SweepGuest), Error> {
+    let asked = pool.clone();
     let roots = aside(move || asked.roots()).await?;
-    let mut player = troupe.player().await?;
-    let (way, seconds) = match player.trace(&roots).await {
+    let mut guest = pool.guest().await?;
+    let (path, seconds) = match guest.trace(&roots).await {
         Ok(found) => found,
         Err(error) => {
-            crew::Prober::end(player).await;
+            workers::PointTester::end(guest).await;
             return Err(error);
         }
     };
-    let (asked, coarse, steps) = (symbols.clone(), task.coarse, way.steps);
-    let mut points = aside(move || points::points(&way, coarse, |it| asked.locate(it))).await;
+    let (asked, coarse, steps) = (symbols.clone(), task.coarse, path.steps);
+    let mut points = aside(move || points::points(&path, coarse, |it| asked.locate(it))).await;
     let text = source(task, &points::files(&points), cancel).await;
     points::annotate(&mut points, &text);
-    Ok((SweepTraced { cell: task.id.clone(), points, steps, seconds }, player))
+    Ok((SweepTraced { cell: task.id.clone(), points, steps, seconds }, guest))
 }
 
 async fn source(

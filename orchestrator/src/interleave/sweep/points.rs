@@ -1,19 +1,20 @@
-//! From the swept functions and the victim's way to the points of a sweep. Pure.
+//! The points of a sweep, from the swept functions and the victim's path. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::follow::{Unit, Way};
-use crate::journal::interleaving::{Frame, SweepPoint};
-use crate::symbols::Kind;
+use super::code_path::{CodeUnit, ExecutionPath};
+use crate::journal::interleaving::SweepPoint;
+use kernel_debug::Frame;
+use kernel_debug::symbols::Kind;
 
-/// The instruction boundaries of the swept functions by address. With `coarse` only those where a call has just returned
-/// and each function's first one. `locate` gives the frames of an address, innermost first.
-pub fn points(way: &Way, coarse: bool, locate: impl Fn(u64) -> Vec<Frame>) -> Vec<SweepPoint> {
+/// The instructions of the swept functions, sorted by address. With `coarse`, only call returns and
+/// function entries. `locate` gives the frames of an address, innermost first.
+pub fn points(path: &ExecutionPath, coarse: bool, locate: impl Fn(u64) -> Vec<Frame>) -> Vec<SweepPoint> {
     let order: HashMap<u64, usize> =
-        way.visits.iter().enumerate().map(|(order, it)| (it.address, order)).rev().collect();
+        path.visits.iter().enumerate().map(|(order, it)| (it.address, order)).rev().collect();
     let mut seen = BTreeSet::new();
     let mut points: Vec<SweepPoint> = Vec::new();
-    for unit in way.swept.values() {
+    for unit in path.swept.values() {
         let wanted = coarse.then(|| call_returns(unit));
         for instruction in &unit.instructions {
             let address = instruction.address;
@@ -33,7 +34,7 @@ pub fn points(way: &Way, coarse: bool, locate: impl Fn(u64) -> Vec<Frame>) -> Ve
                 line: innermost.and_then(|frame| frame.line),
                 source: None,
                 order: visit.and_then(|order| u64::try_from(order).ok()),
-                illegal: visit.and_then(|order| way.visits[order].illegal.clone()),
+                illegal: visit.and_then(|order| path.visits[order].illegal.clone()),
             });
         }
     }
@@ -41,17 +42,17 @@ pub fn points(way: &Way, coarse: bool, locate: impl Fn(u64) -> Vec<Frame>) -> Ve
     points
 }
 
-fn call_returns(unit: &Unit) -> BTreeSet<u64> {
+fn call_returns(unit: &CodeUnit) -> BTreeSet<u64> {
     let calls = unit.instructions.iter().filter(|it| matches!(it.kind, Kind::Call(_)));
-    calls.map(crate::symbols::Instruction::end).chain(unit.instructions.first().map(|it| it.address)).collect()
+    calls.map(kernel_debug::symbols::Instruction::end).chain(unit.instructions.first().map(|it| it.address)).collect()
 }
 
-/// Files whose lines the points name.
+/// The source files of the points.
 pub fn files(points: &[SweepPoint]) -> BTreeSet<String> {
     points.iter().filter_map(|point| point.file.clone()).collect()
 }
 
-/// Writes each point's source line beside it, where the text is known.
+/// Adds each point's source line, where the text is known.
 pub(super) fn annotate(points: &mut [SweepPoint], text: &HashMap<String, Vec<String>>) {
     for point in points {
         let lines = point.file.as_ref().and_then(|file| text.get(file));
@@ -61,7 +62,7 @@ pub(super) fn annotate(points: &mut [SweepPoint], text: &HashMap<String, Vec<Str
     }
 }
 
-/// The points at which the victim is to be held, in the order in which it comes to them.
+/// The points at which the victim can be held, in execution order.
 pub fn to_try(points: &[SweepPoint]) -> Vec<&SweepPoint> {
     let mut legal: Vec<&SweepPoint> =
         points.iter().filter(|point| point.order.is_some() && point.illegal.is_none()).collect();
@@ -71,13 +72,13 @@ pub fn to_try(points: &[SweepPoint]) -> Vec<&SweepPoint> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::follow::Visit;
+    use super::super::code_path::Visit;
     use super::*;
-    use crate::symbols::Instruction;
+    use kernel_debug::symbols::Instruction;
 
-    fn way() -> Way {
+    fn path() -> ExecutionPath {
         let instruction = |address, text: &str, kind| Instruction { address, len: 2, text: text.to_owned(), kind };
-        let unit = Unit {
+        let unit = CodeUnit {
             name: "f".to_owned(),
             symbol: "f".to_owned(),
             start: 0x10,
@@ -91,7 +92,7 @@ mod tests {
             ],
         };
         let visit = |address, illegal: Option<&str>| Visit { address, illegal: illegal.map(str::to_owned) };
-        Way {
+        ExecutionPath {
             swept: [(0x10, unit)].into(),
             visits: vec![
                 visit(0x10, None),
@@ -116,26 +117,26 @@ mod tests {
 
     #[test]
     fn every_boundary_knows_its_place_and_its_first_visit() {
-        let points = points(&way(), false, locate);
+        let points = points(&path(), false, locate);
         assert_eq!(points.iter().map(|it| it.offset).collect::<Vec<_>>(), [0, 2, 4, 6, 8]);
         assert_eq!(points.iter().map(|it| it.order).collect::<Vec<_>>(), [Some(0), Some(2), Some(1), None, None]);
         assert_eq!((points[2].inlined.as_deref(), points[2].line), (Some("inner"), Some(2)));
         assert_eq!(points[2].illegal.as_deref(), Some("interrupts are off"));
         assert_eq!(points[0].inlined, None);
         let tried: Vec<u64> = to_try(&points).iter().map(|it| it.address).collect();
-        assert_eq!(tried, [0x10, 0x12], "neither illegal nor unvisited points, in the order of the way");
+        assert_eq!(tried, [0x10, 0x12], "neither illegal nor unvisited points, in the order of the path");
     }
 
     #[test]
     fn coarse_means_entries_and_call_returns() {
-        let points = points(&way(), true, locate);
+        let points = points(&path(), true, locate);
         assert_eq!(points.iter().map(|it| it.address).collect::<Vec<_>>(), [0x10, 0x14, 0x18]);
-        assert_eq!(points[1].order, Some(1), "the place on the whole way");
+        assert_eq!(points[1].order, Some(1), "the place on the whole path");
     }
 
     #[test]
     fn source_lines_are_shown_where_they_are_known() {
-        let mut points = points(&way(), false, locate);
+        let mut points = points(&path(), false, locate);
         points[1].line = Some(3);
         points[3].file = Some("gone.h".to_owned());
         let text = HashMap::from([("mm/f.c".to_owned(), vec!["one \t".to_owned(), "\ttwo".to_owned()])]);

@@ -132,3 +132,56 @@ fn shares_of_a_plan_merge_into_the_whole() {
     let refused = output(house.twinboot(&["merge", "one", "two", "--out", "both"]));
     expect(&refused, 2);
 }
+
+/// A folder that was received from somebody else may hold links, and a run that is gone on with writes there.
+#[test]
+fn a_run_is_not_gone_on_with_through_links() {
+    let house = House::single("fake.boot=fatal", HONEST, "");
+    house.run(75);
+    let journal = house.out().join("journal.jsonl");
+    let text = std::fs::read_to_string(&journal).expect("is there");
+    let begun: Vec<&str> = text.lines().take_while(|line| !line.contains("round_finished")).collect();
+    let begun = begun.join("\n") + "\n";
+    let cell = std::fs::read_dir(house.out().join("cells")).expect("is there").flatten().next().expect("a cell").path();
+    let mine = house.file("mine");
+    std::fs::create_dir(&mine).expect("makes");
+    let places = [
+        journal.clone(),
+        house.out().join("cells"),
+        cell.clone(),
+        cell.join("records.jsonl"),
+        cell.join("console.log"),
+        cell.join("qemu.log"),
+    ];
+    for place in &places {
+        std::fs::write(&journal, &begun).expect("writes");
+        let aside = mine.join("aside");
+        std::fs::rename(place, &aside).expect("was made by the run");
+        std::os::unix::fs::symlink(&aside, place).expect("links");
+        let before = everything(&mine);
+        let refused = output(house.run_command(&["--resume"]));
+        expect(&refused, 2);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let name = place.file_name().expect("has a name").to_string_lossy();
+        assert!(said.contains(&*name) && said.contains("remove it"), "{said}");
+        assert_eq!(everything(&mine), before, "{} was followed", place.display());
+        std::fs::remove_file(place).expect("is a link");
+        std::fs::rename(&aside, place).expect("moves back");
+    }
+    std::fs::write(&journal, &begun).expect("writes");
+    expect(&output(house.run_command(&["--resume"])), 75);
+    house.assert_tidy();
+}
+
+/// Every file below `folder`, with what it holds.
+fn everything(folder: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut files = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(folder).expect("readable").flatten() {
+        if entry.path().is_dir() {
+            files.extend(everything(&entry.path()));
+        } else {
+            files.insert(entry.path(), std::fs::read(entry.path()).expect("readable"));
+        }
+    }
+    files
+}

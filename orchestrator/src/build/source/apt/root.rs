@@ -12,11 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::mirror::{self, Choice};
 use super::refused;
 use crate::build::{Error, Step};
-use crate::cache::{Cache, Key, Lock};
+use crate::cache::{Cache, Key, Kind, Lock};
 use crate::process;
-
-/// Kind of the cache entries.
-const KIND: &str = "apt-roots";
 
 /// Lists that are younger are not fetched again by themselves.
 const YOUNG: Duration = Duration::from_secs(60);
@@ -36,15 +33,15 @@ impl Root {
     /// Makes the root's folder and settings, where they are missing.
     pub async fn open(choice: Choice, cache: &Cache, cancel: &CancellationToken) -> Result<Self, Error> {
         let key = Key::new().part("sources", sources(&choice, false)).finish();
-        let in_use = cache.hold(KIND, &key, cancel).await?;
-        let root = Self { dir: cache.path(KIND, &key), choice, cache: cache.clone(), key, in_use };
+        let in_use = cache.hold(Kind::AptRoots, &key, cancel).await?;
+        let root = Self { dir: cache.path(Kind::AptRoots, &key), choice, cache: cache.clone(), key, in_use };
         let _lock = root.lock(cancel).await?;
         for folder in ["lists/partial", "archives/partial", "sources.list.d", "preferences.d"] {
             let path = root.dir.join(folder);
             fs::create_dir_all(&path).map_err(Error::io("make", &path))?;
         }
         // Notes the use for `twinboot clean`.
-        cache.get(KIND, &root.key);
+        cache.get(Kind::AptRoots, &root.key);
         root.write("status", "")?;
         root.write("apt.conf", &root.settings())?;
         if !root.sources_file().is_file() {
@@ -130,7 +127,7 @@ impl Root {
     }
 
     async fn lock(&self, cancel: &CancellationToken) -> Result<Lock, Error> {
-        Ok(self.cache.lock(&format!("{KIND}-{}", self.key), cancel).await?)
+        Ok(self.cache.lock(Kind::AptRoots, &self.key, cancel).await?)
     }
 
     /// Replaces a file in one step: another twinboot may be reading it.
