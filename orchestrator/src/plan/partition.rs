@@ -171,7 +171,9 @@ mod tests {
         #[test]
         fn groups_are_the_connected_things(links in proptest::collection::vec((0..30_usize, 0..30_usize), 0..40)) {
             let mut groups = Groups::of(30);
-            links.iter().for_each(|(one, other)| groups.join(*one, *other));
+            for (one, other) in &links {
+                groups.join(*one, *other);
+            }
             // The slow way: labels that spread along the links until none changes.
             let mut labels: Vec<usize> = (0..30).collect();
             for _ in 0..30 {
@@ -198,7 +200,9 @@ mod tests {
         let backwards = (1..MANY).rev().map(|thing| (thing - 1, thing));
         for links in [chain.collect::<Vec<_>>(), star.collect(), backwards.collect()] {
             let mut groups = Groups::of(MANY);
-            links.into_iter().for_each(|(one, other)| groups.join(one, other));
+            for (one, other) in links {
+                groups.join(one, other);
+            }
             assert_eq!(groups.members().len(), 1);
             assert!(groups.steps < 20 * MANY, "{} steps", groups.steps);
         }

@@ -52,7 +52,7 @@ fn plans() {
         .filter(|path| !["m4-", "m8-", "m9-"].iter().any(|scale| stem(path).starts_with(scale)))
     {
         let plan = fs::read(&path).expect("a plan");
-        told += &format!("--- {}\n{}\n", stem(&path), checked(&with_plan(&plan)));
+        told.push_str(&["--- ", &stem(&path), "\n", &checked(&with_plan(&plan)), "\n"].concat());
     }
     insta::assert_snapshot!(told);
 }
@@ -73,7 +73,7 @@ fn fragments() {
     for path in inputs("config", "config") {
         let data = with_plan(PLAN.as_bytes());
         data.write("plans/case/f.config", fs::read(&path).expect("a fragment"));
-        told += &format!("--- {}\n{}", stem(&path), checked(&data));
+        told.push_str(&["--- ", &stem(&path), "\n", &checked(&data)].concat());
         let fragment = data.root().join("plans/case/f.config");
         if let Ok(asked) = config::load(&[ConfigLayer::Fragment(fragment)]) {
             // What Kconfig makes of nothing in that tree, but for what may be had of what was asked for.

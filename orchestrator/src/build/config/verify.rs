@@ -56,7 +56,7 @@ impl fmt::Display for Problem {
 pub fn verify(asked: &[Asked], result: &Values, tree: &Path, arch: &str) -> Result<(), Error> {
     let differs = |asked: &&Asked| {
         let got = result.get(&asked.name);
-        !same(got, &asked.value) && !(asked.optional && got == "n")
+        !(same(got, &asked.value) || asked.optional && got == "n")
     };
     let problems: Vec<Problem> = asked.iter().filter(differs).map(|asked| explain(asked, result, tree, arch)).collect();
     if problems.is_empty() { Ok(()) } else { Err(Error::Unmet { problems }) }

@@ -126,14 +126,14 @@ pub(super) fn expand(
     }
 
     let mut there: HashSet<Point> = cells.iter().copied().collect();
-    let mut placed: HashSet<Place> = places.iter().copied().collect();
+    let mut taken: HashSet<Place> = places.iter().copied().collect();
     for (index, include) in includes.iter().enumerate() {
         if include.is_of_places() {
             let shapes = guest_indices(include, guest, &mut guests);
             for (kernel, variant) in built_variants(kernels) {
                 if include.matches_kernel((&*kernels[kernel].name, &*kernels[kernel].variants[variant].name)) {
                     let more = shapes.iter().map(|guest| Place { kernel, variant, guest: *guest });
-                    places.extend(more.filter(|place| placed.insert(*place)));
+                    places.extend(more.filter(|place| taken.insert(*place)));
                 }
             }
         }

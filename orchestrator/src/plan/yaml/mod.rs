@@ -148,8 +148,8 @@ impl Document {
         };
         // A tab may only show in that the lines after it make no sense.
         let above = places::lines(&self.text).take(at.line).collect::<Vec<_>>();
-        let near = above.iter().enumerate().rev().filter(|(_, line)| !line.trim().is_empty()).take(2);
-        let tab = near.filter_map(|(row, line)| Some((row, tab_in_indentation(line)?))).next();
+        let mut near = above.iter().enumerate().rev().filter(|(_, line)| !line.trim().is_empty()).take(2);
+        let tab = near.find_map(|(row, line)| Some((row, tab_in_indentation(line)?)));
         if let Some((row, column)) = tab {
             let at = places.at(&self.text, row + 1, column + 1).long(&self.text, 1);
             let hint = "YAML takes blanks alone for that: write blanks in the tab's place".to_owned();

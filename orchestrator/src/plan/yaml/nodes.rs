@@ -392,12 +392,13 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let item = format!("*a{}", level - 1);
-            bomb += &format!("a{level}: &a{level} [{}]\n", vec![item; 10].join(", "));
+            let items = vec![item; 10].join(", ");
+            bomb.push_str(&["a", &level.to_string(), ": &a", &level.to_string(), " [", &items, "]\n"].concat());
         }
         assert!(refused(&bomb).message.contains("1000000 values"));
         let wide = format!("a: &a [{}]\nb: [{}]\n", "x, ".repeat(20_000), "*a, ".repeat(20_000));
         assert!(refused(&wide).message.contains("1000000 values"));
-        let keys: String = (0..2_000).map(|key| format!("k{key}: 1, ")).collect();
+        let keys = (0..2_000).map(|key| format!("k{key}: 1")).collect::<Vec<_>>().join(", ");
         let merged = format!("a: &a {{{keys}}}\nb: [{}]\n", "{<<: *a}, ".repeat(2_000));
         assert!(refused(&merged).message.contains("1000000 values"));
     }
