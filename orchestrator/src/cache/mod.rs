@@ -112,6 +112,8 @@ pub struct Filled {
     pub dir: PathBuf,
     /// It was there before.
     pub hit: bool,
+    /// Why one that was there before was thrown away.
+    pub replaced: Option<String>,
     /// Keeps [`Cache::prune`] from taking the entry away; none where the cache cannot be written to.
     pub in_use: Option<Arc<Lock>>,
 }
@@ -211,12 +213,13 @@ impl Cache {
         let in_use = self.hold(kind, key, cancel).await?;
         let hit = |in_use| {
             self.touch(kind, key);
-            Filled { dir: self.path(kind, key), hit: true, in_use }
+            Filled { dir: self.path(kind, key), hit: true, replaced: None, in_use }
         };
         if matches!(self.look(kind, key).await, entry::State::Whole) {
             return Ok(hit(in_use));
         }
         let _lock = self.lock(kind, key, cancel).await?;
+        let mut replaced = None;
         // Another twinboot may have made it meanwhile.
         match self.look(kind, key).await {
             entry::State::Whole => return Ok(hit(in_use)),
@@ -224,6 +227,7 @@ impl Cache {
             entry::State::Damaged(reason) => {
                 self.notice(&format!("{}/{key} in the cache {reason}: it is made again", kind.folder()));
                 self.take_out(kind, key)?;
+                replaced = Some(format!("it {reason}"));
             }
         }
         let parent = self.root.join(kind.folder());
@@ -243,7 +247,7 @@ impl Cache {
         std::fs::rename(&finished, &dir)
             .and_then(|()| File::open(&parent)?.sync_all())
             .map_err(|source| Error::Io { action: "finish", path: dir.clone(), source })?;
-        Ok(Filled { dir, hit: false, in_use })
+        Ok(Filled { dir, hit: false, replaced, in_use })
     }
 
     /// Removes an entry that is of no use, waiting for whoever is making it. Those who have it open keep what they have.
