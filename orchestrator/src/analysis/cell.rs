@@ -147,11 +147,11 @@ impl CellResult {
     pub(super) fn new(spec: CellSpec, build: BuildState, rounds: Vec<Round>) -> Self {
         let mut totals = Counts::default();
         for counts in rounds.iter().filter_map(Round::counts) {
-            totals.tries += counts.tries;
-            totals.landings += counts.landings;
-            totals.reuses += counts.reuses;
-            totals.exposures += counts.exposures;
-            totals.corruptions += counts.corruptions;
+            totals.tries = totals.tries.saturating_add(counts.tries);
+            totals.landings = totals.landings.saturating_add(counts.landings);
+            totals.reuses = totals.reuses.saturating_add(counts.reuses);
+            totals.exposures = totals.exposures.saturating_add(counts.exposures);
+            totals.corruptions = totals.corruptions.saturating_add(counts.corruptions);
         }
         let times: Vec<Time> = rounds
             .iter()
@@ -165,7 +165,7 @@ impl CellResult {
             build,
             totals,
             seconds: rounds.iter().filter_map(Round::seconds).sum(),
-            corruptions_seen: rounds.iter().map(Round::corruptions_seen).sum(),
+            corruptions_seen: rounds.iter().map(Round::corruptions_seen).fold(0, u64::saturating_add),
             first_corruption_s: rounds.iter().filter_map(Round::first_corruption_s).min_by(f64::total_cmp),
             median_first_corruption_s: survival::median(&times),
             trouble: trouble::of_rounds(&rounds),
@@ -199,7 +199,7 @@ impl CellResult {
 
     /// (corrupt, clean) among the rounds that count and had exposures or corruptions.
     pub fn corrupt_and_clean_rounds(&self) -> (u64, u64) {
-        let exposed = self.rounds.iter().filter_map(Round::counts).filter(|it| it.exposures + it.corruptions > 0);
+        let exposed = self.rounds.iter().filter_map(Round::counts).filter(|it| it.exposures > 0 || it.corruptions > 0);
         exposed.fold(
             (0, 0),
             |(corrupt, clean), it| {

@@ -120,7 +120,7 @@ pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&
     if patched.corruptions_seen > patched.totals.corruptions {
         found.push(format!(
             "the patched kernel showed {} more corruptions in rounds that did not come to their end and are in no rate",
-            patched.corruptions_seen - patched.totals.corruptions
+            patched.corruptions_seen.saturating_sub(patched.totals.corruptions)
         ));
     }
     for (cell, side) in [(base, "base"), (patched, "patched kernel")] {

@@ -46,7 +46,7 @@ fn decide(base: &CellResult, again: &CellResult, differ: bool) -> (Verdict, Reas
         (Verdict::Inconclusive, Reason::BuildFailed)
     } else if base.counted_rounds() == 0 || again.counted_rounds() == 0 {
         (Verdict::Inconclusive, Reason::NoRounds)
-    } else if base.totals.corruptions + again.totals.corruptions == 0 {
+    } else if base.totals.corruptions == 0 && again.totals.corruptions == 0 {
         (Verdict::NotReproduced, Reason::BaseClean)
     } else if base.counted_rounds() < FEWEST_ROUNDS || again.counted_rounds() < FEWEST_ROUNDS {
         (Verdict::Inconclusive, Reason::TooFewRounds)

@@ -17,6 +17,7 @@ pub struct Failure {
     message: String,
     causes: Vec<String>,
     hint: Option<&'static str>,
+    closed_pipe: bool,
 }
 
 impl Failure {
@@ -28,12 +29,12 @@ impl Failure {
             causes.push(cause.to_string());
             source = cause.source();
         }
-        Self { code, message: error.to_string(), causes, hint: None }
+        Self { code, message: error.to_string(), causes, hint: None, closed_pipe: false }
     }
 
     /// A failure in words of its own.
     pub fn say(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), causes: Vec::new(), hint: None }
+        Self { code, message: message.into(), causes: Vec::new(), hint: None, closed_pipe: false }
     }
 
     /// Results that cannot be read.
@@ -50,6 +51,12 @@ impl Failure {
     pub fn hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self
+    }
+
+    /// Whether nobody reads what is printed any more, such as `head` that has had enough: no failure that anybody wants to
+    /// hear of.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.closed_pipe
     }
 
     /// What is printed on standard error.
@@ -71,7 +78,8 @@ impl Failure {
 impl From<std::io::Error> for Failure {
     /// Standard output is gone, or the runtime could not be set up.
     fn from(error: std::io::Error) -> Self {
-        Self::new(INFRASTRUCTURE, &error)
+        let closed_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { closed_pipe, ..Self::new(INFRASTRUCTURE, &error) }
     }
 }
 

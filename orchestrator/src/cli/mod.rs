@@ -56,6 +56,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         args::Command::Clean(args) => clean::run(&cli.places, &args, &mut out),
     };
     done.unwrap_or_else(|failure| {
+        if failure.is_closed_pipe() {
+            return crate::process::end_by_closed_pipe();
+        }
         let _ = write!(std::io::stderr(), "{}", failure.text());
         failure.code
     })

@@ -1,6 +1,6 @@
 //! `twinboot run`
 
-use std::io::{IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use clap::ValueEnum as _;
@@ -88,15 +88,17 @@ fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<Past>, Failure> 
 pub fn finish(folder: &Path, results: &Results, format: FormatArg, out: &mut dyn Write) -> Result<u8, Failure> {
     report::write_all(folder, results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
     step_summary(results);
-    match format {
+    let text = match format {
         FormatArg::Human => {
-            out.write_all(report::terminal::render(results, look()).as_bytes())?;
-            writeln!(out, "\nreport: {}", folder.join("report.html").display())?;
+            let text = report::terminal::render(results, look());
+            format!("{text}\nreport: {}\n", folder.join("report.html").display())
         }
-        FormatArg::Json => {
-            let text = report::SummaryJson.render(results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
-            out.write_all(text.as_bytes())?;
-        }
+        FormatArg::Json => report::SummaryJson.render(results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?,
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads no further still has the results on disk, and the verdict in the exit code.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
     }
     Ok(exit_code(results))
 }

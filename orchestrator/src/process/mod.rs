@@ -2,9 +2,11 @@
 
 mod group;
 mod run;
+mod signals;
 
 pub use group::{Group, exit_text};
 pub use run::{Error, Line, capture, stream};
+pub use signals::{end_by_closed_pipe, is_ignored};
 
 use std::path::{Path, PathBuf};
 

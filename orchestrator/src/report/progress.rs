@@ -172,7 +172,8 @@ impl Screen {
                 self.say(&round_line(&round));
             }
             Entry::Stopped(stopped) => {
-                self.planned = self.planned.saturating_sub(u64::from(stopped.of_rounds - stopped.after_rounds));
+                self.planned =
+                    self.planned.saturating_sub(u64::from(stopped.of_rounds.saturating_sub(stopped.after_rounds)));
                 if let Some(total) = &self.total {
                     total.set_length(self.planned);
                 }

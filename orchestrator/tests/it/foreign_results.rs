@@ -15,12 +15,12 @@ const CELL: &str = "linux-6.1.unpatched.default.anon-preempt";
 
 /// A folder with a results folder `foreign`, which holds a journal and a cell's file, and a folder `mine` that nobody may
 /// touch.
-struct Scene {
+pub struct Scene {
     dir: TempDir,
 }
 
 impl Scene {
-    fn new(journal: &str) -> Self {
+    pub fn new(journal: &str) -> Self {
         let scene = Self { dir: tempfile::tempdir().expect("a scratch folder") };
         std::fs::create_dir_all(scene.at("foreign/cells").join(CELL)).expect("makes");
         std::fs::create_dir_all(scene.at("mine/deep")).expect("makes");
@@ -30,11 +30,11 @@ impl Scene {
         scene
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn twinboot(&self, args: &[&str]) -> Output {
+    pub fn twinboot(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinboot"));
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.at("home"));
@@ -42,7 +42,7 @@ impl Scene {
     }
 
     /// Every file and link in the scene, with what it holds.
-    fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let (mut files, mut folders) = (BTreeMap::new(), vec![self.dir.path().to_path_buf()]);
         while let Some(folder) = folders.pop() {
             files.insert(folder.clone(), Vec::new());
@@ -203,4 +203,26 @@ fn reports_replace_links_and_leave_what_is_behind_them() {
 
 fn is_plain(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+/// `twinboot … | head -n 1`, with head gone before the first write.
+fn into_a_closed_pipe(scene: &Scene, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twinboot"));
+    command.args(args).current_dir(scene.dir.path()).stdin(Stdio::null()).stderr(Stdio::piped());
+    let (read, write) = std::io::pipe().expect("a pipe");
+    drop(read);
+    command.stdout(write).output().expect("twinboot starts")
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let scene = Scene::new(JOURNAL);
+    let read = scene.twinboot(&["report", "foreign"]);
+    let unread = into_a_closed_pipe(&scene, &["report", "foreign"]);
+    assert_eq!(unread.status.code(), read.status.code(), "the verdict's code stays: {unread:?}");
+    assert!(unread.stderr.is_empty(), "{unread:?}");
+    let schema = into_a_closed_pipe(&scene, &["plan", "schema"]);
+    assert_eq!(schema.status.signal(), Some(nix::libc::SIGPIPE), "{schema:?}");
+    assert!(schema.stderr.is_empty(), "{schema:?}");
 }

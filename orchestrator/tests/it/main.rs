@@ -7,6 +7,7 @@ mod cache_damage;
 mod clean;
 mod foreign_results;
 mod image;
+mod journal_mutations;
 mod kernel_build;
 mod kernel_debian;
 mod kernel_fake;

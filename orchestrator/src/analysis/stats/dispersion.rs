@@ -39,12 +39,12 @@ pub fn index(cells: &[&[Count]]) -> Option<Dispersion> {
     let mut freedom = 0;
     for rounds in cells {
         let exposed: Vec<&Count> = rounds.iter().filter(|round| round.exposures > 0).collect();
-        let events: u64 = exposed.iter().map(|round| round.events).sum();
-        let exposures: u64 = exposed.iter().map(|round| round.exposures).sum();
-        if events == 0 || exposed.len() < 2 {
+        let events: f64 = exposed.iter().map(|round| round.events as f64).sum();
+        let exposures: f64 = exposed.iter().map(|round| round.exposures as f64).sum();
+        if events == 0.0 || exposed.len() < 2 {
             continue;
         }
-        let rate = events as f64 / exposures as f64;
+        let rate = events / exposures;
         square += exposed
             .iter()
             .map(|round| (round.events as f64, round.exposures as f64 * rate))
@@ -55,6 +55,12 @@ pub fn index(cells: &[&[Count]]) -> Option<Dispersion> {
     if freedom == 0 {
         return None;
     }
-    let p = if square > 0.0 { gamma_ur(freedom as f64 / 2.0, square / 2.0) } else { 1.0 };
+    let p = if !square.is_finite() {
+        0.0
+    } else if square > 0.0 {
+        gamma_ur(freedom as f64 / 2.0, square / 2.0)
+    } else {
+        1.0
+    };
     Some(Dispersion { index: square / freedom as f64, freedom, p: LnProb::from_ln(p.ln()) })
 }

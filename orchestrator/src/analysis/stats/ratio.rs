@@ -38,7 +38,7 @@ pub fn compare(first: Count, second: Count) -> Option<RateRatio> {
     }
     let (e1, e2) = (first.exposures as f64, second.exposures as f64);
     let (p, q) = (e2 / (e1 + e2), e1 / (e1 + e2));
-    let sum = first.events + second.events;
+    let sum = first.events.saturating_add(second.events);
     let odds_to_ratio = |pi: f64| if pi >= 1.0 { f64::INFINITY } else { pi / (1.0 - pi) * (e1 / e2) };
     let estimate = match (first.events, second.events) {
         (0, 0) => None,
@@ -68,11 +68,11 @@ pub fn compare(first: Count, second: Count) -> Option<RateRatio> {
 /// of freedom that the dispersion was estimated from. Source: P. `McCullagh`, J. A. Nelder, Generalized Linear Models,
 /// 2nd ed. 1989, sections 4.5 and 6.2 (quasi-likelihood). None without events, exposures or degrees of freedom.
 pub fn compare_dispersed(first: Count, second: Count, dispersion: f64, freedom: u64) -> Option<(LnProb, LnProb)> {
-    let sum = (first.events + second.events) as f64;
+    let sum = first.events as f64 + second.events as f64;
     if sum == 0.0 || first.exposures == 0 || second.exposures == 0 || freedom == 0 {
         return None;
     }
-    let all = (first.exposures + second.exposures) as f64;
+    let all = first.exposures as f64 + second.exposures as f64;
     let expected = |side: Count| sum * side.exposures as f64 / all;
     let part = |side: Count| {
         let seen = side.events as f64;

@@ -172,7 +172,7 @@ pub async fn fetch(
 ) -> Result<Filled, Error> {
     let what = format!("{} {}", package.name, package.version);
     cache
-        .fill(Kind::Sources, &package.sha256[..32], cancel, async |dir: &Path| {
+        .fill(Kind::Sources, super::head(&package.sha256, 32), cancel, async |dir: &Path| {
             progress(Step::Fetch(what.clone()));
             let apt = Apt::serving(package.suite.as_deref(), false, cache, progress, cancel).await?;
             let mut command = apt.get();

@@ -68,13 +68,13 @@ pub async fn resolve(
         }
         model::Source::Dir(path) => {
             let snapshot = dir::snapshot(path, cancel).await?;
-            let label = format!("{} ({})", path.display(), &snapshot.identity[..12.min(snapshot.identity.len())]);
+            let label = format!("{} ({})", path.display(), head(&snapshot.identity, 12));
             let identity = format!("dir {}", snapshot.identity);
             Ok(Resolved { identity, label, version: None, origin: Origin::Dir(snapshot) })
         }
         model::Source::Tarball { location, sha256 } => {
             let archive = tarball::Archive { location: location.clone(), sha256: sha256.to_ascii_lowercase() };
-            let label = format!("{} (sha256 {})", archive.name(), &archive.sha256[..12.min(archive.sha256.len())]);
+            let label = format!("{} (sha256 {})", archive.name(), head(&archive.sha256, 12));
             let identity = format!("sha256 {}", archive.sha256);
             Ok(Resolved { identity, label, version: None, origin: Origin::Tarball(archive) })
         }
@@ -123,7 +123,7 @@ impl Resolved {
 impl Resolved {
     /// Whether [`Resolved::take`] needs no network.
     pub async fn is_here(&self, cache: &Cache) -> bool {
-        let fetched = async |sha256: &str| cache.has(Kind::Sources, &sha256[..32.min(sha256.len())]).await;
+        let fetched = async |sha256: &str| cache.has(Kind::Sources, head(sha256, 32)).await;
         match &self.origin {
             Origin::Debian(package) => fetched(&package.sha256).await,
             Origin::Tarball(archive) => {
@@ -241,5 +241,10 @@ fn check(top: &Path, label: &str) -> Result<(), Error> {
 
 /// Folder name of a key made from text.
 fn short(text: &str) -> String {
-    crate::cache::sha256(text)[..32].to_owned()
+    head(&crate::cache::sha256(text), 32).to_owned()
+}
+
+/// The first `length` bytes of a digest; all of it where it is shorter, or no digest.
+fn head(digest: &str, length: usize) -> &str {
+    digest.get(..length).unwrap_or(digest)
 }

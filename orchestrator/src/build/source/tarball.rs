@@ -48,7 +48,7 @@ pub async fn fetch(
         }
         Location::Url(url) => url,
     };
-    let key = &archive.sha256[..32.min(archive.sha256.len())];
+    let key = super::head(&archive.sha256, 32);
     let filled = cache
         .fill(Kind::Sources, key, cancel, async |dir: &Path| {
             let file = dir.join(FILE);

@@ -160,7 +160,16 @@ impl House {
 
     /// Starts a run and waits until `ready` finds what it looks for in the house.
     pub fn start(&self, ready: impl Fn(&Self) -> bool) -> Child {
-        let mut command = self.run_command(&[]);
+        self.start_by(":", ready)
+    }
+
+    /// The same, started by a shell after `first`.
+    pub fn start_by(&self, first: &str, ready: impl Fn(&Self) -> bool) -> Child {
+        let run = self.run_command(&[]);
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(format!("{first}; exec \"$0\" \"$@\"")).arg(run.get_program()).args(run.get_args());
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
+        command.envs(run.get_envs().filter_map(|(key, value)| Some((key, value?))));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("twinboot starts");
         let begun = Instant::now();
         while !ready(self) {

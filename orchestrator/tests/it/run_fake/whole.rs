@@ -45,6 +45,21 @@ fn an_interrupt_while_guests_boot_ends_all_of_them() {
     assert!(seen.rounds().iter().all(|round| round.outcome == RoundOutcome::Interrupted));
 }
 
+/// nohup(1) has SIGHUP ignored in what it starts, and a shell SIGINT and SIGQUIT in what it runs in the background.
+#[test]
+fn signals_that_were_ignored_at_the_start_stay_ignored() {
+    let house = House::single("fake.boot=hang", HONEST, "deadlines: {boot: 2s}");
+    let child = house.start_by("trap '' HUP INT TERM QUIT", |house| {
+        house.cell_logs("console.round-1.log").contains("Linux version")
+    });
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP] {
+        send(&child, signal);
+    }
+    expect(&child.wait_with_output().expect("ends"), 1);
+    assert!(matches!(house.seen().outcome(), RoundOutcome::TimedOut { .. }), "{:?}", house.seen());
+    house.assert_tidy();
+}
+
 #[test]
 fn a_killed_twinboot_takes_its_guests_along_and_its_journal_can_be_reported() {
     if no_guest() {
