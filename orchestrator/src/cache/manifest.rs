@@ -23,7 +23,7 @@ use super::{digest, sha256};
 const VERSION: u32 = 1;
 
 /// A file that changed so recently may change again without its ctime showing it: the kernel's clock for file times ticks
-/// every 1 to 10 ms (current_time(), fs/inode.c). git calls this "racily clean".
+/// every 1 to 10 ms (`current_time()`, fs/inode.c). git calls this "racily clean".
 const RACY: Duration = Duration::from_millis(100);
 
 /// Every file and link below a folder.
