@@ -3,6 +3,7 @@
 
 mod apt_root;
 mod backports;
+mod cache_damage;
 mod clean;
 mod foreign_results;
 mod image;
