@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::expr::Expr;
 use super::kconfig::{self, Definition, Kind, Known};
-use super::{Asked, Error, Values};
+use super::options::{Asked, Error, Values};
 
 /// An option that came out otherwise than asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
