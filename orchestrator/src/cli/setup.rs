@@ -10,9 +10,10 @@ use crate::cache::Cache;
 use crate::plan;
 use crate::plan::model::Plan;
 use crate::plan::yaml::Style;
+use crate::process;
 use crate::report::progress::Progress;
 use crate::run::Tools;
-use crate::vm::accel::Wanted;
+use crate::vm::{self, accel::Wanted};
 
 /// Loads a plan; its errors are printed in full, all of them, before this returns.
 pub fn load_plan(places: &Places, path: &Path) -> Result<Plan, Failure> {
@@ -39,6 +40,13 @@ pub fn tell(kernel: &str, step: &Step) {
     };
 }
 
+/// Removes the run directories of twinboots that were killed. Returns them.
+pub fn sweep() -> Vec<PathBuf> {
+    let (run_dirs, temporary) = (vm::run_dir_parent(), std::env::temp_dir());
+    let other = Some(temporary).filter(|temporary| *temporary != run_dirs);
+    std::iter::once(run_dirs).chain(other).flat_map(|parent| process::run_dir::sweep(&parent)).collect()
+}
+
 /// The cache of this invocation, which says on standard error what a user should know.
 pub fn cache(places: &Places) -> Result<Cache, Failure> {
     let cache = Cache::open(places.cache_dir.as_deref())?;
@@ -60,6 +68,13 @@ pub fn tools(places: &Places, accel: Wanted, build_jobs: Option<u16>) -> Result<
     let mut program_dirs: Vec<PathBuf> = places.guest_dir.iter().cloned().collect();
     let program = std::env::current_exe().map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
     program_dirs.extend(program.parent().map(Path::to_path_buf));
+    for left in sweep() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "note: removed `{}`, which a twinboot that was killed had left",
+            left.display()
+        );
+    }
     Ok(Tools {
         cache: cache(places)?,
         qemu: places.qemu.clone(),

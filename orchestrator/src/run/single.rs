@@ -1,8 +1,6 @@
 //! One guest of a plan outside any run, for people to look into: the same kernel, image and machine as in a round, and no
 //! test, no journal.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +15,7 @@ use super::{Error, stamp};
 use crate::build::initramfs::Keys;
 use crate::journal::entry::RoundId;
 use crate::plan::model::{Cell, Plan};
+use crate::process;
 use crate::vm::{self, Boot, Vm, ssh};
 use crate::vm::{Logs, Machine};
 
@@ -40,11 +39,7 @@ impl Single {
         let mut guest = stamp::guest(plan, cell).clone();
         guest.cmdline = format!("{cmdline} {}", guest.cmdline);
         let parent = vm::run_dir_parent();
-        let dir = tempfile::Builder::new()
-            .prefix("twinboot-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&parent)
-            .map_err(|source| failed("make a folder in", &parent, source))?;
+        let dir = process::run_dir::make(&parent).map_err(|source| failed("make a folder in", &parent, source))?;
         let kernel = ground.kernels.get(&(cell.kernel.clone(), cell.variant.clone())).ok_or(Error::NothingBuilt)?;
         let image = ground.images.get(&guest.image).ok_or(Error::NothingBuilt)?;
         let task = Task {
