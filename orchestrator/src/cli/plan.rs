@@ -12,6 +12,7 @@ use crate::plan::model::{
 use crate::plan::schema::{Interval, Size};
 use crate::plan::yaml::Style;
 use crate::plan::{self, schema};
+use crate::printable::{self, paragraph};
 
 /// Exit code when all is well.
 const OK: u8 = 0;
@@ -47,12 +48,12 @@ pub fn load(path: &Path, data: Option<&Path>, output: &mut Output) -> io::Result
         Ok(plan) => return Ok(Some(plan)),
         Err(plan::Error::Plan(diagnostics)) => write!(output.err, "{}", diagnostics.render(output.style))?,
         Err(plan::Error::Read { path, source }) => {
-            writeln!(output.err, "cannot read the plan {}: {source}", path.display())?;
+            writeln!(output.err, "{}", paragraph(&format!("cannot read the plan {}: {source}", path.display())))?;
         }
         Err(plan::Error::Lock { path, source }) => {
-            writeln!(output.err, "cannot read the lock file {}: {source}", path.display())?;
+            writeln!(output.err, "{}", paragraph(&format!("cannot read the lock file {}: {source}", path.display())))?;
         }
-        Err(error @ plan::Error::Roots(_)) => writeln!(output.err, "{error}")?,
+        Err(error @ plan::Error::Roots(_)) => writeln!(output.err, "{}", paragraph(&error.to_string()))?,
     }
     Ok(None)
 }
@@ -117,8 +118,7 @@ pub fn print_schema(output: &mut Output) -> io::Result<u8> {
 ///
 /// When the output cannot be written.
 pub fn json(value: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)
+    writeln!(out, "{}", printable::json(&serde_json::to_string_pretty(value)?))
 }
 
 /// Writes a plan for people.

@@ -10,6 +10,7 @@ use crate::cache::Cache;
 use crate::plan;
 use crate::plan::model::Plan;
 use crate::plan::yaml::Style;
+use crate::printable::one_line;
 use crate::run::Tools;
 use crate::vm::accel::Wanted;
 
@@ -32,8 +33,8 @@ pub fn plan_failure(path: &Path, error: plan::Error) -> Failure {
 /// Says on standard error what is fetched for a kernel, and what must be known of where it comes from.
 pub fn tell(kernel: &str, step: &Step) {
     let _ = match step {
-        Step::Fetch(what) => writeln!(std::io::stderr(), "{kernel}: fetching {what}"),
-        Step::Notice(what) => writeln!(std::io::stderr(), "{kernel}: note: {what}"),
+        Step::Fetch(what) => writeln!(std::io::stderr(), "{kernel}: fetching {}", one_line(what)),
+        Step::Notice(what) => writeln!(std::io::stderr(), "{kernel}: note: {}", one_line(what)),
         _ => Ok(()),
     };
 }
