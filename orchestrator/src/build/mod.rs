@@ -190,7 +190,7 @@ pub async fn unpack(
         return Ok(());
     }
     let Settled { source, work, key, .. } = settle(request, cache, progress, cancel).await?;
-    if cache.get(Kind::Kernels, &key).is_some() {
+    if cache.has(Kind::Kernels, &key).await {
         return Ok(());
     }
     compile::unpacked(&source, &work, cache, progress, cancel).await.map(drop)

@@ -93,6 +93,7 @@ pub(super) async fn ground(
 ) -> Result<Ground, Failure> {
     let tools = setup::tools(places, args.accel.into(), None)?;
     let progress = Progress::on_stderr();
+    let tools = setup::noticing(tools, &progress);
     let ground = run::prepare(plan, &tools, &progress.observer(), cancel).await;
     progress.finish();
     let ground = ground?;

@@ -1,6 +1,7 @@
 //! What a diagram says about the operation that it holds.
 
-use super::{Action, Diagram, Names};
+use super::{Action, Diagram};
+use kernel_debug::Names;
 
 /// An operation of a thread, as [`Action::Operate`] has it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The language of drawn interleavings: what a mailing list draws in columns, as data. `docs/diagrams.md` tells it whole.
 //!
-//! Pure: no I/O, and nothing of any kernel is known here. Whether a point exists is for [`crate::symbols`] to say, whether an
+//! Pure: no I/O, and nothing of any kernel is known here. Whether a point exists is for [`kernel_debug::Symbols`] to say, whether an
 //! operation does for the guest test.
 
 mod derive;
@@ -14,6 +14,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use kernel_debug::Point;
 use serde::{Deserialize, Serialize};
 
 pub use derive::{HeldPoint, Operated, held_point};
@@ -81,28 +82,6 @@ pub enum Hold {
     /// `freeze`: its virtual CPU stands still while the others run, for points where sleeping is illegal.
     Freeze,
 }
-
-/// A point in the kernel. Names may carry alternatives for other versions, `swap_readpage|swap_read_folio`: the first one
-/// that exists is taken.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Point {
-    /// `function`: its first instruction, in every inlined copy too.
-    Entry(Names),
-    /// `function: after callee`: behind each call of it.
-    After(Names, Names),
-    /// `function: before callee`: at each call of it.
-    Before(Names, Names),
-    /// `function: return`: where it returns to its caller.
-    Return(Names),
-    /// `function+0x1f`: that many bytes behind the first instruction.
-    Offset(Names, u64),
-    /// `mm/memory.c:3811`: the first instruction of that line, inlined copies too.
-    Line(String, u32),
-}
-
-/// A name, and what it is called in other versions.
-pub type Names = Vec<String>;
 
 /// What is wrong with a drawing or a step list, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

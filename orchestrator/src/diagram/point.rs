@@ -1,8 +1,8 @@
 //! Points of the kernel, as they are written.
 
-use std::fmt;
+use kernel_debug::{Names, Point};
 
-use super::{Names, Point, Wrong, slip};
+use super::{Wrong, slip};
 
 /// What stands behind a function's colon.
 const PLACES: [&str; 3] = ["after", "before", "return"];
@@ -148,32 +148,4 @@ fn trimmed(text: &str) -> (usize, &str) {
 
 fn count(text: &str) -> usize {
     text.chars().count()
-}
-
-impl fmt::Display for Point {
-    /// As a plan spells it, every name with its alternatives.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Entry(function) => f.write_str(&function.join("|")),
-            Self::After(function, callee) => write!(f, "{}: after {}", function.join("|"), callee.join("|")),
-            Self::Before(function, callee) => write!(f, "{}: before {}", function.join("|"), callee.join("|")),
-            Self::Return(function) => write!(f, "{}: return", function.join("|")),
-            Self::Offset(function, bytes) => write!(f, "{}+{bytes:#x}", function.join("|")),
-            Self::Line(file, line) => write!(f, "{file}:{line}"),
-        }
-    }
-}
-
-impl Point {
-    /// The function it is a point of; none for a line of a file.
-    pub fn function(&self) -> Option<&Names> {
-        match self {
-            Self::Entry(function)
-            | Self::After(function, _)
-            | Self::Before(function, _)
-            | Self::Return(function)
-            | Self::Offset(function, _) => Some(function),
-            Self::Line(..) => None,
-        }
-    }
 }

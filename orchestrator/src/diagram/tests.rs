@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
+use kernel_debug::Names;
+
 use super::*;
 
 /// The diagram of the swap race.

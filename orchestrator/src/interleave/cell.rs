@@ -14,13 +14,13 @@ use super::latency::OperationLatency;
 use super::round::{RoundEnd, RoundResult, RoundSpec, run_round};
 use super::session::{GuestSession, SessionSpec};
 use crate::causes::chain;
-use crate::debugger::Layout;
 use crate::diagram::{Action, Diagram, Hold, Step};
 use crate::journal::Entry;
 use crate::journal::interleaving::{ForcedFailed, ForcedOutcome, ForcedRound};
 use crate::plan::model::{Deadlines, Interleaving};
-use crate::symbols::Symbols;
 use crate::vm::Machine;
+use kernel_debug::Layout;
+use kernel_debug::symbols::Symbols;
 
 /// Give up after this many lost rounds in a row.
 const MOST_LOST: u32 = 3;

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use twinboot_protocol::orders::{Answer, Order};
 
-use crate::journal::interleaving::Frame;
+use kernel_debug::Frame;
 
 /// A guest whose threads take orders and can be held.
 pub trait GuestControl: Send {

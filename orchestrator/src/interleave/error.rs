@@ -1,7 +1,9 @@
 //! Why an interleaving could not be run on a kernel.
 
 use crate::build::initramfs;
-use crate::{symbols, vm};
+use kernel_debug::symbols;
+
+use crate::vm;
 
 /// Why no round could be run.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +50,7 @@ pub enum Error {
     Login(#[source] vm::ssh::Error),
     /// The debugger could not attach.
     #[error("cannot debug the guest")]
-    Debugger(#[source] crate::debugger::Error),
+    Debugger(#[source] kernel_debug::gdb::Error),
     /// The guest test, the connection to it or the guest failed before the first round.
     #[error("{0}")]
     Lost(String),

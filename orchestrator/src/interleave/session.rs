@@ -14,12 +14,13 @@ use twinboot_protocol::orders::{Actor, Answer, Offered, Order};
 use super::control::{BreakAction, End, Event, GuestControl, TaskSnapshot, TaskState};
 use super::error::Error;
 use super::test_process::{Heard, TestProcess, command_line};
-use crate::debugger::{self, Debugger, Layout, OnHit, Options, Seen, State, Watch};
 use crate::journal::entry::ConsoleProblem;
 use crate::plan::model::Deadlines;
-use crate::symbols::{Start, Symbols};
 use crate::vm::{self, DeathKind, Vm, ssh};
 use crate::vm::{GuestLogs, Machine};
+use kernel_debug::Layout;
+use kernel_debug::gdb::{self, Debugger, OnHit, Options, Seen, State, Watch};
+use kernel_debug::symbols::{Start, Symbols};
 
 /// How long to wait for the console to explain why a session broke.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -28,7 +29,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// moment, so short naps slow the other threads down; a release takes half a nap on average.
 const NAP_MS: u32 = 20;
 
-/// Index of rbx in [`crate::debugger::Registers::general`].
+/// Index of rbx in [`kernel_debug::gdb::Registers::general`].
 const BX: usize = 1;
 
 /// What a session is made from.
@@ -252,13 +253,13 @@ impl GuestSession {
         problems
     }
 
-    fn translate(&mut self, event: debugger::Event) -> Option<Event> {
+    fn translate(&mut self, event: gdb::Event) -> Option<Event> {
         Some(match event {
-            debugger::Event::Reached(hit) => Event::Reached { tid: hit.tid },
-            debugger::Event::Held(hit) | debugger::Event::Frozen(hit) => Event::Held { tid: hit.tid },
-            debugger::Event::Illegal { tid, address, why } => Event::Illegal { tid, address, why },
-            debugger::Event::Thawed { tid } => Event::FreezeExpired { tid },
-            debugger::Event::Lost { reason } => {
+            gdb::Event::Reached(hit) => Event::Reached { tid: hit.tid },
+            gdb::Event::Held(hit) | gdb::Event::Frozen(hit) => Event::Held { tid: hit.tid },
+            gdb::Event::Illegal { tid, address, why } => Event::Illegal { tid, address, why },
+            gdb::Event::Thawed { tid } => Event::FreezeExpired { tid },
+            gdb::Event::Lost { reason } => {
                 self.broken.get_or_insert((format!("the debugger lost the guest: {reason}"), Instant::now()));
                 return None;
             }

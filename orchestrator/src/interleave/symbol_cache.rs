@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::error::Error;
 use crate::build::BuiltKernel;
-use crate::symbols::Symbols;
+use kernel_debug::symbols::Symbols;
 
 /// A kernel's symbols, or why they could not be loaded.
 pub type LoadedSymbols = Result<Arc<Symbols>, Arc<Error>>;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::control::{TaskSnapshot, TaskState};
-use crate::journal::interleaving::Frame;
+use kernel_debug::Frame;
 
 /// Snapshots that must show the thread blocked in the same function before a step counts as
 /// blocked.

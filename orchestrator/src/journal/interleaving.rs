@@ -1,5 +1,6 @@
 //! What is journalled of forced interleavings and of sweeps.
 
+use kernel_debug::Frame;
 use serde::{Deserialize, Serialize};
 use twinboot_protocol::SwapEntry;
 use twinboot_protocol::orders::Damage;
@@ -189,21 +190,6 @@ pub struct ThreadState {
     pub state: String,
     /// Its kernel stack, innermost frame first; empty for a thread in user space.
     pub stack: Vec<Frame>,
-}
-
-/// One frame of a kernel stack, or an inlined call in one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Frame {
-    /// Address.
-    pub address: u64,
-    /// Function.
-    pub function: String,
-    /// Offset from the function's beginning; none for an inlined copy.
-    pub offset: Option<u64>,
-    /// Source file relative to the tree, where known.
-    pub file: Option<String>,
-    /// Line in it.
-    pub line: Option<u32>,
 }
 
 /// The points a sweep is about to try, found by following the victim's undisturbed operation.

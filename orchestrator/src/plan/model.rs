@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::diagram::{Diagram, Names};
+use crate::diagram::Diagram;
 use crate::journal::interleaving::ForcedExpectation;
 use crate::journal::rules::{Expectation, Warmth};
+use kernel_debug::Names;
 
 /// A plan ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -8,7 +8,8 @@ use super::story::entry_words;
 use super::words::{clipped, count, counted, drawn, one_line};
 use crate::analysis::forced::{ExclusionSeen, ForcedCounts, ForcedVerdict};
 use crate::analysis::{BuildState, ForcedComparison, ForcedResult, Results, Trouble};
-use crate::journal::interleaving::{Forced, ForcedSpec, Frame};
+use crate::journal::interleaving::{Forced, ForcedSpec};
+use kernel_debug::Frame;
 
 pub(super) use sweep::{bound, place, rest, sweep_title, swept, what};
 

@@ -3,6 +3,7 @@
 
 mod apt_root;
 mod backports;
+mod cache_damage;
 mod clean;
 mod foreign_results;
 mod image;
@@ -19,6 +20,7 @@ mod plan_fixture;
 mod plan_lock;
 mod plan_resolve;
 mod real_clones;
+mod real_debugger;
 mod real_interleaving;
 mod real_kernel;
 mod real_sweep;

@@ -8,10 +8,12 @@ use twinboot_protocol::orders::{Answer, Damage, Order};
 use twinboot_protocol::{CorruptionKind, SwapEntry};
 
 use super::{RoundEnd, RoundResult, RoundSpec, run_round};
-use crate::diagram::{Action, Diagram, Hold, Point, Step};
+use crate::diagram::{Action, Diagram, Hold, Step};
 use crate::interleave::control::{BreakAction, End, Event, GuestControl, TaskSnapshot, TaskState};
 use crate::interleave::latency::OperationLatency;
-use crate::journal::interleaving::{Exclusion, ForcedOutcome, Frame};
+use crate::journal::interleaving::{Exclusion, ForcedOutcome};
+use kernel_debug::Frame;
+use kernel_debug::Point;
 
 const VICTIM: i32 = 71;
 const INTERFERER: i32 = 72;

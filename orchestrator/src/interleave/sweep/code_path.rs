@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::debugger::{Guide, Registers};
-use crate::symbols::{Instruction, Kind};
+use kernel_debug::gdb::{Guide, Registers};
+use kernel_debug::symbols::{Instruction, Kind};
 
 /// Functions in these folders are not followed: a sweep of the scheduler or of decompression would
 /// take forever and say nothing about the race. Files that the plan names are swept all the same.

@@ -1,8 +1,9 @@
 //! A sweep as a diagram: the victim is held at one point while the interferers act, one after the
 //! other.
 
-use crate::diagram::{Action, Diagram, Hold, Point, Step};
+use crate::diagram::{Action, Diagram, Hold, Step};
 use crate::plan::model::{Operation, Sweep};
+use kernel_debug::Point;
 
 /// Index of the step at which the victim reaches the point.
 pub const ARRIVAL: usize = 1;

@@ -10,7 +10,6 @@ use twinboot_protocol::orders::{Answer, Order};
 use super::code_path::{Code, CodeUnit, ExecutionPath, PathFollower};
 use super::diagram::{ARRIVAL, drawing};
 use super::workers::{PointTester, TesterPool, TryResult};
-use crate::debugger::Trace;
 use crate::diagram::Diagram;
 use crate::interleave::{
     End, Error, Event, GuestControl, GuestSession, OperationLatency, RoundEnd, RoundSpec, SessionSpec, against_offer,
@@ -19,7 +18,8 @@ use crate::interleave::{
 use crate::journal::entry::ConsoleProblem;
 use crate::journal::interleaving::ForcedOutcome;
 use crate::plan::model::{Operation, Sweep};
-use crate::symbols::{Function, Instruction, Symbols};
+use kernel_debug::gdb::Trace;
+use kernel_debug::symbols::{Function, Instruction, Symbols};
 
 /// Free rounds of a new guest, which measure how long operations take.
 const WARM_UP: u64 = 2;
@@ -154,7 +154,7 @@ impl SweepGuest {
         let code = Arc::new(Kernel(self.pool.spec.symbols.clone()));
         let (guide, path, addresses) = PathFollower::new(code, roots, &self.pool.sweep.callees);
         let trace = Trace { tid: self.tids[0], addresses, guide: Box::new(guide) };
-        let broke = |error: crate::debugger::Error| End::Lost(format!("the debugger failed: {error}"));
+        let broke = |error: kernel_debug::gdb::Error| End::Lost(format!("the debugger failed: {error}"));
         self.session.debugger().trace(trace).await.map_err(broke)?;
         let Operation { thread, operation, object } = self.pool.sweep.victim.clone();
         self.session.order(Order::Begin { thread, operation, object }).await?;

@@ -29,9 +29,9 @@ use crate::cache::Cache;
 use crate::journal::Entry;
 use crate::journal::interleaving::{ForcedFailed, SweepPoint, SweepTraced, SweepTried};
 use crate::plan::model::{Deadlines, Kernel, Sweep, Variant};
-use crate::symbols::Symbols;
 use crate::vm::Machine;
 use guest_pool::{GuestPool, SweepGuest};
+use kernel_debug::symbols::Symbols;
 
 /// A sweep and the kernel to sweep.
 #[derive(Debug, Clone)]

@@ -3,8 +3,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::code_path::{CodeUnit, ExecutionPath};
-use crate::journal::interleaving::{Frame, SweepPoint};
-use crate::symbols::Kind;
+use crate::journal::interleaving::SweepPoint;
+use kernel_debug::Frame;
+use kernel_debug::symbols::Kind;
 
 /// The instructions of the swept functions, sorted by address. With `coarse`, only call returns and
 /// function entries. `locate` gives the frames of an address, innermost first.
@@ -43,7 +44,7 @@ pub fn points(path: &ExecutionPath, coarse: bool, locate: impl Fn(u64) -> Vec<Fr
 
 fn call_returns(unit: &CodeUnit) -> BTreeSet<u64> {
     let calls = unit.instructions.iter().filter(|it| matches!(it.kind, Kind::Call(_)));
-    calls.map(crate::symbols::Instruction::end).chain(unit.instructions.first().map(|it| it.address)).collect()
+    calls.map(kernel_debug::symbols::Instruction::end).chain(unit.instructions.first().map(|it| it.address)).collect()
 }
 
 /// The source files of the points.
@@ -73,7 +74,7 @@ pub fn to_try(points: &[SweepPoint]) -> Vec<&SweepPoint> {
 mod tests {
     use super::super::code_path::Visit;
     use super::*;
-    use crate::symbols::Instruction;
+    use kernel_debug::symbols::Instruction;
 
     fn path() -> ExecutionPath {
         let instruction = |address, text: &str, kind| Instruction { address, len: 2, text: text.to_owned(), kind };
