@@ -130,7 +130,9 @@ mod tests {
 
     fn printed(chunks: &[&[u8]]) -> String {
         let mut out = Printable::new(Vec::new());
-        chunks.iter().for_each(|chunk| out.write_all(chunk).expect("a vector takes all"));
+        for chunk in chunks {
+            out.write_all(chunk).expect("a vector takes all");
+        }
         String::from_utf8(out.to).expect("text")
     }
 
