@@ -11,7 +11,7 @@ use super::{plan as printed, setup};
 use crate::build::{self, Backport, Fit, Step};
 use crate::cache::Cache;
 use crate::plan::model::Plan;
-use crate::run;
+use crate::process;
 
 /// For programs: the plan with the map among its keys.
 #[derive(Serialize)]
@@ -37,7 +37,7 @@ pub fn show(
     let rows = if patched || !plan.left_out.is_empty() {
         let cache = Cache::open(places.cache_dir.as_deref())?;
         setup::block_on(async {
-            let cancel = run::interrupts()?;
+            let cancel = process::interrupts()?;
             let told = |kernel: &str, step: Step| setup::tell(kernel, &step);
             build::backports(&plan, offline, &cache, &told, &cancel)
                 .await
