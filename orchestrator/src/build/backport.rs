@@ -170,14 +170,14 @@ async fn fit(
             key.part(if patch.info.reverse { "patch out" } else { "patch in" }, &patch.bytes)
         })
         .finish();
-    if offline && cache.get(Kind::Backports, &key).is_none() && !source.is_here(cache) {
+    if offline && !cache.has(Kind::Backports, &key).await && !source.is_here(cache).await {
         return Ok(Fit::Unknown { reason: format!("{} is not here, and nothing is fetched offline", source.label) });
     }
     let entry = cache
         .fill(Kind::Backports, &key, cancel, async |dest: &Path| {
             let scratch = tempfile::tempdir_in(dest).map_err(Error::io("make a folder in", dest))?;
             let files: BTreeSet<String> = loaded.iter().flat_map(|patch| patch.files.iter().cloned()).collect();
-            if !source.is_here(cache) {
+            if !source.is_here(cache).await {
                 progress(Step::Fetch(source.label.clone()));
             }
             progress(Step::Patch);

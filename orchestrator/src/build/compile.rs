@@ -9,9 +9,9 @@ use super::config::{self, Asked, Values};
 use super::make::{self, Make};
 use super::patch::Loaded;
 use super::source::Resolved;
-use super::tree::{Tree, kconfig_identity};
+use super::tree::{Tree, UNPACKING, kconfig_identity};
 use super::{Error, Step, Toolchain, elf};
-use crate::cache::{Cache, Key, Kind, sha256};
+use crate::cache::{Cache, Key, Kind, Manifest, sha256};
 use crate::plan::model::BaseConfig;
 
 /// Folder under `arch/` whose Kconfig is read and whose boot image is made.
@@ -142,16 +142,57 @@ pub async fn unpacked(
 ) -> Result<Tree, Error> {
     let lock = cache.lock(Kind::Work, work, cancel).await?;
     let dir = cache.path(Kind::Work, work);
-    let mut tree = Tree::open(dir.clone(), lock)?;
+    let mut tree = checked(Tree::open(dir.clone(), lock)?, &source.label, cache).await?;
+    let unrecorded = tree.has_source() && !tree.is_recorded();
+    if tree.has_source() && !unrecorded {
+        return Ok(tree);
+    }
+    let scratch = tempfile::Builder::new().prefix(UNPACKING).tempdir_in(&dir);
+    let scratch = scratch.map_err(Error::io("make a folder in", &dir))?;
+    let top = scratch.path().join("tree");
+    fs::create_dir(&top).map_err(Error::io("make", &top))?;
+    let top = source.unpack(&top, cache, progress, cancel).await?;
+    let read = top.clone();
+    let mut manifest = blocking(move || Manifest::of(&read, false)).await?.map_err(Error::io("read", &top))?;
+    if unrecorded {
+        let recorded;
+        (tree, manifest, recorded) = blocking(move || {
+            let recorded = tree.record(&manifest);
+            (tree, manifest, recorded)
+        })
+        .await?;
+        let Err(reason) = recorded else { return Ok(tree) };
+        cache.notice(&format!("the unpacked {} of an older twinboot is not its source ({reason})", source.label));
+        tree.give_up()?;
+    }
+    tree.adopt(&top, &manifest)?;
+    Ok(tree)
+}
+
+/// Throws away what is damaged in a work tree.
+async fn checked(tree: Tree, label: &str, cache: &Cache) -> Result<Tree, Error> {
     if !tree.has_source() {
-        let scratch = tempfile::Builder::new().prefix("unpack-").tempdir_in(&dir);
-        let scratch = scratch.map_err(Error::io("make a folder in", &dir))?;
-        let top = scratch.path().join("tree");
-        fs::create_dir(&top).map_err(Error::io("make", &top))?;
-        let top = source.unpack(&top, cache, progress, cancel).await?;
-        tree.adopt(&top)?;
+        return Ok(tree);
+    }
+    let (mut tree, source, objects) = blocking(move || {
+        let (source, objects) = (tree.damage(), tree.objects_damage());
+        (tree, source, objects)
+    })
+    .await?;
+    if let Some(reason) = source {
+        cache.notice(&format!("the unpacked {label} in the cache is damaged ({reason}): it is made again"));
+        tree.give_up()?;
+    } else if let Some(reason) = objects {
+        cache.notice(&format!("the objects of {label} in the cache are damaged ({reason}): they are made again"));
+        tree.give_up_objects()?;
     }
     Ok(tree)
+}
+
+/// Runs what blocks beside the runtime's own threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let lost = |error| Error::io("look at", "a work tree")(std::io::Error::other(error));
+    tokio::task::spawn_blocking(work).await.map_err(lost)
 }
 
 fn read_config(obj: &Path) -> Result<String, Error> {

@@ -74,8 +74,9 @@ async fn entry(
 
 /// Copies the source's own files out of the work tree; false where there is none.
 fn from_work_tree(work: &Path, files: &BTreeSet<String>, dest: &Path) -> Result<bool, Error> {
+    let Some(tree) = tree::Pristine::open(work) else { return Ok(false) };
     for file in files {
-        match tree::pristine(work, file) {
+        match tree.read(file) {
             None => return Ok(false),
             Some(None) => {}
             Some(Some(text)) => source::put(dest, file, &text)?,

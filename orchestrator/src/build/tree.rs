@@ -4,6 +4,7 @@
 //! <cache>/work/<key>/src       the source tree, as the variant built last has it
 //!                   /pristine  the touched files as the source has them
 //!                   /obj       the object tree
+//!                   /source.json, objects.json  what src and obj hold, and .seen beside them
 //!                   /state.json
 //! ```
 //!
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::patch::{self, Loaded};
 use super::{Error, objects};
-use crate::cache::{Key, Lock};
+use crate::cache::{Key, Lock, Manifest, Place};
 
 /// A file's bytes and permission bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,10 @@ struct State {
     objects: Option<u64>,
 }
 
+/// What the names of scratch folders in a work tree begin with.
+pub const UNPACKING: &str = "unpack-";
+const PATCHING: &str = "patch-";
+
 /// A work tree under its lock.
 #[derive(Debug)]
 pub struct Tree {
@@ -65,16 +70,17 @@ impl Tree {
         let _ = fs::File::open(&dir).and_then(|dir| dir.set_modified(std::time::SystemTime::now()));
         let state = match fs::read(dir.join("state.json")) {
             Ok(bytes) => serde_json::from_slice(&bytes).ok(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(State::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.join("src").exists() => {
+                Some(State::default())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(Error::io("read", dir.join("state.json"))(error)),
         };
         let mut tree = Self { dir, lock, state: state.clone().unwrap_or_default() };
+        tree.remove_scratch()?;
         if state.is_none() {
             // Without its record nothing in the tree can be trusted.
-            for part in ["src", "pristine", "obj"] {
-                remove_dir(&tree.dir.join(part))?;
-            }
-            fs::create_dir_all(tree.obj()).map_err(Error::io("make", tree.obj()))?;
+            tree.give_up()?;
         }
         if tree.state.building {
             objects::repair(&tree.obj())?;
@@ -82,6 +88,101 @@ impl Tree {
             tree.built(None)?;
         }
         Ok(tree)
+    }
+
+    /// Removes the scratch folders of a twinboot that was killed: whoever has the lock has none yet.
+    fn remove_scratch(&self) -> Result<(), Error> {
+        let list = Error::io("list", &self.dir);
+        for entry in fs::read_dir(&self.dir).map_err(list)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(UNPACKING) || name.starts_with(PATCHING) {
+                remove_dir(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// There is a record of what the source tree holds; older twinboots have left none.
+    pub fn is_recorded(&self) -> bool {
+        self.source_file().exists()
+    }
+
+    /// What is wrong with the source tree, as against its record.
+    ///
+    /// Blocking: it looks at every file.
+    pub fn damage(&self) -> Option<String> {
+        let (src, file) = (self.src(), self.source_file());
+        match Manifest::read(place(&src, &file)) {
+            Ok(None) => None,
+            Ok(Some(source)) => self.differs(&source).err(),
+            Err(reason) => Some(reason),
+        }
+    }
+
+    /// Takes over a tree without a record that is what `source`, unpacked once more, holds; what differs otherwise.
+    ///
+    /// Blocking: it reads every file.
+    pub fn record(&self, source: &Manifest) -> Result<(), String> {
+        self.differs(source)?;
+        source.write(&self.source_file()).map_err(|error| error.to_string())
+    }
+
+    fn differs(&self, source: &Manifest) -> Result<(), String> {
+        let kept = self.dir.join("pristine");
+        // A file that a variant has changed is known by its copy.
+        for file in &self.state.touched {
+            match fs::read(kept.join(file)).map(|bytes| source.matches(file, &bytes)) {
+                Ok(Some(true)) => {}
+                Err(_) if source.matches(file, &[]).is_none() => {}
+                _ => return Err(format!("the copy of {file} is not the source's")),
+            }
+        }
+        let (src, list) = (self.src(), self.source_file());
+        source.verify(place(&src, &list), |file| self.state.touched.contains(file))
+    }
+
+    fn source_file(&self) -> PathBuf {
+        self.dir.join("source.json")
+    }
+
+    fn objects_file(&self) -> PathBuf {
+        self.dir.join("objects.json")
+    }
+
+    /// Throws everything away, to be made from nothing.
+    pub fn give_up(&mut self) -> Result<(), Error> {
+        self.state = State { objects: self.state.objects, ..State::default() };
+        for part in ["src", "pristine", "obj"] {
+            remove_dir(&self.dir.join(part))?;
+        }
+        for file in [self.source_file(), self.objects_file()] {
+            put(&file, None)?;
+        }
+        fs::create_dir_all(self.obj()).map_err(Error::io("make", self.obj()))?;
+        self.save()
+    }
+
+    /// What is wrong with the object tree, as against what the last build left.
+    ///
+    /// Blocking: it looks at every file.
+    pub fn objects_damage(&self) -> Option<String> {
+        let (dir, file) = (self.obj(), self.objects_file());
+        let place = place(&dir, &file);
+        match Manifest::read(place) {
+            // An object tree of an older twinboot, or one that was cut short: `make` and `repair` know it.
+            Ok(None) => None,
+            Ok(Some(objects)) => objects.verify(place, |_| false).err(),
+            Err(reason) => Some(reason),
+        }
+    }
+
+    /// Throws the object tree away.
+    pub fn give_up_objects(&mut self) -> Result<(), Error> {
+        put(&self.objects_file(), None)?;
+        self.state.configured = None;
+        self.save()?;
+        remove_dir(&self.obj())?;
+        fs::create_dir_all(self.obj()).map_err(Error::io("make", self.obj()))
     }
 
     /// The source tree; it is there once [`Tree::adopt`] was called.
@@ -119,9 +220,12 @@ impl Tree {
         self.state.objects
     }
 
-    /// Moves an unpacked source into place.
-    pub fn adopt(&mut self, unpacked: &Path) -> Result<(), Error> {
+    /// Moves an unpacked source, which holds what `source` says, into place.
+    pub fn adopt(&mut self, unpacked: &Path, source: &Manifest) -> Result<(), Error> {
         remove_dir(&self.dir.join("pristine"))?;
+        sync(unpacked)?;
+        let file = self.source_file();
+        source.write(&file).map_err(Error::io("write", &file))?;
         self.state = State { objects: self.state.objects, ..State::default() };
         self.save()?;
         fs::rename(unpacked, self.src()).map_err(Error::io("make", self.src()))
@@ -135,7 +239,7 @@ impl Tree {
         cancel: &CancellationToken,
     ) -> Result<(Wanted, Vec<String>), Error> {
         let scratch = tempfile::Builder::new()
-            .prefix("patch-")
+            .prefix(PATCHING)
             .tempdir_in(&self.dir)
             .map_err(Error::io("make a folder in", &self.dir))?;
         let files: BTreeSet<(&Path, &String)> =
@@ -201,6 +305,8 @@ impl Tree {
 
     /// Notes that `make` is about to change the object tree, and its configuration unless `recipe` is what it was made for.
     pub fn building(&mut self, recipe: &str) -> Result<(), Error> {
+        // What it was before says nothing any more.
+        put(&self.objects_file(), None)?;
         self.state.building = true;
         self.state.configured = self.state.configured.take().filter(|configured| configured == recipe);
         self.save()
@@ -208,6 +314,11 @@ impl Tree {
 
     /// Notes that `make` has ended by itself; `objects` when it made everything from nothing.
     pub fn built(&mut self, objects: Option<u64>) -> Result<(), Error> {
+        let obj = self.obj();
+        let made = Manifest::of(&obj, false).map_err(Error::io("read", &obj))?;
+        sync(&obj)?;
+        let file = self.objects_file();
+        made.write(&file).map_err(Error::io("write", &file))?;
         self.state.building = false;
         self.state.objects = objects.or(self.state.objects);
         self.save()
@@ -239,24 +350,37 @@ impl Tree {
     }
 }
 
-/// A file as the source has it, read from the work tree in `dir` while others may build in it: a file is kept aside before
-/// it is first written to, so what was found in the source tree is the source's own as long as nothing has been kept by then.
-/// The outer none: there is no tree to read from.
-pub fn pristine(dir: &Path, file: &str) -> Option<Option<Vec<u8>>> {
-    let src = dir.join("src");
-    let kept = dir.join("pristine").join(file);
-    let state: State = serde_json::from_slice(&fs::read(dir.join("state.json")).ok()?).ok()?;
-    if !src.is_dir() {
-        return None;
+/// The files of a work tree as the source has them, for those who read while others may build in it.
+#[derive(Debug)]
+pub struct Pristine {
+    dir: PathBuf,
+    source: Manifest,
+}
+
+impl Pristine {
+    /// Opens the work tree in `dir`; none where there is none, or no record of what its source holds.
+    pub fn open(dir: &Path) -> Option<Self> {
+        let (src, file) = (dir.join("src"), dir.join("source.json"));
+        let source = Manifest::read(place(&src, &file)).ok()??;
+        src.is_dir().then(|| Self { dir: dir.to_path_buf(), source })
     }
-    if state.absent.contains(file) {
-        return Some(None);
+
+    /// A file of the source; the inner none where the source has no such file, the outer none where it cannot be had.
+    pub fn read(&self, file: &str) -> Option<Option<Vec<u8>>> {
+        if self.source.matches(file, &[]).is_none() {
+            return Some(None);
+        }
+        // Kept aside before it is first written to.
+        let places = [self.dir.join("pristine").join(file), self.dir.join("src").join(file)];
+        let mut found = places.iter().filter_map(|path| fs::read(path).ok());
+        found.find(|bytes| self.source.matches(file, bytes) == Some(true)).map(Some)
     }
-    if let Ok(bytes) = fs::read(&kept) {
-        return Some(Some(bytes));
-    }
-    let found = fs::read(src.join(file)).ok();
-    Some(fs::read(&kept).ok().or(found))
+}
+
+/// Digests are compared once and not after each boot of the host: hashing 1.3 GB would cost more than the build after a
+/// small patch. What is recorded was on the disk before its record, so no crash can take from it.
+fn place<'a>(dir: &'a Path, file: &'a Path) -> Place<'a> {
+    Place { dir, file, each_boot: false }
 }
 
 /// Identity of the touched files that decide how Kconfig sees the tree.
@@ -302,8 +426,15 @@ fn put(path: &Path, content: Option<&Content>) -> Result<(), Error> {
         tempfile::Builder::new().prefix(".twinboot-").tempfile_in(parent).map_err(Error::io("write in", parent))?;
     let io = Error::io("write", path);
     let written = io::Write::write_all(&mut file, &content.bytes)
-        .and_then(|()| file.as_file().set_permissions(fs::Permissions::from_mode(content.mode)));
+        .and_then(|()| file.as_file().set_permissions(fs::Permissions::from_mode(content.mode)))
+        .and_then(|()| file.as_file().sync_all());
     written.and_then(|()| file.persist(path).map(|_| ()).map_err(|error| error.error)).map_err(io)
+}
+
+/// Has everything on the file system of `path` on the disk: one syncfs(2) for 80,000 files.
+fn sync(path: &Path) -> Result<(), Error> {
+    let synced = fs::File::open(path).and_then(|dir| Ok(nix::unistd::syncfs(dir)?));
+    synced.map_err(Error::io("write", path))
 }
 
 fn remove_dir(path: &Path) -> Result<(), Error> {
@@ -340,7 +471,8 @@ mod tests {
             for (name, text) in [("a", "one\n"), ("b", "two\n"), ("c", "three\n")] {
                 fs::write(unpacked.join(name), text).expect("writes");
             }
-            bench.open().await.adopt(&unpacked).expect("adopts");
+            let source = Manifest::of(&unpacked, false).expect("reads");
+            bench.open().await.adopt(&unpacked, &source).expect("adopts");
             bench
         }
 

@@ -117,6 +117,15 @@ impl Kind {
         self == Self::Host
     }
 
+    /// Its entries are never changed once they are there, and have a manifest. Those of the others are work in progress, or
+    /// know by themselves when they are damaged.
+    pub(super) fn is_sealed(self) -> bool {
+        match self {
+            Self::Backports | Self::Images | Self::Kernels | Self::Snapshots | Self::Sources | Self::Text => true,
+            Self::Apt | Self::AptRoots | Self::Git | Self::Host | Self::Work => false,
+        }
+    }
+
     /// Name of the lock on the entry with this key.
     pub(super) fn lock(self, key: &str) -> String {
         format!("{}-{key}", self.folder())

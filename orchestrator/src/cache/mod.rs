@@ -7,12 +7,15 @@
 //! Only a folder that says it is a cache is one ([`mark`]). What does not have the strict name of a known kind
 //! ([`kind`]) is left alone, by pruning too.
 
+mod entry;
 mod folder;
 mod kind;
+mod manifest;
 mod mark;
 mod prune;
 
 pub use kind::Kind;
+pub use manifest::{Manifest, Place};
 pub use prune::{Freed, LeftAlone, Limits, Pruned};
 
 use std::ffi::OsStr;
@@ -90,9 +93,16 @@ pub enum Error {
 }
 
 /// A cache folder.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Cache {
     root: PathBuf,
+    notices: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("root", &self.root).finish_non_exhaustive()
+    }
 }
 
 /// An entry that is there, whole.
@@ -102,6 +112,8 @@ pub struct Filled {
     pub dir: PathBuf,
     /// It was there before.
     pub hit: bool,
+    /// Why one that was there before was thrown away.
+    pub replaced: Option<String>,
     /// Keeps [`Cache::prune`] from taking the entry away; none where the cache cannot be written to.
     pub in_use: Option<Arc<Lock>>,
 }
@@ -151,7 +163,19 @@ impl Cache {
         make_dir(&root)?;
         let root = root.canonicalize().map_err(|source| Error::Io { action: "open", path: root, source })?;
         mark::ensure(&root)?;
-        Ok(Self { root })
+        Ok(Self { root, notices: Arc::new(|_| {}) })
+    }
+
+    /// Hands what a user should know to `notices`: that a damaged entry is made again, that a lock is waited for.
+    #[must_use]
+    pub fn with_notices(mut self, notices: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.notices = Arc::new(notices);
+        self
+    }
+
+    /// Says something that a user should know.
+    pub fn notice(&self, text: &str) {
+        (self.notices)(text);
     }
 
     /// The folder itself.
@@ -164,20 +188,21 @@ impl Cache {
         self.root.join(kind.folder()).join(kind.entry(key))
     }
 
-    /// The entry, if it is there; notes the use for `twinboot clean`.
-    pub fn get(&self, kind: Kind, key: &str) -> Option<PathBuf> {
-        let dir = self.path(kind, key);
-        if !dir.is_dir() {
-            return None;
-        }
-        if let Ok(handle) = File::open(&dir) {
+    /// Notes the use of an entry for `twinboot clean`.
+    pub fn touch(&self, kind: Kind, key: &str) {
+        if let Ok(handle) = File::open(self.path(kind, key)) {
             // Best effort: a read-only cache still serves.
             let _ = handle.set_modified(SystemTime::now());
         }
-        Some(dir)
     }
 
-    /// The entry, made by `make` in an empty folder when it is missing. A failed or interrupted `make` leaves nothing.
+    /// Whether the entry is there, undamaged: [`Cache::fill`] would make nothing.
+    pub async fn has(&self, kind: Kind, key: &str) -> bool {
+        check(key).is_ok() && matches!(self.look(kind, key).await, entry::State::Whole)
+    }
+
+    /// The entry, made by `make` in an empty folder when it is missing or damaged. A failed or interrupted `make` leaves
+    /// nothing, and neither does a crash of the host: everything is on the disk before the entry has its name.
     pub async fn fill<E: From<Error>>(
         &self,
         kind: Kind,
@@ -186,29 +211,53 @@ impl Cache {
         make: impl AsyncFnOnce(&Path) -> Result<(), E>,
     ) -> Result<Filled, E> {
         let in_use = self.hold(kind, key, cancel).await?;
-        if let Some(dir) = self.get(kind, key) {
-            return Ok(Filled { dir, hit: true, in_use });
+        let hit = |in_use| {
+            self.touch(kind, key);
+            Filled { dir: self.path(kind, key), hit: true, replaced: None, in_use }
+        };
+        if matches!(self.look(kind, key).await, entry::State::Whole) {
+            return Ok(hit(in_use));
         }
         let _lock = self.lock(kind, key, cancel).await?;
-        if let Some(dir) = self.get(kind, key) {
-            return Ok(Filled { dir, hit: true, in_use });
+        let mut replaced = None;
+        // Another twinboot may have made it meanwhile.
+        match self.look(kind, key).await {
+            entry::State::Whole => return Ok(hit(in_use)),
+            entry::State::Missing => {}
+            entry::State::Damaged(reason) => {
+                self.notice(&format!("{}/{key} in the cache {reason}: it is made again", kind.folder()));
+                self.take_out(kind, key)?;
+                replaced = Some(format!("it {reason}"));
+            }
         }
         let parent = self.root.join(kind.folder());
         make_dir(&parent)?;
         let scratch = tempfile::Builder::new()
             .prefix(&format!("{}{key}-", kind::MAKING))
             .tempdir_in(&parent)
-            .map_err(|source| Error::Io { action: "make a folder in", path: parent, source })?;
+            .map_err(|source| Error::Io { action: "make a folder in", path: parent.clone(), source })?;
         make(scratch.path()).await?;
         let dir = self.path(kind, key);
+        entry::finish(kind, scratch.path().to_path_buf()).await.map_err(|source| Error::Io {
+            action: "write",
+            path: dir.clone(),
+            source,
+        })?;
         let finished = scratch.keep();
-        std::fs::rename(&finished, &dir).map_err(|source| Error::Io { action: "finish", path: dir.clone(), source })?;
-        Ok(Filled { dir, hit: false, in_use })
+        std::fs::rename(&finished, &dir)
+            .and_then(|()| File::open(&parent)?.sync_all())
+            .map_err(|source| Error::Io { action: "finish", path: dir.clone(), source })?;
+        Ok(Filled { dir, hit: false, replaced, in_use })
     }
 
     /// Removes an entry that is of no use, waiting for whoever is making it. Those who have it open keep what they have.
     pub async fn discard(&self, kind: Kind, key: &str, cancel: &CancellationToken) -> Result<(), Error> {
         let _lock = self.lock(kind, key, cancel).await?;
+        self.take_out(kind, key)
+    }
+
+    /// [`Cache::discard`] under the entry's lock.
+    fn take_out(&self, kind: Kind, key: &str) -> Result<(), Error> {
         let dir = self.path(kind, key);
         let parent = self.root.join(kind.folder());
         let grave = tempfile::Builder::new().prefix(&format!("{}{key}-", kind::MAKING)).tempdir_in(&parent);
@@ -327,12 +376,15 @@ pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
 /// Size and SHA-256 (lowercase hex) of a file, read off the runtime's own threads.
 pub async fn sha256_file(path: &Path) -> io::Result<(u64, String)> {
     let path = path.to_path_buf();
-    let hashed = tokio::task::spawn_blocking(move || {
-        let mut digest = Sha256::new();
-        let bytes = io::copy(&mut File::open(path)?, &mut digest)?;
-        Ok((bytes, hex(&digest.finalize())))
-    });
+    let hashed = tokio::task::spawn_blocking(move || digest(&mut File::open(path)?));
     hashed.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// Size and SHA-256 (lowercase hex) of all that is left to read.
+fn digest(from: &mut impl io::Read) -> io::Result<(u64, String)> {
+    let mut digest = Sha256::new();
+    let bytes = io::copy(from, &mut digest)?;
+    Ok((bytes, hex(&digest.finalize())))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use super::args::{FormatArg, Places};
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK};
 use super::{plan as printed, setup};
 use crate::build::{self, Backport, Fit, Step};
-use crate::cache::Cache;
 use crate::plan::model::Plan;
 use crate::process;
 
@@ -35,7 +34,7 @@ pub fn show(
     }
     let patched = plan.kernels.iter().flat_map(|kernel| &kernel.variants).any(|variant| !variant.patches.is_empty());
     let rows = if patched || !plan.left_out.is_empty() {
-        let cache = Cache::open(places.cache_dir.as_deref())?;
+        let cache = setup::cache(places)?;
         setup::block_on(async {
             let cancel = process::interrupts()?;
             let told = |kernel: &str, step: Step| setup::tell(kernel, &step);

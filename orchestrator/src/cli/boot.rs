@@ -85,6 +85,7 @@ pub(super) async fn artifacts(
 ) -> Result<Artifacts, Failure> {
     let tools = setup::tools(places, args.accel.into(), None)?;
     let progress = Progress::on_stderr();
+    let tools = setup::noticing(tools, &progress);
     let artifacts = run::prepare(plan, &tools, &progress.observer(), cancel).await;
     progress.finish();
     let artifacts = artifacts?;

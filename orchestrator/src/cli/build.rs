@@ -15,6 +15,7 @@ pub fn run(places: &Places, args: &BuildArgs, out: &mut dyn Write) -> Result<u8,
     let plan = setup::load_plan(places, &args.plan)?;
     let tools = setup::tools(places, Wanted::Auto, args.jobs)?;
     let progress = Progress::on_stderr();
+    let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let (built, failed, interrupted) = setup::block_on(async {
         let cancel = process::interrupts()?;

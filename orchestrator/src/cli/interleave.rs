@@ -28,6 +28,7 @@ pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Resul
         share: None,
     };
     let progress = Progress::on_stderr();
+    let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let done = setup::block_on(async {
         let cancel = process::interrupts()?;

@@ -8,7 +8,6 @@ use super::args::Places;
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK, USAGE};
 use super::setup;
 use crate::build::{self, Step};
-use crate::cache::Cache;
 use crate::plan;
 use crate::plan::lock::{self, Lock, LockFile, LockedKernel};
 use crate::plan::model::Kernel;
@@ -65,7 +64,7 @@ pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> R
 }
 
 fn identities(places: &Places, kernels: &[Kernel], fresh: bool) -> Result<Vec<build::Identity>, Failure> {
-    let cache = Cache::open(places.cache_dir.as_deref())?;
+    let cache = setup::cache(places)?;
     setup::block_on(async {
         let cancel = process::interrupts()?;
         let mut found = Vec::new();

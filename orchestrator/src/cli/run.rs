@@ -58,6 +58,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
         share,
     };
     let progress = Progress::on_stderr();
+    let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let run = setup::block_on(async {
         let cancel = process::interrupts()?;

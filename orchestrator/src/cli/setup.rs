@@ -10,6 +10,7 @@ use crate::cache::Cache;
 use crate::plan;
 use crate::plan::model::Plan;
 use crate::plan::yaml::Style;
+use crate::report::progress::Progress;
 use crate::run::Tools;
 use crate::vm::accel::Wanted;
 
@@ -38,6 +39,21 @@ pub fn tell(kernel: &str, step: &Step) {
     };
 }
 
+/// The cache of this invocation, which says on standard error what a user should know.
+pub fn cache(places: &Places) -> Result<Cache, Failure> {
+    let cache = Cache::open(places.cache_dir.as_deref())?;
+    Ok(cache.with_notices(|text| {
+        // Nobody is left to tell it to if standard error is closed.
+        let _ = writeln!(std::io::stderr(), "note: {text}");
+    }))
+}
+
+/// Has the cache of `tools` say what it has to say between the bars of `progress`.
+pub fn noticing(tools: Tools, progress: &Progress) -> Tools {
+    let progress = progress.clone();
+    Tools { cache: tools.cache.with_notices(move |text| progress.note(text)), ..tools }
+}
+
 /// The programs and places of this invocation. `build_jobs` is make's `-j`, the number of CPUs when absent.
 pub fn tools(places: &Places, accel: Wanted, build_jobs: Option<u16>) -> Result<Tools, Failure> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -45,7 +61,7 @@ pub fn tools(places: &Places, accel: Wanted, build_jobs: Option<u16>) -> Result<
     let program = std::env::current_exe().map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
     program_dirs.extend(program.parent().map(Path::to_path_buf));
     Ok(Tools {
-        cache: Cache::open(places.cache_dir.as_deref())?,
+        cache: cache(places)?,
         qemu: places.qemu.clone(),
         program_dirs,
         build_jobs: build_jobs.map_or(cpus, usize::from),

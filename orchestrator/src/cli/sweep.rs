@@ -35,6 +35,7 @@ pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8,
     };
     let sweep = SweepOptions { options, coarse: args.coarse };
     let progress = Progress::on_stderr();
+    let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let done = setup::block_on(async {
         let cancel = process::interrupts()?;

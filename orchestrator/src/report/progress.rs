@@ -58,6 +58,11 @@ impl Progress {
         Arc::new(move |event| screen.screen().show(event))
     }
 
+    /// Says something that is no event of a run.
+    pub fn note(&self, text: &str) {
+        self.screen().say(&format!("note: {text}"));
+    }
+
     /// Takes every bar off the screen, so that a report can be printed below what was said.
     pub fn finish(&self) {
         let mut screen = self.screen();

@@ -200,6 +200,7 @@ impl Snapshots {
         loop {
             let make = async |dir: &Path| take(machine, dir, logs, deadline, cancel).await;
             let filled = self.cache.fill(Kind::Snapshots, key, cancel, make).await?;
+            replaced = replaced.or(filled.replaced);
             match open(&filled.dir).await {
                 Ok((meta, keys)) => {
                     let Meta { bytes, seconds, boot, .. } = meta;

@@ -3,6 +3,7 @@
 
 mod apt_root;
 mod backports;
+mod cache_damage;
 mod clean;
 mod foreign_results;
 mod image;
@@ -13,6 +14,7 @@ mod kernel_fake;
 mod kernel_source;
 mod kernel_text;
 mod layers;
+mod plan_cases;
 mod plan_docs;
 mod plan_errors;
 mod plan_fixture;

@@ -149,7 +149,9 @@ struct Remembered {
 
 fn remembered(answer: &Path) -> Option<Package> {
     let known: Remembered = serde_json::from_slice(&std::fs::read(answer).ok()?).ok()?;
-    (apt::stamp(known.root.as_deref())? == known.stamp).then_some(known.package)
+    let is_digest =
+        known.package.sha256.len() == 64 && known.package.sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_digest && apt::stamp(known.root.as_deref())? == known.stamp).then_some(known.package)
 }
 
 fn remember(answer: &Path, known: &Remembered) -> std::io::Result<()> {

@@ -148,6 +148,13 @@ pub async fn export(repository: &Path, commit: &str, dest: &Path, cancel: &Cance
     Ok(())
 }
 
+/// Whether the commit has this file; an error where the repository cannot tell.
+async fn has(repository: &Path, commit: &str, file: &str, cancel: &CancellationToken) -> Result<bool, process::Error> {
+    let mut command = git(repository);
+    command.args(["ls-tree", "--name-only", "--full-tree", commit, "--", file]);
+    Ok(!process::capture(command, cancel).await?.is_empty())
+}
+
 /// Writes single files of the commit into `dest`.
 pub async fn take(
     repository: &Path,
@@ -161,7 +168,7 @@ pub async fn take(
         command.args(["cat-file", "blob", "--end-of-options"]).arg(format!("{commit}:{file}"));
         match process::capture(command, cancel).await {
             Ok(text) => put(dest, file, text.as_bytes())?,
-            Err(process::Error::Failed { .. }) => {}
+            Err(process::Error::Failed { .. }) if !has(repository, commit, file, cancel).await? => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -122,12 +122,12 @@ impl Resolved {
 
 impl Resolved {
     /// Whether [`Resolved::take`] needs no network.
-    pub fn is_here(&self, cache: &Cache) -> bool {
-        let fetched = |sha256: &str| cache.get(Kind::Sources, head(sha256, 32)).is_some();
+    pub async fn is_here(&self, cache: &Cache) -> bool {
+        let fetched = async |sha256: &str| cache.has(Kind::Sources, head(sha256, 32)).await;
         match &self.origin {
-            Origin::Debian(package) => fetched(&package.sha256),
+            Origin::Debian(package) => fetched(&package.sha256).await,
             Origin::Tarball(archive) => {
-                matches!(archive.location, model::Location::Path(_)) || fetched(&archive.sha256)
+                matches!(archive.location, model::Location::Path(_)) || fetched(&archive.sha256).await
             }
             // A revision that has been settled is in the repository or its mirror.
             Origin::Git(_) | Origin::Dir(_) => true,
@@ -185,8 +185,10 @@ async fn untar_some(
     command.args(["--wildcards", "--anchored", "--file"]).arg(archive).arg("--directory").arg(apart.path()).arg("--");
     command.args(files.iter().flat_map(|file| [file.clone(), format!("./{file}"), format!("*/{file}")]));
     match process::capture(command, cancel).await {
-        // tar ends with 2 where a pattern matched nothing, and at least two of three do not.
-        Ok(_) | Err(process::Error::Failed { .. }) => {}
+        Ok(_) => {}
+        // tar ends with 2 where a pattern matched nothing, and at least two of three do not. An archive that cannot be read
+        // is another matter: it has files that were not found.
+        Err(process::Error::Failed { stderr, .. }) if is_only_missing(&stderr) => {}
         Err(error) => return Err(error.into()),
     }
     let below = std::fs::read_dir(apart.path()).map_err(Error::io("list", apart.path()))?.flatten();
@@ -198,6 +200,13 @@ async fn untar_some(
         }
     }
     Ok(())
+}
+
+/// Whether tar failed for nothing but patterns that matched no member.
+fn is_only_missing(stderr: &str) -> bool {
+    stderr.lines().all(|line| {
+        line.ends_with(": Not found in archive") || line.ends_with("Exiting with failure status due to previous errors")
+    })
 }
 
 /// Unpacks a tar archive of any compression and finds the tree in it: the one folder at its top, or the top itself.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use miette::{GraphicalReportHandler, LabeledSpan, NamedSource, SourceCode};
 
-use super::marks::Mark;
+use super::BYTES_MAX;
 use super::path::KeyPath;
+use super::places::{Mark, Places};
 
 /// One error in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,17 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+impl Diagnostic {
+    pub(super) fn too_large() -> Self {
+        Self {
+            at: Mark::start(),
+            path: KeyPath::root(),
+            message: format!("the file is larger than {BYTES_MAX} bytes, more of which are not read"),
+            hint: Some("cut it into several files".to_owned()),
+        }
+    }
+}
+
 /// Every error in one file, by line and column. Prints as one line for each:
 /// `file:line:column: key.path: message (hint)`.
 #[derive(Debug, Clone)]
@@ -31,6 +43,8 @@ pub struct Diagnostics {
     file: PathBuf,
     text: Arc<str>,
     list: Vec<Diagnostic>,
+    /// There are more.
+    more: bool,
 }
 
 /// How errors are shown.
@@ -51,26 +65,44 @@ impl Style {
 }
 
 impl Diagnostics {
-    /// Errors in `file`, whose contents are `text`.
-    pub fn new(file: &Path, text: &str, mut list: Vec<Diagnostic>) -> Self {
+    /// Errors in `file`, whose contents are `text`; `more` when the list does not hold them all.
+    pub fn new(file: &Path, text: &str, mut list: Vec<Diagnostic>, more: bool) -> Self {
         list.sort_by_key(|diagnostic| (diagnostic.at.line, diagnostic.at.column));
-        Self { file: file.to_path_buf(), text: text.into(), list }
+        Self { file: file.to_path_buf(), text: text.into(), list, more }
     }
 
-    /// The error of a file that is not text.
+    /// The error of a file that makes no sense, for no other reason that is known.
+    pub fn unreadable(file: &Path) -> Self {
+        let message = "this cannot be read".to_owned();
+        let diagnostic = Diagnostic { at: Mark::start(), path: KeyPath::root(), message, hint: None };
+        Self::new(file, "", vec![diagnostic], false)
+    }
+
+    /// The error of a file of more than [`BYTES_MAX`] bytes.
+    pub fn too_large(file: &Path) -> Self {
+        Self::new(file, "", vec![Diagnostic::too_large()], false)
+    }
+
+    /// The error of a file that is not UTF-8 text.
     pub fn not_utf8(file: &Path, error: &FromUtf8Error) -> Self {
-        let text = String::from_utf8_lossy(error.as_bytes());
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let bytes = error.as_bytes();
+        let text = String::from_utf8_lossy(bytes);
+        let before = &bytes[..error.utf8_error().valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
         let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        let message = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            "the file is UTF-16 text"
+        } else {
+            "found a byte that is not UTF-8 text"
+        };
         let diagnostic = Diagnostic {
-            at: Mark::at(&text, line, column),
+            at: Places::new(&text).at(&text, line, column),
             path: KeyPath::root(),
-            message: "found a byte that is not UTF-8 text".to_owned(),
+            message: message.to_owned(),
             hint: Some("save the file as UTF-8".to_owned()),
         };
-        Self::new(file, &text, vec![diagnostic])
+        Self::new(file, &text, vec![diagnostic], false)
     }
 
     /// The errors, by line and column; at least one.
@@ -100,7 +132,20 @@ impl Diagnostics {
                 return format!("{self}\n");
             }
         }
+        if self.more {
+            out.push_str(&self.rest());
+            out.push('\n');
+        }
         out
+    }
+
+    /// That there are more errors than are told.
+    fn rest(&self) -> String {
+        format!(
+            "{}: there are more than these {} errors: mend them and check again",
+            self.file.display(),
+            self.list.len()
+        )
     }
 }
 
@@ -118,6 +163,9 @@ impl fmt::Display for Diagnostics {
             if let Some(hint) = hint {
                 write!(f, " ({hint})")?;
             }
+        }
+        if self.more {
+            write!(f, "\n{}", self.rest())?;
         }
         Ok(())
     }
@@ -171,7 +219,7 @@ mod tests {
             message: "found text 'two', expected a whole number".into(),
             hint: Some("write 2".into()),
         };
-        let diagnostics = Diagnostics::new(Path::new("p.yaml"), text, vec![diagnostic]);
+        let diagnostics = Diagnostics::new(Path::new("p.yaml"), text, vec![diagnostic], false);
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(80);
         insta::assert_snapshot!(diagnostics.fancy(&handler), @r"
          × bb: found text 'two', expected a whole number

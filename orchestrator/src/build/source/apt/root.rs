@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::mirror::{self, Choice};
 use super::refused;
 use crate::build::{Error, Step};
-use crate::cache::{Cache, Key, Kind, Lock};
+use crate::cache::{Cache, Key, Kind, Lock, Manifest, Place};
 use crate::process;
 
 /// Lists that are younger are not fetched again by themselves.
@@ -41,7 +41,7 @@ impl Root {
             fs::create_dir_all(&path).map_err(Error::io("make", &path))?;
         }
         // Notes the use for `twinboot clean`.
-        cache.get(Kind::AptRoots, &root.key);
+        cache.touch(Kind::AptRoots, &root.key);
         root.write("status", "")?;
         root.write("apt.conf", &root.settings())?;
         if !root.sources_file().is_file() {
@@ -78,7 +78,19 @@ impl Root {
         cancel: &CancellationToken,
     ) -> Result<(), Error> {
         if self.updated().is_some() && !fresh {
-            return Ok(());
+            match self.verify() {
+                Ok(()) => return Ok(()),
+                Err(reason) => {
+                    let suite = &self.choice.suite;
+                    self.cache.notice(&format!("the package lists of {suite} in the cache {reason}: fetched again"));
+                    let _lock = self.lock(cancel).await?;
+                    let gone = fs::remove_file(self.dir.join("updated"));
+                    // apt takes lists that are there for those of the Release file, whatever they hold.
+                    gone.and_then(|()| fs::remove_dir_all(self.dir.join("lists")))
+                        .and_then(|()| fs::create_dir_all(self.dir.join("lists/partial")))
+                        .map_err(Error::io("remove", self.dir.join("lists")))?;
+                }
+            }
         }
         self.refresh(progress, cancel).await.map(|_| ())
     }
@@ -104,7 +116,13 @@ impl Root {
             done = self.update(cancel).await;
         }
         match done {
-            Ok(()) => self.write("updated", "").map(|()| true),
+            Ok(()) => {
+                let lists = self.dir.join("lists");
+                let file = self.dir.join("updated");
+                let manifest = Manifest::of(&lists, true).map_err(Error::io("read", &lists))?;
+                manifest.write(&file).map_err(Error::io("write", &file))?;
+                Ok(true)
+            }
             Err(error @ process::Error::Interrupted { .. }) => Err(error.into()),
             Err(error) => Err(self.explain(&error)),
         }
@@ -122,6 +140,15 @@ impl Root {
         fs::metadata(self.dir.join("updated")).and_then(|metadata| metadata.modified()).ok()
     }
 
+    /// Whether the lists are as apt has left them; otherwise what is wrong with them.
+    fn verify(&self) -> Result<(), String> {
+        let (dir, file) = (self.dir.join("lists"), self.dir.join("updated"));
+        let place = Place { dir: &dir, file: &file, each_boot: true };
+        let damaged = |reason: String| format!("are damaged ({reason})");
+        let manifest = Manifest::read(place).map_err(damaged)?;
+        manifest.map_or(Ok(()), |manifest| manifest.verify(place, |_| false)).map_err(damaged)
+    }
+
     fn sources_file(&self) -> PathBuf {
         self.dir.join("sources.list.d/twinboot.sources")
     }
@@ -133,7 +160,7 @@ impl Root {
     /// Replaces a file in one step: another twinboot may be reading it.
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
         let path = self.dir.join(name);
-        if name != "updated" && fs::read_to_string(&path).is_ok_and(|there| there == text) {
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
             return Ok(());
         }
         let beside = path.with_extension("new");
