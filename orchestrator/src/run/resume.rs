@@ -1,4 +1,4 @@
-//! Taking up a run retry that was killed or interrupted: what its journal holds is played back, the rest is run.
+//! Resumes a run that was killed or interrupted: its journal is replayed, and the rest is run.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct PreviousRun {
 pub(super) struct Replay {
     /// The schedule, as it was when the run ended.
     pub sequence: Sequence,
-    /// Rounds that began and did not come to an end of their own: to be run retry, first.
+    /// Rounds that began and have no result: they are run again, first.
     pub retry: Vec<RoundId>,
     /// What followed from the journal's last rounds and was not written any more.
     pub news: Vec<Entry>,
@@ -128,7 +128,7 @@ impl PreviousRun {
         })
     }
 
-    /// ForcedCells the journal back through the rules that decided the run's order.
+    /// Replays the journal through the rules that decide the order of rounds.
     pub(super) fn replay(&self) -> Result<Replay, Error> {
         let refuse = |reason| Error::Resume { results: self.results.clone(), reason };
         let run = self.started().ok_or_else(|| refuse("its journal does not say what was run".to_owned()))?;
@@ -191,7 +191,7 @@ fn difference(then: &RunStarted, now: &RunStarted) -> Option<String> {
     })
 }
 
-/// ForcedCells `entries` back through `sequence`, which stands before the run's first round.
+/// Replays `entries` through `sequence`, which is at the start of the run.
 fn replay(entries: &[Entry], mut sequence: Sequence) -> Result<Replay, String> {
     let mut begun = HashSet::new();
     let mut retry: Vec<RoundId> = Vec::new();
