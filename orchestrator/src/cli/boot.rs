@@ -12,8 +12,9 @@ use super::setup;
 use crate::plan::glob;
 use crate::plan::model::{Cell, Plan};
 use crate::printable::{Printable, paragraph};
+use crate::process;
 use crate::report::progress::Progress;
-use crate::run::{self, Ground, Single};
+use crate::run::{self, Artifacts, DebugGuest};
 use crate::vm::DeathKind;
 
 /// How often the console is looked at. It is read from the log, which the machine writes at any rate.
@@ -34,9 +35,9 @@ pub fn run(places: &Places, args: &BootArgs, out: &mut dyn Write) -> Result<u8, 
     };
     let (plan, cell) = choose(places, args)?;
     setup::block_on(async {
-        let cancel = run::interrupts()?;
-        let ground = ground(places, args, &plan, &cancel).await?;
-        let mut guest = Single::start(&plan, &cell, &ground, TALKATIVE, &cancel).await?;
+        let cancel = process::interrupts()?;
+        let artifacts = artifacts(places, args, &plan, &cancel).await?;
+        let mut guest = DebugGuest::start(&plan, &cell, &artifacts, TALKATIVE, &cancel).await?;
         let mut console = Console { log: File::open(guest.console_log())?, out };
         let lived = tokio::select! {
             lived = live(&mut guest, &cell, &cancel) => lived,
@@ -52,7 +53,7 @@ pub fn run(places: &Places, args: &BootArgs, out: &mut dyn Write) -> Result<u8, 
 }
 
 /// The guest's life from its start: says how to log in once it is ready, and waits for its end.
-async fn live(guest: &mut Single, cell: &Cell, cancel: &CancellationToken) -> Result<u8, Failure> {
+async fn live(guest: &mut DebugGuest, cell: &Cell, cancel: &CancellationToken) -> Result<u8, Failure> {
     tokio::select! {
         ready = guest.ready() => ready.map(drop)?,
         () = cancel.cancelled() => return Ok(INTERRUPTED),
@@ -85,22 +86,22 @@ pub(super) fn choose(places: &Places, args: &BootArgs) -> Result<(Plan, Cell), F
 }
 
 /// Builds what the plan's only cell stands on, with progress on standard error.
-pub(super) async fn ground(
+pub(super) async fn artifacts(
     places: &Places,
     args: &BootArgs,
     plan: &Plan,
     cancel: &CancellationToken,
-) -> Result<Ground, Failure> {
+) -> Result<Artifacts, Failure> {
     let tools = setup::tools(places, args.accel.into(), None)?;
     let progress = Progress::on_stderr();
     let tools = setup::noticing(tools, &progress);
-    let ground = run::prepare(plan, &tools, &progress.observer(), cancel).await;
+    let artifacts = run::prepare(plan, &tools, &progress.observer(), cancel).await;
     progress.finish();
-    let ground = ground?;
-    if let Some(notice) = &ground.accelerator.notice {
+    let artifacts = artifacts?;
+    if let Some(notice) = &artifacts.accelerator.notice {
         writeln!(io::stderr(), "{}", paragraph(notice))?;
     }
-    Ok(ground)
+    Ok(artifacts)
 }
 
 /// What the guest says, on its way to the terminal.

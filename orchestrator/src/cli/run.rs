@@ -13,10 +13,11 @@ use crate::journal;
 use crate::plan::glob;
 use crate::plan::model::Plan;
 use crate::printable::{one_line, paragraph};
+use crate::process;
 use crate::report::progress::Progress;
 use crate::report::terminal::Look;
 use crate::report::{self, Format as _};
-use crate::run::resume::Past;
+use crate::run::resume::PreviousRun;
 use crate::run::{self, Options, Share, Start};
 
 /// Builds, boots, races, reports.
@@ -48,7 +49,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     }
     let tools = setup::tools(places, args.guests.accel.into(), None)?;
     let drawn = || args.guests.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
-    let seed = past.as_ref().map_or_else(drawn, Past::seed);
+    let seed = past.as_ref().map_or_else(drawn, PreviousRun::seed);
     let start = past.map_or(Start::Afresh, Start::Resume);
     let options = Options {
         out: args.guests.out.clone(),
@@ -61,7 +62,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let run = setup::block_on(async {
-        let cancel = run::interrupts()?;
+        let cancel = process::interrupts()?;
         Ok::<_, Failure>(run::build_and_run(&plan, &tools, &options, start, &observer, &cancel).await?)
     });
     progress.finish();
@@ -72,7 +73,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
 
 /// Opens the run that is to be gone on with: in the folder named, else in `--out`, else the newest. `--out DIR --resume` is
 /// what a scheduler says each time that it starts a task: the first time nothing is there yet, and the run starts.
-fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<Past>, Failure> {
+fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<PreviousRun>, Failure> {
     if let (None, Some(out)) = (dir, args.guests.out.as_deref())
         && !out.join(journal::FILE).exists()
     {
@@ -81,7 +82,7 @@ fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<Past>, Failure> 
         return Ok(None);
     }
     let dir = dir.or(args.guests.out.as_deref()).unwrap_or(Path::new("results/latest"));
-    let past = Past::open(dir)?;
+    let past = PreviousRun::open(dir)?;
     args.guests.seed.map_or(Ok(()), |seed| past.agrees(seed))?;
     Ok(Some(past))
 }

@@ -122,8 +122,6 @@ const CIRCLES: &[&str] = &[
     "orchestrator/src/plan/resolve/kernels.rs",
     "orchestrator/src/report/boot.rs",
     "orchestrator/src/report/html/forced.rs",
-    "orchestrator/src/run/builds.rs",
-    "orchestrator/src/run/dispatcher.rs",
     "orchestrator/src/vm/death.rs",
 ];
 
