@@ -73,7 +73,7 @@ pub fn check(plans: &[PathBuf], data: Option<&Path>, output: &mut Output) -> io:
         let problems = plan.as_ref().map(build::check_inputs).unwrap_or_default();
         for problem in &problems {
             // A line for each thing that is wrong in a file.
-            for line in problem.to_string().lines() {
+            for line in problem.lines() {
                 writeln!(output.err, "{}", indented_line(line))?;
             }
         }

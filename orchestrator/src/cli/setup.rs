@@ -45,7 +45,7 @@ pub fn cache(places: &Places) -> Result<Cache, Failure> {
     let cache = Cache::open(places.cache_dir.as_deref())?;
     Ok(cache.with_notices(|text| {
         // Nobody is left to tell it to if standard error is closed.
-        let _ = writeln!(std::io::stderr(), "note: {}", one_line(&text));
+        let _ = writeln!(std::io::stderr(), "note: {}", one_line(text));
     }))
 }
 
