@@ -21,6 +21,7 @@ mod backport;
 mod compile;
 mod error;
 mod foreseen;
+mod inputs;
 mod objects;
 mod pin;
 mod source;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 pub use backport::{Backport, Fit, backports};
 pub use error::Error;
 pub use foreseen::foreseen_key;
+pub use inputs::check_inputs;
 pub use pin::{Identity, source_identity};
 pub use text::source_text;
 pub use toolchain::Toolchain;
@@ -292,8 +294,19 @@ fn base(base: &BaseConfig) -> Result<(&'static str, Option<String>), Error> {
     Ok(match base {
         BaseConfig::Allnoconfig => ("allnoconfig", None),
         BaseConfig::Defconfig => ("defconfig", None),
-        BaseConfig::File(path) => ("file", Some(fs::read_to_string(path).map_err(Error::io("read", path))?)),
+        BaseConfig::File(path) => {
+            let bytes = fs::read(path).map_err(Error::io("read", path))?;
+            // Only comments can be in another encoding; what is no option has no meaning to Kconfig either.
+            let text = String::from_utf8_lossy(&bytes);
+            ("file", Some(text.strip_prefix('\u{FEFF}').unwrap_or(&text).to_owned()))
+        }
     })
+}
+
+/// An error with its causes, in one text.
+fn error_text(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What was asked of the configuration, for keys.

@@ -1,6 +1,6 @@
 //! `twinboot plan matrix`: a plan in the form in which an engine takes its jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -45,7 +45,8 @@ pub fn run(places: &Places, args: &MatrixArgs, out: &mut dyn Write) -> Result<u8
         return Err(Failure::say(USAGE, format!("--jobs {jobs} is more than the engine takes, {takes}")));
     }
     let jobs = plan.jobs(args.jobs.unwrap_or(takes));
-    let jobs = jobs.into_iter().map(|job| listed(&plan, job)).collect::<Result<Vec<_>, _>>()?;
+    let keys = build_keys(&plan)?;
+    let jobs: Vec<Listed> = jobs.into_iter().map(|job| listed(&keys, job)).collect();
     match args.format {
         EngineArg::Human => human(&jobs, out)?,
         EngineArg::Json => {
@@ -59,24 +60,26 @@ pub fn run(places: &Places, args: &MatrixArgs, out: &mut dyn Write) -> Result<u8
     Ok(OK)
 }
 
-fn listed(plan: &Plan, job: Job) -> Result<Listed, Failure> {
+/// The key of every kernel and variant of the plan.
+fn build_keys(plan: &Plan) -> Result<HashMap<(&str, &str), String>, Failure> {
     let path = plan.path.canonicalize().unwrap_or_else(|_| plan.path.clone());
     let home = path.parent().unwrap_or(&path);
-    let mut keys = Vec::new();
-    for build in &job.builds {
-        let kernel = plan.kernels.iter().find(|kernel| kernel.name == build.kernel);
-        let Some((kernel, variant)) = kernel.and_then(|kernel| {
-            kernel.variants.iter().find(|variant| variant.name == build.variant).map(|variant| (kernel, variant))
-        }) else {
-            continue;
-        };
-        keys.push(foreseen_key(kernel, variant, home).map_err(|error| Failure::new(USAGE, &error))?);
+    let mut keys = HashMap::new();
+    for kernel in &plan.kernels {
+        for variant in &kernel.variants {
+            let key = foreseen_key(kernel, variant, home).map_err(|error| Failure::new(USAGE, &error))?;
+            keys.insert((&*kernel.name, &*variant.name), key);
+        }
     }
-    keys.sort();
-    keys.dedup();
-    let cache_key = keys.iter().fold(Key::new(), |key, one| key.part("kernel", one)).finish();
+    Ok(keys)
+}
+
+fn listed(keys: &HashMap<(&str, &str), String>, job: Job) -> Listed {
+    let keys = job.builds.iter().filter_map(|build| keys.get(&(&*build.kernel, &*build.variant)));
+    let keys: BTreeSet<&String> = keys.collect();
+    let cache_key = keys.into_iter().fold(Key::new(), |key, one| key.part("kernel", one)).finish();
     let id = format!("{}-of-{}", job.partition.share, job.partition.of);
-    Ok(Listed { id, job, cache_key })
+    Listed { id, job, cache_key }
 }
 
 fn human(jobs: &[Listed], out: &mut dyn Write) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::build;
 use crate::journal::interleaving::ForcedExpectation;
 use crate::journal::rules::Expectation;
 use crate::plan::model::{
@@ -12,6 +13,7 @@ use crate::plan::model::{
 use crate::plan::schema::{Interval, Size};
 use crate::plan::yaml::Style;
 use crate::plan::{self, schema};
+use crate::printable::{self, indented_line, paragraph};
 
 /// Exit code when all is well.
 const OK: u8 = 0;
@@ -44,20 +46,12 @@ pub struct Output<'a> {
 /// When the output cannot be written.
 pub fn load(path: &Path, data: Option<&Path>, output: &mut Output) -> io::Result<Option<Plan>> {
     match plan::load(path, data) {
-        Ok(plan) => return Ok(Some(plan)),
-        Err(plan::Error::Plan(diagnostics)) => write!(output.err, "{}", diagnostics.render(output.style))?,
-        Err(plan::Error::Read { path, source }) => {
-            writeln!(output.err, "cannot read the plan {}: {source}", path.display())?;
-        }
-        Err(plan::Error::Lock { path, source }) => {
-            writeln!(output.err, "cannot read the lock file {}: {source}", path.display())?;
-        }
-        Err(error @ plan::Error::Roots(_)) => writeln!(output.err, "{error}")?,
+        Ok(plan) => Ok(Some(plan)),
+        Err(error) => refuse(&error, output).map(|()| None),
     }
-    Ok(None)
 }
 
-/// `plan check`: a line for each good plan, the errors of the others; gives the exit code.
+/// `plan check`: a line for each good plan, the errors of the others and of the files they name; gives the exit code.
 ///
 /// # Errors
 ///
@@ -65,7 +59,25 @@ pub fn load(path: &Path, data: Option<&Path>, output: &mut Output) -> io::Result
 pub fn check(plans: &[PathBuf], data: Option<&Path>, output: &mut Output) -> io::Result<u8> {
     let mut code = OK;
     for path in plans {
-        let Some(plan) = load(path, data, output)? else {
+        let plan::Examined { plan, errors } = match plan::examine(path, data) {
+            Ok(examined) => examined,
+            Err(error) => {
+                refuse(&error, output)?;
+                code = PLAN_ERROR;
+                continue;
+            }
+        };
+        for diagnostics in &errors {
+            write!(output.err, "{}", diagnostics.render(output.style))?;
+        }
+        let problems = plan.as_ref().map(build::check_inputs).unwrap_or_default();
+        for problem in &problems {
+            // A line for each thing that is wrong in a file.
+            for line in problem.lines() {
+                writeln!(output.err, "{}", indented_line(line))?;
+            }
+        }
+        let Some(plan) = plan.filter(|_| errors.is_empty() && problems.is_empty()) else {
             code = PLAN_ERROR;
             continue;
         };
@@ -81,6 +93,17 @@ pub fn check(plans: &[PathBuf], data: Option<&Path>, output: &mut Output) -> io:
         )?;
     }
     Ok(code)
+}
+
+/// Prints why a plan could not be loaded.
+fn refuse(error: &plan::Error, output: &mut Output) -> io::Result<()> {
+    match error {
+        plan::Error::Plan(diagnostics) => write!(output.err, "{}", diagnostics.render(output.style)),
+        plan::Error::Read { source, .. } | plan::Error::Lock { source, .. } => {
+            writeln!(output.err, "{}", paragraph(&format!("{error}: {source}")))
+        }
+        plan::Error::Roots(_) => writeln!(output.err, "{}", paragraph(&error.to_string())),
+    }
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -117,8 +140,7 @@ pub fn print_schema(output: &mut Output) -> io::Result<u8> {
 ///
 /// When the output cannot be written.
 pub fn json(value: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)
+    writeln!(out, "{}", printable::json(&serde_json::to_string_pretty(value)?))
 }
 
 /// Writes a plan for people.

@@ -10,6 +10,7 @@ use crate::cache::Cache;
 use crate::plan;
 use crate::plan::model::Plan;
 use crate::plan::yaml::Style;
+use crate::printable::one_line;
 use crate::process;
 use crate::report::progress::Progress;
 use crate::run::Tools;
@@ -34,8 +35,8 @@ pub fn plan_failure(path: &Path, error: plan::Error) -> Failure {
 /// Says on standard error what is fetched for a kernel, and what must be known of where it comes from.
 pub fn tell(kernel: &str, step: &Step) {
     let _ = match step {
-        Step::Fetch(what) => writeln!(std::io::stderr(), "{kernel}: fetching {what}"),
-        Step::Notice(what) => writeln!(std::io::stderr(), "{kernel}: note: {what}"),
+        Step::Fetch(what) => writeln!(std::io::stderr(), "{kernel}: fetching {}", one_line(what)),
+        Step::Notice(what) => writeln!(std::io::stderr(), "{kernel}: note: {}", one_line(what)),
         _ => Ok(()),
     };
 }
@@ -52,7 +53,7 @@ pub fn cache(places: &Places) -> Result<Cache, Failure> {
     let cache = Cache::open(places.cache_dir.as_deref())?;
     Ok(cache.with_notices(|text| {
         // Nobody is left to tell it to if standard error is closed.
-        let _ = writeln!(std::io::stderr(), "note: {text}");
+        let _ = writeln!(std::io::stderr(), "note: {}", one_line(text));
     }))
 }
 

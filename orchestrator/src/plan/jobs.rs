@@ -1,11 +1,11 @@
 //! A plan dealt out to the jobs of an engine that runs them on machines of its own choice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::model::{Cell, ForcedCell, Plan};
+use super::model::{Cell, ForcedCell, Plan, Test};
 use super::partition::{Kind, Partition};
 
 /// What one machine is to run.
@@ -47,35 +47,38 @@ impl Plan {
     /// One job for each group of cells that are compared with each other, those that race longest first. Where that makes
     /// more than `most`, the groups are dealt out to `most` jobs in turn.
     pub fn jobs(&self, most: u32) -> Vec<Job> {
-        let groups: Vec<Group> = self.groups().into_iter().map(|ids| self.group(&ids)).collect();
+        let cells: HashMap<&str, &Cell> = self.cells.iter().map(|cell| (&*cell.id, cell)).collect();
+        let forced: HashMap<&str, &ForcedCell> = self.forced.iter().map(|cell| (&*cell.id, cell)).collect();
+        let group = |ids: Vec<String>| Group {
+            cells: ids.iter().filter_map(|id| cells.get(&**id).copied()).collect(),
+            forced: ids.iter().filter_map(|id| forced.get(&**id).copied()).collect(),
+        };
+        let groups: Vec<Group> = self.groups().into_iter().map(group).collect();
         let of = u32::try_from(groups.len()).unwrap_or(u32::MAX).min(most.max(1));
-        let mut jobs: Vec<Job> = (1..=of)
+        let times = Times::of(self);
+        let mut jobs: Vec<(Duration, Job)> = (1..=of)
             .map(|share| {
-                let ours = groups.iter().skip(share as usize - 1).step_by(of as usize);
-                self.job(Partition { kind: Kind::Slice, share, of }, &ours.collect::<Vec<_>>())
+                let ours = groups.iter().skip(share as usize - 1).step_by(of as usize).collect::<Vec<_>>();
+                let expected =
+                    ours.iter().map(|group| times.expected(group)).fold(Duration::ZERO, Duration::saturating_add);
+                (expected, self.job(Partition { kind: Kind::Slice, share, of }, &ours, &times))
             })
             .collect();
         let mut seen = BTreeSet::new();
-        for job in &mut jobs {
+        for (_, job) in &mut jobs {
             if !seen.insert(job.name.clone()) {
                 job.name.clone_from(&job.cells[0]);
             }
         }
         // A stable sort: jobs of the same length stay in plan order.
-        jobs.sort_by_key(|job| std::cmp::Reverse(self.expected(&job.cells)));
-        jobs
+        jobs.sort_by_key(|(expected, _)| std::cmp::Reverse(*expected));
+        jobs.into_iter().map(|(_, job)| job).collect()
     }
 
-    fn group(&self, ids: &[String]) -> Group<'_> {
-        Group {
-            cells: self.cells.iter().filter(|cell| ids.contains(&cell.id)).collect(),
-            forced: self.forced.iter().filter(|cell| ids.contains(&cell.id)).collect(),
-        }
-    }
-
-    fn job(&self, partition: Partition, groups: &[&Group]) -> Job {
+    fn job(&self, partition: Partition, groups: &[&Group], times: &Times) -> Job {
         let mut cells = Vec::new();
         let mut builds = Vec::new();
+        let mut seen = HashSet::new();
         let mut racing = Duration::ZERO;
         for group in groups {
             let forced = group.forced.iter().map(|cell| (&cell.id, &cell.kernel, &cell.variant));
@@ -83,12 +86,11 @@ impl Plan {
                 group.cells.iter().map(|cell| (&cell.id, &cell.kernel, &cell.variant)).chain(forced)
             {
                 cells.push(id.clone());
-                let build = Build { kernel: kernel.clone(), variant: variant.clone() };
-                if !builds.contains(&build) {
-                    builds.push(build);
+                if seen.insert((kernel, variant)) {
+                    builds.push(Build { kernel: kernel.clone(), variant: variant.clone() });
                 }
             }
-            racing += self.racing(group);
+            racing += times.racing(group);
         }
         let name = match groups {
             [group] => self.name_of(group),
@@ -104,30 +106,36 @@ impl Plan {
         let Some((kernel, test, guest)) = first.or_else(forced) else { return String::new() };
         if self.guests.len() > 1 { format!("{kernel} {test} {guest}") } else { format!("{kernel} {test}") }
     }
+}
 
-    /// What the rounds of these cells take at most, with the boots that many short rounds take longer for than they race.
-    fn expected(&self, ids: &[String]) -> Duration {
-        let ids: BTreeSet<&String> = ids.iter().collect();
-        let tests: BTreeMap<&str, Duration> =
-            self.tests.iter().map(|test| (test.name.as_str(), test.all_rounds())).collect();
-        let cells = self.cells.iter().filter(|cell| ids.contains(&cell.id));
-        let cells = cells.filter_map(|cell| tests.get(cell.test.as_str()).copied());
-        let forced = self.forced.iter().filter(|cell| ids.contains(&cell.id));
-        let forced = forced.filter_map(|cell| self.interleavings.iter().find(|it| it.name == cell.name));
-        cells.chain(forced.map(|drawn| drawn.deadline)).fold(Duration::ZERO, Duration::saturating_add)
+/// How long tests and interleavings take, by name.
+struct Times<'a> {
+    tests: HashMap<&'a str, &'a Test>,
+    forced: HashMap<&'a str, Duration>,
+}
+
+impl<'a> Times<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        Self {
+            tests: plan.tests.iter().map(|test| (&*test.name, test)).collect(),
+            forced: plan.interleavings.iter().map(|it| (&*it.name, it.deadline)).collect(),
+        }
+    }
+
+    /// What the rounds of a group take at most, with the boots that many short rounds take longer for than they race.
+    fn expected(&self, group: &Group) -> Duration {
+        self.sum(group, Test::all_rounds)
     }
 
     /// Longest time that the group's guests race. A forced round has steps instead of a duration, and takes a fraction of
     /// a second unless one of them is stuck: the deadline of a step stands for a cell.
     fn racing(&self, group: &Group) -> Duration {
-        let cells = group.cells.iter().filter_map(|cell| {
-            let test = self.tests.iter().find(|test| test.name == cell.test)?;
-            Some(test.stop.at_most.saturating_mul(test.rounds))
-        });
-        let forced = group
-            .forced
-            .iter()
-            .filter_map(|cell| self.interleavings.iter().find(|it| it.name == cell.name).map(|it| it.deadline));
+        self.sum(group, |test| test.stop.at_most.saturating_mul(test.rounds))
+    }
+
+    fn sum(&self, group: &Group, of_test: impl Fn(&Test) -> Duration) -> Duration {
+        let cells = group.cells.iter().filter_map(|cell| self.tests.get(&*cell.test).map(|test| of_test(test)));
+        let forced = group.forced.iter().filter_map(|cell| self.forced.get(&*cell.name).copied());
         cells.chain(forced).fold(Duration::ZERO, Duration::saturating_add)
     }
 }
@@ -172,7 +180,12 @@ mod tests {
         let name = last.name.clone();
         let jobs = plan.jobs(256);
         assert!(jobs[0].name.contains(&name), "{jobs:?}");
-        assert!(jobs.is_sorted_by_key(|job| std::cmp::Reverse(plan.expected(&job.cells))), "{jobs:?}");
+        let rounds = |job: &Job| {
+            let cells = plan.cells.iter().filter(|cell| job.cells.contains(&cell.id));
+            let tests = cells.filter_map(|cell| plan.tests.iter().find(|test| test.name == cell.test));
+            tests.map(Test::all_rounds).sum::<Duration>()
+        };
+        assert!(jobs.is_sorted_by_key(|job| std::cmp::Reverse(rounds(job))), "{jobs:?}");
         let names: BTreeSet<_> = jobs.iter().map(|job| &job.name).collect();
         assert_eq!(names.len(), jobs.len());
     }

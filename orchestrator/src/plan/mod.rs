@@ -18,6 +18,7 @@ pub mod validate;
 pub mod version;
 pub mod yaml;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 pub use partition::Partition;
@@ -52,6 +53,16 @@ pub enum Error {
     Plan(Diagnostics),
 }
 
+/// A plan, and everything that is wrong with it.
+#[derive(Debug)]
+pub struct Examined {
+    /// As much of it as could be made out; meant to be run only when there are no errors. None where the file makes no
+    /// sense as a whole.
+    pub plan: Option<model::Plan>,
+    /// What is wrong with the plan, and with its lock file.
+    pub errors: Vec<Diagnostics>,
+}
+
 /// Reads, checks and resolves the plan in `path`. `data` is the data folder when the user names one; see
 /// [`Roots::find`].
 ///
@@ -59,13 +70,43 @@ pub enum Error {
 ///
 /// When the file or the data folder cannot be read, and all errors in the plan at once.
 pub fn load(path: &Path, data: Option<&Path>) -> Result<model::Plan, Error> {
-    let (text, roots) = read(path, data)?;
-    let lock = lock::LockFile::beside(path)?;
-    let plan = parse_locked(&text, path, &roots, lock.as_ref()).map_err(Error::Plan)?;
-    if let Some(lock) = lock {
-        lock.verify(&plan, &roots).map_err(Error::Plan)?;
+    let Examined { plan, errors } = examine(path, data)?;
+    match (plan, errors.into_iter().next()) {
+        (_, Some(errors)) => Err(Error::Plan(errors)),
+        (Some(plan), None) => Ok(plan),
+        (None, None) => Err(Error::Plan(Diagnostics::unreadable(path))),
     }
-    Ok(plan)
+}
+
+/// Like [`load`], for those who look at a plan with errors all the same.
+///
+/// # Errors
+///
+/// When the file or the data folder cannot be read.
+pub fn examine(path: &Path, data: Option<&Path>) -> Result<Examined, Error> {
+    let (text, roots) = match read(path, data) {
+        Ok(read) => read,
+        Err(Error::Plan(errors)) => return Ok(Examined { plan: None, errors: vec![errors] }),
+        Err(error) => return Err(error),
+    };
+    let lock = match lock::LockFile::beside(path) {
+        Ok(lock) => Ok(lock),
+        Err(Error::Plan(errors)) => Err(errors),
+        Err(error) => return Err(error),
+    };
+    let (raw, document) = read_plan(&text, path);
+    let locked = lock.as_ref().ok().and_then(Option::as_ref);
+    let plan = raw.map(|raw| resolve::resolve(&raw, &document, &text, path, &roots, locked));
+    let mut errors = Vec::new();
+    if plan.is_none() || document.has_errors() {
+        errors.push(document.into_diagnostics());
+    }
+    match (lock, &plan) {
+        (Err(broken), _) => errors.push(broken),
+        (Ok(Some(lock)), Some(plan)) if errors.is_empty() => errors.extend(lock.verify(plan, &roots).err()),
+        _ => {}
+    }
+    Ok(Examined { plan, errors })
 }
 
 /// The kernels of the plan in `path` without their variants, as if there were no lock file: what a new one is made from.
@@ -75,7 +116,7 @@ pub fn load(path: &Path, data: Option<&Path>) -> Result<model::Plan, Error> {
 /// As for [`load`], of what concerns the kernels.
 pub fn load_kernels(path: &Path, data: Option<&Path>) -> Result<Vec<model::Kernel>, Error> {
     let (text, roots) = read(path, data)?;
-    let (raw, document) = Document::read::<schema::Plan>(&text, path);
+    let (raw, document) = read_plan(&text, path);
     let Some(raw) = raw else { return Err(Error::Plan(document.into_diagnostics())) };
     let kernels = resolve::kernels(&raw, &document, path, &roots);
     document.finish().map_err(Error::Plan)?;
@@ -94,9 +135,20 @@ pub fn load_locked(path: &Path, data: Option<&Path>, lock: &lock::LockFile) -> R
 }
 
 fn read(path: &Path, data: Option<&Path>) -> Result<(String, Roots), Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    let mut bytes = Vec::new();
+    // One byte more than is allowed, so that a larger file is seen to be one.
+    let read = std::fs::File::open(path).and_then(|file| file.take(yaml::BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
+    read.map_err(|source| Error::Read { path: path.to_path_buf(), source })?;
+    if bytes.len() > yaml::BYTES_MAX {
+        return Err(Error::Plan(Diagnostics::too_large(path)));
+    }
     let text = String::from_utf8(bytes).map_err(|error| Error::Plan(Diagnostics::not_utf8(path, &error)))?;
     Ok((text, Roots::find(path, data)?))
+}
+
+/// A plan as it is written. Keys that begin with `x-` are the author's own, for anchors.
+fn read_plan(text: &str, path: &Path) -> (Option<schema::Plan>, Document) {
+    Document::read_except(text, path, |key| key.starts_with("x-"))
 }
 
 /// Checks and resolves a plan given as text. `path` is where it comes from: its folder is where relative paths start.
@@ -121,7 +173,7 @@ pub fn parse_locked(
     roots: &Roots,
     lock: Option<&lock::LockFile>,
 ) -> Result<model::Plan, Diagnostics> {
-    let (raw, document) = Document::read::<schema::Plan>(text, path);
+    let (raw, document) = read_plan(text, path);
     let Some(raw) = raw else { return Err(document.into_diagnostics()) };
     let plan = resolve::resolve(&raw, &document, text, path, roots, lock);
     document.finish().map(|()| plan)

@@ -1,6 +1,6 @@
 //! A resolved plan: every default filled in, every path absolute, every axis expanded. Plain data, no YAML.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,23 +48,22 @@ impl Plan {
     /// Keeps only the cells whose id `wanted` takes, the comparisons between them, and the variants they are made from.
     pub fn keep_cells(&mut self, wanted: impl Fn(&str) -> bool) {
         self.cells.retain(|cell| wanted(&cell.id));
-        let has = |id: &String| self.cells.iter().any(|cell| cell.id == *id);
-        self.comparisons.retain(|pair| has(&pair.base) && has(&pair.patched));
         self.forced.retain(|cell| wanted(&cell.id));
         self.swept.retain(|cell| wanted(&cell.id));
-        let forced = || self.forced.iter().chain(&self.swept);
+        let ids: HashSet<&str> = self.cells.iter().map(|cell| cell.id.as_str()).collect();
+        self.comparisons.retain(|pair| ids.contains(&*pair.base) && ids.contains(&*pair.patched));
+        let cells = self.cells.iter().map(|cell| (&*cell.kernel, &*cell.variant, &*cell.guest));
+        let forced = self.forced.iter().chain(&self.swept);
+        let all: Vec<_> = cells.chain(forced.map(|cell| (&*cell.kernel, &*cell.variant, &*cell.guest))).collect();
+        let variants: HashSet<(&str, &str)> = all.iter().map(|(kernel, variant, _)| (*kernel, *variant)).collect();
+        let guests: HashSet<&str> = all.iter().map(|(.., guest)| *guest).collect();
         for kernel in &mut self.kernels {
-            let used = |variant: &Variant| {
-                self.cells.iter().any(|cell| cell.kernel == kernel.name && cell.variant == variant.name)
-                    || forced().any(|cell| cell.kernel == kernel.name && cell.variant == variant.name)
-            };
-            kernel.variants.retain(used);
+            kernel.variants.retain(|variant| variants.contains(&(&*kernel.name, &*variant.name)));
         }
         self.kernels.retain(|kernel| !kernel.variants.is_empty());
-        self.guests.retain(|guest| {
-            self.cells.iter().any(|cell| cell.guest == guest.name) || forced().any(|cell| cell.guest == guest.name)
-        });
-        self.tests.retain(|test| self.cells.iter().any(|cell| cell.test == test.name));
+        self.guests.retain(|guest| guests.contains(&*guest.name));
+        let tests: HashSet<&str> = self.cells.iter().map(|cell| &*cell.test).collect();
+        self.tests.retain(|test| tests.contains(&*test.name));
         self.interleavings.retain(|it| self.forced.iter().any(|cell| cell.name == it.name));
         self.sweeps.retain(|it| self.swept.iter().any(|cell| cell.name == it.name));
     }

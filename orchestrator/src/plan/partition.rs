@@ -1,11 +1,12 @@
 //! Shares of a plan, for several machines: what is compared with each other stays together.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-use super::model::Plan;
+use super::model::{ForcedCell, Plan};
 
 /// One share of several, from 1. The two kinds are those of cargo-nextest's `--partition`; what is dealt out here are groups of
 /// cells that hang together through comparisons, since a verdict needs both its sides from one machine.
@@ -76,53 +77,80 @@ impl Plan {
     /// Cells that hang together, in plan order: those of one comparison, and all that are compared with any of them. Drawn
     /// interleavings go with their base. Each group is called by its first cell.
     pub fn groups(&self) -> Vec<Vec<String>> {
-        let mut groups: Vec<Vec<String>> = Vec::new();
-        let pairs: Vec<(&str, &str)> =
-            self.comparisons.iter().map(|pair| (pair.base.as_str(), pair.patched.as_str())).collect();
-        let forced: Vec<(&str, Option<&str>)> = self
-            .forced
-            .iter()
-            .map(|cell| {
-                let base = self.forced.iter().find(|it| {
-                    Some(&it.variant) == cell.base.as_ref()
-                        && (&it.kernel, &it.guest, &it.name) == (&cell.kernel, &cell.guest, &cell.name)
-                });
-                (cell.id.as_str(), base.map(|base| base.id.as_str()))
-            })
-            .collect();
-        let ids = self.cells.iter().map(|cell| cell.id.as_str()).chain(forced.iter().map(|(id, _)| *id));
-        let linked = |a: &str, b: &str| {
-            pairs.iter().any(|&pair| pair == (a, b) || pair == (b, a))
-                || forced
-                    .iter()
-                    .any(|&(id, base)| base.is_some_and(|base| (id, base) == (a, b) || (base, id) == (a, b)))
-        };
-        for id in ids {
-            let (mut ours, others): (Vec<_>, Vec<_>) =
-                groups.into_iter().partition(|group| group.iter().any(|member| linked(member, id)));
-            groups = others;
-            let mut joined: Vec<String> = ours.drain(..).flatten().collect();
-            joined.push(id.to_owned());
-            groups.push(joined);
+        let ids: Vec<&str> =
+            self.cells.iter().map(|cell| &*cell.id).chain(self.forced.iter().map(|it| &*it.id)).collect();
+        let index: HashMap<&str, usize> = ids.iter().enumerate().map(|(index, id)| (*id, index)).collect();
+        let mut groups = Groups::of(ids.len());
+        for pair in &self.comparisons {
+            if let (Some(base), Some(patched)) = (index.get(&*pair.base), index.get(&*pair.patched)) {
+                groups.join(*base, *patched);
+            }
         }
-        let position = |id: &String| {
-            let cells = self.cells.iter().map(|cell| &cell.id).chain(self.forced.iter().map(|cell| &cell.id));
-            cells.into_iter().position(|other| other == id)
+        let place = |cell: &ForcedCell, variant: &str| {
+            (cell.kernel.clone(), variant.to_owned(), cell.guest.clone(), cell.name.clone())
         };
-        groups.sort_by_key(|group| group.iter().filter_map(position).min());
+        let forced: HashMap<_, &str> = self.forced.iter().map(|it| (place(it, &it.variant), &*it.id)).collect();
+        for cell in &self.forced {
+            let base = cell.base.as_ref().and_then(|base| forced.get(&place(cell, base)));
+            if let Some(base) = base {
+                groups.join(index[base], index[&*cell.id]);
+            }
+        }
         groups
+            .members()
+            .into_iter()
+            .map(|group| group.into_iter().map(|index| ids[index].to_owned()).collect())
+            .collect()
     }
 
     /// Keeps one share of the groups.
     pub fn partition(&mut self, partition: &Partition) {
         let groups = self.groups();
-        let ours: Vec<String> = groups
+        let ours: HashSet<String> = groups
             .into_iter()
             .enumerate()
             .filter(|(index, group)| group.first().is_some_and(|name| partition.takes(*index, name)))
             .flat_map(|(_, group)| group)
             .collect();
-        self.keep_cells(|id| ours.iter().any(|own| own == id));
+        self.keep_cells(|id| ours.contains(id));
+    }
+}
+
+/// Which of a number of things hang together: a forest whose roots are the first of their trees (R. E. Tarjan, Journal of
+/// the ACM 22 (1975) 215-225).
+struct Groups {
+    /// The parent of each thing; its own where it is a root.
+    parents: Vec<usize>,
+    /// Steps taken from things to their parents.
+    steps: usize,
+}
+
+impl Groups {
+    fn of(number: usize) -> Self {
+        Self { parents: (0..number).collect(), steps: 0 }
+    }
+
+    fn root(&mut self, mut thing: usize) -> usize {
+        while self.parents[thing] != thing {
+            self.parents[thing] = self.parents[self.parents[thing]];
+            thing = self.parents[thing];
+            self.steps += 1;
+        }
+        thing
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.root(one), self.root(other));
+        self.parents[one.max(other)] = one.min(other);
+    }
+
+    /// The groups by their first things, each in order.
+    fn members(&mut self) -> Vec<Vec<usize>> {
+        let mut members = BTreeMap::<usize, Vec<usize>>::new();
+        for thing in 0..self.parents.len() {
+            members.entry(self.root(thing)).or_default().push(thing);
+        }
+        members.into_values().collect()
     }
 }
 
@@ -130,11 +158,54 @@ impl Plan {
 mod tests {
     use std::path::Path;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn plan() -> Plan {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         crate::plan::load(&root.join("plans/swap-skip-race.yaml"), Some(root)).expect("a shipped plan")
+    }
+
+    proptest! {
+        #[test]
+        fn groups_are_the_connected_things(links in proptest::collection::vec((0..30_usize, 0..30_usize), 0..40)) {
+            let mut groups = Groups::of(30);
+            for (one, other) in &links {
+                groups.join(*one, *other);
+            }
+            // The slow way: labels that spread along the links until none changes.
+            let mut labels: Vec<usize> = (0..30).collect();
+            for _ in 0..30 {
+                for (one, other) in &links {
+                    let least = labels[*one].min(labels[*other]);
+                    (labels[*one], labels[*other]) = (least, least);
+                }
+            }
+            for group in groups.members() {
+                prop_assert!(group.iter().all(|thing| labels[*thing] == group[0]), "{group:?}");
+            }
+            let mut firsts = labels.clone();
+            firsts.sort_unstable();
+            firsts.dedup();
+            prop_assert_eq!(groups.members().len(), firsts.len());
+        }
+    }
+
+    #[test]
+    fn many_things_are_grouped_in_few_steps() {
+        const MANY: usize = 10_000;
+        let chain = (1..MANY).map(|thing| (thing - 1, thing));
+        let star = (1..MANY).map(|thing| (0, thing));
+        let backwards = (1..MANY).rev().map(|thing| (thing - 1, thing));
+        for links in [chain.collect::<Vec<_>>(), star.collect(), backwards.collect()] {
+            let mut groups = Groups::of(MANY);
+            for (one, other) in links {
+                groups.join(one, other);
+            }
+            assert_eq!(groups.members().len(), 1);
+            assert!(groups.steps < 20 * MANY, "{} steps", groups.steps);
+        }
     }
 
     #[test]

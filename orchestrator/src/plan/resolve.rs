@@ -13,7 +13,7 @@ mod matrix;
 mod programs;
 mod variants;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::lock::LockFile;
@@ -150,11 +150,11 @@ pub fn resolve(
     let mut forced_cells = |names: Vec<&str>| cells::lay_out_forced(context, &kernels, &points, &names, &mut ids);
     let forced = forced_cells(interleavings.iter().map(|it| it.name.as_str()).collect());
     let swept = forced_cells(sweeps.iter().map(|it| it.name.as_str()).collect());
-    points.guests.retain(|guest| {
-        cells.iter().any(|cell| cell.guest == guest.name)
-            || forced.iter().chain(&swept).any(|cell| cell.guest == guest.name)
-    });
-    points.tests.retain(|test| cells.iter().any(|cell| cell.test == test.name));
+    let used: HashSet<&String> =
+        cells.iter().map(|cell| &cell.guest).chain(forced.iter().chain(&swept).map(|cell| &cell.guest)).collect();
+    points.guests.retain(|guest| used.contains(&guest.name));
+    let used: HashSet<&String> = cells.iter().map(|cell| &cell.test).collect();
+    points.tests.retain(|test| used.contains(&test.name));
     model::Plan {
         name: raw.name.clone(),
         path,

@@ -31,6 +31,7 @@ pub use value::{Interval, OneOrMany, OrText, Scalar, Size};
     title = "Plan",
     extend(
         "required" = ["name", "kernels"],
+        "patternProperties" = { "^x-": { "description": "The author's own, such as maps with an anchor that others take in with `<<: *anchor`." } },
         "anyOf" = [{ "required": ["tests"] }, { "required": ["interleaving"] }, { "required": ["sweep"] }],
     )
 )]

@@ -207,24 +207,37 @@ pub fn option(name: &str, value: &str) -> Check {
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return problem(format!("'{name}' cannot be the name of an option"), "");
     }
-    match value {
-        "true" | "yes" | "on" => return problem(format!("option {name} is '{value}'"), "write `y`"),
-        "false" | "no" | "off" => return problem(format!("option {name} is '{value}'"), "write `n`"),
-        _ => {}
-    }
-    let number = value.strip_prefix("0x").map_or_else(
-        || value.parse::<i64>().is_ok(),
-        |digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit()),
-    );
-    let text = value.len() >= 2 && value.starts_with('"') && value.ends_with('"') && !value.contains(['\n', '\r']);
-    if matches!(value, "y" | "m" | "n") || number || text {
-        Ok(())
+    let Err(meant) = option_value(value) else { return Ok(()) };
+    let hint = if meant.starts_with('"') {
+        format!("a text is written with both kinds of quotes: '{}'", meant.replace(['\n', '\r'], " "))
     } else {
-        problem(
-            format!("option {name} is '{value}', expected y, m, n, a number or a text in double quotes"),
-            &format!("a text is written with both kinds of quotes: '\"{}\"'", value.replace(['\n', '\r'], " ")),
-        )
+        format!("write `{meant}`")
+    };
+    problem(format!("option {name} is '{value}', expected y, m, n, a number or a text in double quotes"), &hint)
+}
+
+/// An option's value as a `.config` spells it.
+///
+/// # Errors
+///
+/// What was meant in all likelihood.
+pub fn option_value(value: &str) -> Result<(), String> {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // Kconfig takes a hexadecimal number without `0x` as well.
+    let hexadecimal = value.strip_prefix("0x").or_else(|| value.strip_prefix("0X")).or(Some(value));
+    let hexadecimal = value.starts_with(|c: char| c.is_ascii_digit())
+        && hexadecimal.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let text = value.len() >= 2 && value.starts_with('"') && value.ends_with('"') && !value.contains(['\n', '\r']);
+    if matches!(value, "y" | "m" | "n") || decimal || hexadecimal || text {
+        return Ok(());
     }
+    Err(match value.to_ascii_lowercase().as_str() {
+        "y" | "yes" | "true" | "on" => "y".to_owned(),
+        "n" | "no" | "false" | "off" => "n".to_owned(),
+        "m" => "m".to_owned(),
+        _ => format!("\"{}\"", value.trim_matches(['"', '\''])),
+    })
 }
 
 /// A program in the image, or a key of its arguments.

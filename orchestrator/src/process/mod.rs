@@ -8,7 +8,7 @@ mod signals;
 
 pub use group::{Group, exit_text};
 pub use run::{Error, Line, capture, stream};
-pub use signals::{end_by_closed_pipe, is_ignored};
+pub use signals::{end_by_closed_pipe, interrupts, is_ignored};
 
 use std::path::{Path, PathBuf};
 

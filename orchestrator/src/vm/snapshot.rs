@@ -165,7 +165,7 @@ impl Snapshots {
 
     /// Throws away a snapshot whose clone did not come to life, for `reason`. The next [`Snapshots::get`] takes a new one,
     /// or has had enough: false.
-    pub async fn distrust(
+    pub async fn invalidate(
         &self,
         snapshot: &Arc<Snapshot>,
         reason: &str,

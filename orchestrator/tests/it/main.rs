@@ -15,6 +15,7 @@ mod kernel_source;
 mod kernel_text;
 mod killed;
 mod layers;
+mod plan_cases;
 mod plan_docs;
 mod plan_errors;
 mod plan_fixture;

@@ -225,7 +225,7 @@ fn matrix() {
         "  exclude: [{variant: unpatched}]",
         "  exclude: [{kernel: '*'}]",
         "  include: [{guest.cpus: 4, variant: patched}]",
-        "  guest.cpus: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n  test.args.a: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n  test.args.b: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n  test.args.c: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]",
+        "  guest.cpus: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n  guest.memory: [128M, 256M, 512M, 1G, 2G]\n  test.args.a: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n  test.args.b: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n  test.args.c: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]",
     ];
     let cases: Vec<String> = bodies.iter().map(|body| matrix(body)).collect();
     let cases: Vec<(&str, &str)> = cases.iter().map(|case| (tests, case.as_str())).collect();

@@ -23,7 +23,7 @@ impl House {
             ("kernels/config/base.config", "CONFIG_SWAP=y\n"),
             ("kernels/patches/6.1/unpin.patch", PATCH),
             ("plans/own.patch", PATCH),
-            ("images/default.yaml", ""),
+            ("images/default.yaml", "init: init\n"),
             ("plans/tree/Makefile", "all:\n"),
             ("plans/tree/Kconfig", ""),
             (

@@ -11,6 +11,55 @@ pub struct Need {
     pub at: String,
 }
 
+/// What an option is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `y` or `n`.
+    Bool,
+    /// `y`, `m` or `n`.
+    Tristate,
+    /// A text in double quotes.
+    Text,
+    /// A whole number.
+    Int,
+    /// A hexadecimal number.
+    Hex,
+}
+
+impl Kind {
+    /// The type that a line such as `bool "prompt"` or `def_bool y` gives an option.
+    fn of(word: &str) -> Option<Self> {
+        Some(match word {
+            "bool" | "def_bool" => Self::Bool,
+            "tristate" | "def_tristate" => Self::Tristate,
+            "string" => Self::Text,
+            "int" => Self::Int,
+            "hex" => Self::Hex,
+            _ => return None,
+        })
+    }
+}
+
+/// `range LOW HIGH if CONDITION`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// Numbers or names of options.
+    pub bounds: [String; 2],
+    /// When it holds; always unless given.
+    pub condition: Option<String>,
+    /// `lib/Kconfig:12`.
+    pub at: String,
+}
+
+/// Options of which one is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// `lib/Kconfig:12`.
+    pub at: String,
+    /// The options, in order.
+    pub members: Vec<String>,
+}
+
 /// One definition of an option; it is enough when one of several can be met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Definition {
@@ -20,6 +69,10 @@ pub struct Definition {
     pub needs: Vec<Need>,
     /// A user can set it; otherwise only another option's `select` or its own default can.
     pub prompt: bool,
+    /// Its type, where this definition says it.
+    pub kind: Option<Kind>,
+    /// What it may be, for a number.
+    pub ranges: Vec<Range>,
 }
 
 /// What the tree says about one option.
@@ -29,11 +82,13 @@ pub struct Known {
     pub definitions: Vec<Definition>,
     /// Options that select it.
     pub selected_by: Vec<String>,
+    /// The choice that it stands in.
+    pub choice: Option<Choice>,
 }
 
 /// Looks an option up in the tree, beginning at its top Kconfig file and following `source`.
 pub fn find(tree: &Path, arch: &str, name: &str) -> Known {
-    let mut reader = Reader { tree, arch, name, found: Known::default(), visited: Vec::new() };
+    let mut reader = Reader { tree, arch, name, found: Known::default(), visited: Vec::new(), choices: Vec::new() };
     reader.file("Kconfig", &[]);
     reader.found
 }
@@ -44,6 +99,8 @@ struct Reader<'a> {
     name: &'a str,
     found: Known,
     visited: Vec<PathBuf>,
+    /// Choices whose end has not come yet.
+    choices: Vec<Choice>,
 }
 
 /// What a `depends on` line belongs to.
@@ -67,9 +124,10 @@ impl Reader<'_> {
         let text = String::from_utf8_lossy(&bytes);
         // The context that holds now, and how long it was where each open `if`, `menu` or `choice` began.
         let mut needs = context.to_vec();
-        let mut opened: Vec<usize> = Vec::new();
+        let mut opened: Vec<(&str, usize)> = Vec::new();
         let mut block = Block::Other;
-        for (number, line) in logical_lines(&text) {
+        let lines = logical_lines(&text);
+        for (number, line) in &lines {
             let at = format!("{relative}:{number}");
             let trimmed = line.trim();
             let (word, rest) =
@@ -77,11 +135,20 @@ impl Reader<'_> {
             match word {
                 "config" | "menuconfig" => {
                     self.close(std::mem::replace(&mut block, Block::Other));
-                    block = Block::Option(rest.to_owned(), Definition { at, needs: needs.clone(), prompt: false });
+                    if let Some(choice) = self.choices.last_mut() {
+                        choice.members.push(rest.to_owned());
+                    }
+                    block = Block::Option(
+                        rest.to_owned(),
+                        Definition { at, needs: needs.clone(), prompt: false, kind: None, ranges: Vec::new() },
+                    );
                 }
                 "if" | "menu" | "choice" => {
                     self.close(std::mem::replace(&mut block, Block::Group));
-                    opened.push(needs.len());
+                    opened.push((word, needs.len()));
+                    if word == "choice" {
+                        self.choices.push(Choice { at: at.clone(), members: Vec::new() });
+                    }
                     if word == "if" {
                         needs.push(Need { expr: rest.to_owned(), at });
                         block = Block::Other;
@@ -89,7 +156,14 @@ impl Reader<'_> {
                 }
                 "endif" | "endmenu" | "endchoice" => {
                     self.close(std::mem::replace(&mut block, Block::Other));
-                    needs.truncate(opened.pop().unwrap_or(0));
+                    let (begun, length) = opened.pop().unwrap_or_default();
+                    needs.truncate(length);
+                    if begun == "choice"
+                        && let Some(choice) = self.choices.pop()
+                        && choice.members.iter().any(|member| member == self.name)
+                    {
+                        self.found.choice = Some(choice);
+                    }
                 }
                 "comment" | "mainmenu" => self.close(std::mem::replace(&mut block, Block::Other)),
                 "source" | "rsource" | "osource" | "orsource" => {
@@ -107,8 +181,23 @@ impl Reader<'_> {
                         Block::Other => {}
                     }
                 }
-                "bool" | "tristate" | "string" | "hex" | "int" | "prompt" if rest.starts_with(['"', '\'']) => {
+                "range" => {
+                    let (bounds, condition) = match rest.split_once(" if ") {
+                        Some((bounds, condition)) => (bounds, Some(condition.trim().to_owned())),
+                        None => (rest, None),
+                    };
+                    let bounds: Vec<&str> = bounds.split_whitespace().collect();
+                    if let (Block::Option(_, definition), [low, high]) = (&mut block, bounds.as_slice()) {
+                        let bounds = [(*low).to_owned(), (*high).to_owned()];
+                        definition.ranges.push(Range { bounds, condition, at });
+                    }
+                }
+                "bool" | "def_bool" | "tristate" | "def_tristate" | "string" | "hex" | "int" | "prompt" => {
                     if let Block::Option(_, definition) = &mut block {
+                        definition.kind = definition.kind.or_else(|| Kind::of(word));
+                        if word.starts_with("def_") || !rest.starts_with(['"', '\'']) {
+                            continue;
+                        }
                         definition.prompt = true;
                         let after = rest[1..].split_once(&rest[..1]).map_or("", |(_, after)| after.trim());
                         if let Some(condition) = after.strip_prefix("if ") {

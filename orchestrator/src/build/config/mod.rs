@@ -1,6 +1,7 @@
 //! Kernel configuration: what was asked, merged over a base, and held against what came out.
 
 mod expr;
+mod fragment;
 mod kconfig;
 mod verify;
 
@@ -8,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fmt::Write as _;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::plan::model::ConfigLayer;
 
+pub use fragment::parse_fragment;
 pub use verify::{Problem, verify};
 
 /// Why a configuration cannot be had.
@@ -25,15 +27,11 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// A line of a fragment is no option.
-    #[error("{}:{line}: `{text}` is neither `CONFIG_X=value`, `# CONFIG_X is not set` nor a comment", path.display())]
+    /// Lines of a fragment are no options.
+    #[error("{}", lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Syntax {
-        /// The fragment.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// The line.
-        text: String,
+        /// One for each, by line.
+        lines: Vec<BadLine>,
     },
     /// Options came out otherwise than asked.
     #[error("the kernel's configuration is not what was asked for:{}", list(problems))]
@@ -41,6 +39,23 @@ pub enum Error {
         /// One for each option.
         problems: Vec<Problem>,
     },
+}
+
+/// A line of a fragment that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadLine {
+    /// The fragment.
+    pub path: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// What is wrong with it, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path.display(), self.line, self.message)
+    }
 }
 
 fn list(problems: &[Problem]) -> String {
@@ -128,25 +143,12 @@ fn option(line: &str) -> Option<(&str, &str)> {
         Some(rest) => (rest.strip_suffix(" is not set")?, "n"),
         None => line.strip_prefix("CONFIG_")?.split_once('=')?,
     };
-    let legal = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    (legal && !value.is_empty()).then_some((name, value))
+    (is_name(name) && !value.is_empty()).then_some((name, value))
 }
 
-/// Reads the text of a fragment.
-pub fn parse_fragment(text: &str, path: &Path) -> Result<Vec<Asked>, Error> {
-    let mut asked = Vec::new();
-    let mut optional = false;
-    for (index, line) in text.lines().enumerate() {
-        let trimmed = line.trim();
-        if let Some((name, value)) = option(trimmed) {
-            let origin = Origin::Fragment { path: path.to_path_buf(), line: index + 1 };
-            asked.push(Asked { name: name.to_owned(), value: value.to_owned(), origin, optional });
-        } else if !trimmed.is_empty() && !trimmed.starts_with('#') {
-            return Err(Error::Syntax { path: path.to_path_buf(), line: index + 1, text: trimmed.to_owned() });
-        }
-        optional = trimmed.starts_with('#') && trimmed.ends_with("# optional");
-    }
-    Ok(asked)
+/// Whether an option can be called so.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Reads every layer; of several that name an option the last one wins and keeps its place.
@@ -155,9 +157,8 @@ pub fn load(layers: &[ConfigLayer]) -> Result<Vec<Asked>, Error> {
     for layer in layers {
         match layer {
             ConfigLayer::Fragment(path) => {
-                let text =
-                    std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
-                all.extend(parse_fragment(&text, path)?);
+                let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.clone(), source })?;
+                all.extend(parse_fragment(&bytes, path)?);
             }
             ConfigLayer::Inline(options) => all.extend(options.iter().map(|(name, value)| Asked {
                 name: name.strip_prefix("CONFIG_").unwrap_or(name).to_owned(),
@@ -190,23 +191,12 @@ pub fn merge(base: &str, asked: &[Asked]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn fragment(text: &str) -> Vec<Asked> {
-        parse_fragment(text, Path::new("x.config")).expect("is a fragment")
-    }
-
-    #[test]
-    fn a_fragment_is_read_with_its_lines_and_marks() {
-        let asked = fragment(
-            "# a comment\nCONFIG_A=y\n\n# only newer trees have it # optional\nCONFIG_B=\"text\"\n# CONFIG_C is not set\n# optional\n",
-        );
-        let seen: Vec<_> =
-            asked.iter().map(|asked| (asked.name.as_str(), asked.value.as_str(), asked.optional)).collect();
-        assert_eq!(seen, [("A", "y", false), ("B", "\"text\"", true), ("C", "n", false)]);
-        assert_eq!(asked[1].origin.to_string(), "x.config:5");
-        let error = parse_fragment("CONFIG_A=y\nA=y\n", Path::new("x.config")).expect_err("is no option");
-        assert!(error.to_string().starts_with("x.config:2: `A=y`"), "{error}");
+        parse_fragment(text.as_bytes(), Path::new("x.config")).expect("is a fragment")
     }
 
     #[test]

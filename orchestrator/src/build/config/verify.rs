@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::expr::Expr;
-use super::kconfig::{self, Definition};
+use super::kconfig::{self, Definition, Kind, Known};
 use super::{Asked, Error, Values};
 
 /// An option that came out otherwise than asked.
@@ -42,7 +42,8 @@ impl fmt::Display for Problem {
         match &self.reason {
             Reason::Because(reasons) => reasons.iter().try_for_each(|reason| write!(f, "\n    {reason}")),
             Reason::Unknown | Reason::Unclear => f.write_str(
-                "\n    its dependencies look met: another option excludes or forces it (a choice, a range, a `select`)",
+                "\n    its type, its dependencies and its range allow it: something that only Kconfig itself can tell excludes or \
+                 forces it",
             ),
         }
     }
@@ -55,7 +56,7 @@ impl fmt::Display for Problem {
 pub fn verify(asked: &[Asked], result: &Values, tree: &Path, arch: &str) -> Result<(), Error> {
     let differs = |asked: &&Asked| {
         let got = result.get(&asked.name);
-        got != asked.value && !(asked.optional && got == "n")
+        !(same(got, &asked.value) || asked.optional && got == "n")
     };
     let problems: Vec<Problem> = asked.iter().filter(differs).map(|asked| explain(asked, result, tree, arch)).collect();
     if problems.is_empty() { Ok(()) } else { Err(Error::Unmet { problems }) }
@@ -64,17 +65,17 @@ pub fn verify(asked: &[Asked], result: &Values, tree: &Path, arch: &str) -> Resu
 fn explain(asked: &Asked, result: &Values, tree: &Path, arch: &str) -> Problem {
     let known = kconfig::find(tree, arch, &asked.name);
     let got = result.get(&asked.name).to_owned();
-    let reason = if known.definitions.is_empty() {
-        Reason::Unknown
-    } else if asked.value == "n" {
-        let by: Vec<&String> = known.selected_by.iter().filter(|by| result.get(by) != "n").collect();
-        match by.as_slice() {
-            [] => Reason::Unclear,
-            by => Reason::Because(vec![format!("it is selected by {}", names(by))]),
+    if known.definitions.is_empty() {
+        return Problem { asked: asked.clone(), got, reason: Reason::Unknown };
+    }
+    let mut reasons: Vec<String> = misfit(&known, asked).into_iter().collect();
+    if reasons.is_empty() {
+        reasons.extend(module(&known, asked, &got, result));
+        reasons.extend(selected(&known, asked, &got, result));
+        reasons.extend(out_of_range(&known, asked, result));
+        if asked.value != "n" {
+            reasons.extend(known.definitions.iter().flat_map(|definition| unmet(definition, asked, result)));
         }
-    } else {
-        let mut reasons: Vec<String> =
-            known.definitions.iter().flat_map(|definition| unmet(definition, asked, result)).collect();
         if !known.definitions.iter().any(|definition| definition.prompt) {
             let by: Vec<&String> = known.selected_by.iter().collect();
             reasons.push(match by.as_slice() {
@@ -82,9 +83,96 @@ fn explain(asked: &Asked, result: &Values, tree: &Path, arch: &str) -> Problem {
                 by => format!("it has no prompt, so only an option that selects it can set it: {}", names(by)),
             });
         }
-        if reasons.is_empty() { Reason::Unclear } else { Reason::Because(reasons) }
-    };
+        if reasons.is_empty() {
+            reasons.extend(chosen(&known, asked, result));
+        }
+    }
+    let reason = if reasons.is_empty() { Reason::Unclear } else { Reason::Because(reasons) };
     Problem { asked: asked.clone(), got, reason }
+}
+
+/// Whether two values are one: hexadecimal numbers may lack their `0x` and be written in capitals.
+fn same(got: &str, asked: &str) -> bool {
+    let digits = |value: &str| value.to_ascii_lowercase().trim_start_matches("0x").to_owned();
+    got == asked || (got.starts_with("0x") && digits(got) == digits(asked))
+}
+
+/// What the option's type has against the value.
+fn misfit(known: &Known, asked: &Asked) -> Option<String> {
+    let kind = known.definitions.iter().find_map(|definition| definition.kind)?;
+    let value = asked.value.as_str();
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let whole = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    let text = value.trim_matches('"');
+    let (fits, what) = match kind {
+        Kind::Bool => (matches!(value, "y" | "n"), "it is a bool, which is y or n".to_owned()),
+        Kind::Tristate => (matches!(value, "y" | "m" | "n"), "it is a tristate, which is y, m or n".to_owned()),
+        Kind::Text => (value.starts_with('"'), format!("it is a text, which stands in double quotes: \"{text}\"")),
+        Kind::Int => (whole, "it is a whole number, written without quotes and without a leading 0".to_owned()),
+        Kind::Hex => {
+            let digits = value.trim_start_matches("0x").trim_start_matches("0X");
+            let fits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            (fits, "it is a hexadecimal number, such as 0x1000".to_owned())
+        }
+    };
+    // A number or a text that is asked to be `n` is asked to be away.
+    let away = value == "n" && matches!(kind, Kind::Text | Kind::Int | Kind::Hex);
+    (!fits && !away).then_some(what)
+}
+
+/// Why the option is no module.
+fn module(known: &Known, asked: &Asked, got: &str, result: &Values) -> Option<String> {
+    let off = asked.value == "m" && result.get("MODULES") == "n";
+    let by_choice = asked.value == "m" && got != "m" && known.choice.is_some();
+    if off {
+        Some("nothing can be a module, because MODULES=n: write y, or ask for CONFIG_MODULES=y too".to_owned())
+    } else {
+        by_choice.then(|| "it stands in a choice, of which one option is y and no other is anything".to_owned())
+    }
+}
+
+/// The options that hold it at more than was asked for.
+fn selected(known: &Known, asked: &Asked, got: &str, result: &Values) -> Option<String> {
+    let least = match (asked.value.as_str(), got) {
+        ("n", _) => "m",
+        ("m", "y") => "y",
+        _ => return None,
+    };
+    let holds = |by: &&String| result.get(by) == "y" || result.get(by) == least;
+    let by: Vec<&String> = known.selected_by.iter().filter(holds).collect();
+    (!by.is_empty()).then(|| format!("it is selected by {}", names(&by)))
+}
+
+/// The range that the number is not in.
+fn out_of_range(known: &Known, asked: &Asked, result: &Values) -> Option<String> {
+    let number = |text: &str| {
+        let text = if text.starts_with(|c: char| c.is_ascii_uppercase()) { result.get(text) } else { text };
+        match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+            Some(digits) => i128::from_str_radix(digits, 16).ok(),
+            None => text.parse::<i128>().ok(),
+        }
+    };
+    let value = number(&asked.value)?;
+    let ranges = known.definitions.iter().flat_map(|definition| &definition.ranges);
+    // The first range whose condition holds is the one that counts.
+    let range = ranges.into_iter().find(|range| {
+        range.condition.as_ref().is_none_or(|condition| Expr::parse(condition).eval(result) != Some(0))
+    })?;
+    let [low, high] = &range.bounds;
+    let inside = number(low).is_none_or(|low| low <= value) && number(high).is_none_or(|high| value <= high);
+    (!inside).then(|| format!("{} allows {low} to {high}", range.at))
+}
+
+/// The option of the same choice that is set instead.
+fn chosen(known: &Known, asked: &Asked, result: &Values) -> Option<String> {
+    let choice = known.choice.as_ref()?;
+    let others = || choice.members.iter().filter(|member| **member != asked.name);
+    if asked.value == "n" {
+        let others: Vec<&String> = others().collect();
+        return Some(format!("one option of the choice at {} is always set: ask for {}", choice.at, names(&others)));
+    }
+    let set = others().find(|member| result.get(member) == "y")?;
+    Some(format!("of the choice at {} one option can be set, and that is {set}", choice.at))
 }
 
 /// At most six names.
@@ -128,9 +216,13 @@ mod tests {
     const KCONFIG: &str = "config BASE\n\tbool \"b\"\n\nif BASE\nconfig INNER\n\tbool \"i\"\n\tdepends on OTHER && MORE\nendif\n\nconfig HIDDEN\n\tbool\n\nconfig SELECTOR\n\tbool \"s\"\n\tselect HIDDEN\n\nconfig FREE\n\tbool \"f\"\n";
 
     fn said(fragment: &str, result: &str) -> String {
+        said_of(KCONFIG, fragment, result)
+    }
+
+    fn said_of(kconfig: &str, fragment: &str, result: &str) -> String {
         let dir = tempfile::tempdir().expect("a scratch folder");
-        std::fs::write(dir.path().join("Kconfig"), KCONFIG).expect("writes");
-        let asked = parse_fragment(fragment, Path::new("f.config")).expect("is a fragment");
+        std::fs::write(dir.path().join("Kconfig"), kconfig).expect("writes");
+        let asked = parse_fragment(fragment.as_bytes(), Path::new("f.config")).expect("is a fragment");
         match verify(&asked, &Values::parse(result), dir.path(), "x86") {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
@@ -160,7 +252,39 @@ mod tests {
         assert!(said("CONFIG_HIDDEN=y\n", "").contains("only an option that selects it can set it: SELECTOR"));
         let forced = said("# CONFIG_HIDDEN is not set\n", "CONFIG_HIDDEN=y\nCONFIG_SELECTOR=y\n");
         assert!(forced.contains("it is selected by SELECTOR"), "{forced}");
-        assert!(said("CONFIG_FREE=y\n", "").contains("its dependencies look met"));
+        assert!(said("CONFIG_FREE=y\n", "").contains("only Kconfig itself can tell"));
+    }
+
+    #[test]
+    fn the_type_the_range_and_the_choice_are_named() {
+        let kconfig = "config MODULES\n\tbool \"m\"\n\nconfig TRI\n\ttristate \"t\"\n\nconfig SHIFT\n\tint \"s\"\n\
+                       \trange 20 25 if TRI\n\trange 12 25\n\nconfig START\n\thex \"x\"\n\trange 0x100 0x200\n\nconfig NAME\n\
+                       \tstring \"n\"\n\nchoice\n\tprompt \"c\"\nconfig ONE\n\tbool \"1\"\nconfig TWO\n\tbool \"2\"\nendchoice\n\n\
+                       config PICK\n\tbool \"p\"\n\tselect TRI\n";
+        for (fragment, result, why) in [
+            ("CONFIG_TRI=m", "", "because MODULES=n"),
+            ("CONFIG_TRI=m", "CONFIG_TRI=y", "because MODULES=n"),
+            ("CONFIG_TRI=m", "CONFIG_MODULES=y\nCONFIG_TRI=y\nCONFIG_PICK=y", "it is selected by PICK"),
+            ("CONFIG_TRI=100", "CONFIG_MODULES=y", "it is a tristate, which is y, m or n"),
+            ("CONFIG_ONE=m", "CONFIG_MODULES=y", "it is a bool, which is y or n"),
+            ("CONFIG_SHIFT=99", "CONFIG_SHIFT=25", "Kconfig:10 allows 12 to 25"),
+            ("CONFIG_SHIFT=15", "CONFIG_TRI=y\nCONFIG_SHIFT=20", "Kconfig:9 allows 20 to 25"),
+            ("CONFIG_SHIFT=\"15\"", "", "it is a whole number"),
+            ("CONFIG_SHIFT=015", "", "without a leading 0"),
+            ("CONFIG_SHIFT=y", "", "it is a whole number"),
+            ("CONFIG_START=0x300", "CONFIG_START=0x200", "Kconfig:14 allows 0x100 to 0x200"),
+            ("CONFIG_NAME=15", "", "stands in double quotes: \"15\""),
+            ("CONFIG_ONE=y", "CONFIG_TWO=y", "and that is TWO"),
+            ("# CONFIG_ONE is not set", "CONFIG_ONE=y", "ask for TWO"),
+        ] {
+            let text = said_of(kconfig, fragment, result);
+            assert!(text.contains(why), "{fragment}: {text}");
+        }
+        for (fragment, result) in
+            [("CONFIG_START=0X1A0", "CONFIG_START=0x1a0"), ("CONFIG_START=1a0", "CONFIG_START=0x1a0")]
+        {
+            assert_eq!(said_of(kconfig, fragment, result), "", "{fragment}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Cells with their ids, and which are held against which.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Context;
 use super::matrix::{Point, Points};
@@ -19,8 +19,8 @@ pub(super) fn lay_out(
     forced: bool,
 ) -> (Vec<Cell>, Vec<Comparison>) {
     let several_guests = points.guests.len() > 1;
-    let mut by_id: BTreeMap<String, Point> = BTreeMap::new();
-    let mut ids: BTreeMap<Point, String> = BTreeMap::new();
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut ids: HashMap<Point, String> = HashMap::new();
     let mut cells = Vec::new();
     for point in &points.cells {
         let kernel = &kernels[point.kernel];
@@ -32,7 +32,7 @@ pub(super) fn lay_out(
         }
         let at = KeyPath::keys(&["kernels"]).index(point.kernel).key("name");
         check_length(context, &at, &id);
-        if by_id.insert(id.clone(), *point).is_some() && !context.document.has_errors() {
+        if !taken.insert(id.clone()) && !context.document.has_errors() {
             let hint = "names are joined with dots; rename a kernel, a variant or a test".to_owned();
             context.document.error(&at, format!("two cells would have the id {id}"), Some(hint));
         }
@@ -86,12 +86,14 @@ pub(super) fn lay_out_forced(
             });
         }
     }
+    let run: HashSet<(&str, &str, &str)> =
+        cells.iter().map(|cell| (&*cell.kernel, &*cell.guest, &*cell.variant)).collect();
     for cell in &cells {
-        let base = |other: &&ForcedCell| {
-            other.kernel == cell.kernel && other.guest == cell.guest && Some(&other.variant) == cell.base.as_ref()
-        };
-        if cell.base.is_some() && !cells.iter().any(|other| base(&other)) && !context.document.has_errors() {
-            no_base(context, &cell.id, cell.base.as_deref().unwrap_or_default());
+        if let Some(base) = &cell.base
+            && !run.contains(&(&*cell.kernel, &*cell.guest, &**base))
+            && !context.document.has_errors()
+        {
+            no_base(context, &cell.id, base);
         }
     }
     if cells.is_empty() && !names.is_empty() && !context.document.has_errors() {
@@ -115,12 +117,7 @@ fn no_base(context: Context, cell: &str, base: &str) {
     context.document.error(&KeyPath::keys(&["matrix"]), message, Some(hint));
 }
 
-fn comparisons(
-    context: Context,
-    kernels: &[Kernel],
-    points: &Points,
-    ids: &BTreeMap<Point, String>,
-) -> Vec<Comparison> {
+fn comparisons(context: Context, kernels: &[Kernel], points: &Points, ids: &HashMap<Point, String>) -> Vec<Comparison> {
     let mut comparisons = Vec::new();
     for point in &points.cells {
         let kernel = &kernels[point.kernel];

@@ -1,6 +1,6 @@
 //! The matrix: guest shapes, test points, and which of their combinations are run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Context, guess};
 use crate::plan::axis::GuestValue;
@@ -14,6 +14,7 @@ use crate::plan::{glob, names};
 const CELLS_MAX: usize = 10_000;
 
 /// Everything that cells are made of.
+#[derive(Default)]
 pub(super) struct Points {
     pub guests: Vec<Guest>,
     pub tests: Vec<Test>,
@@ -23,7 +24,7 @@ pub(super) struct Points {
 }
 
 /// A kernel, one of its variants and a guest, by index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     pub kernel: usize,
     pub variant: usize,
@@ -31,7 +32,7 @@ pub(super) struct Place {
 }
 
 /// One cell, by index into the kernels, that kernel's variants, the guests and the tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Point {
     pub kernel: usize,
     pub variant: usize,
@@ -43,6 +44,13 @@ pub(super) struct Point {
 enum Setting {
     Guest(GuestValue),
     Arg { test: Option<String>, key: String, value: String },
+}
+
+impl Setting {
+    /// Whether it sets an argument of the test of that name.
+    fn is_of_test(&self, name: &str) -> bool {
+        matches!(self, Self::Arg { test, .. } if test.as_ref().is_none_or(|test| test == name))
+    }
 }
 
 /// An entry of `include` or `exclude`: settings, and patterns for the other parts of a cell.
@@ -69,17 +77,15 @@ pub(super) fn expand(
     let includes = entries(context, &path.key("include"), raw.include.as_deref(), (kernels, guest, tests), &axes);
     let excludes = entries(context, &path.key("exclude"), raw.exclude.as_deref(), (kernels, guest, tests), &axes);
 
+    if let Some(message) = too_many(&axes, kernels, tests) {
+        context.document.error(&path, message, Some(too_many_hint()));
+        return Points::default();
+    }
     let mut guests = shapes(guest, &axes);
     // Each with the index of the test it comes from.
     let mut points: Vec<(usize, Test)> = Vec::new();
     for (origin, test) in tests.iter().enumerate() {
         points.extend(variations(test, &axes).into_iter().map(|test| (origin, test)));
-    }
-    let built: usize = kernels.iter().map(|kernel| kernel.variants.len()).sum();
-    if built.saturating_mul(guests.len()).saturating_mul(points.len().max(1)) > CELLS_MAX {
-        let message = format!("{built} kernels × {} guests × {} tests are too many", guests.len(), points.len());
-        context.document.error(&path, message, Some(format!("at most {CELLS_MAX} cells are allowed")));
-        return Points { guests: Vec::new(), tests: Vec::new(), cells: Vec::new(), places: Vec::new() };
     }
 
     let mut cells = Vec::new();
@@ -119,28 +125,48 @@ pub(super) fn expand(
         }
     }
 
-    let mut there: BTreeSet<Point> = cells.iter().copied().collect();
-    for include in &includes {
+    let mut there: HashSet<Point> = cells.iter().copied().collect();
+    let mut taken: HashSet<Place> = places.iter().copied().collect();
+    for (index, include) in includes.iter().enumerate() {
         if include.is_of_places() {
             let shapes = guest_indices(include, guest, &mut guests);
             for (kernel, variant) in built_variants(kernels) {
-                let names = (&*kernels[kernel].name, &*kernels[kernel].variants[variant].name);
-                let more = shapes.iter().map(|guest| Place { kernel, variant, guest: *guest });
-                let more: Vec<Place> = more.filter(|_| include.matches_kernel(names)).collect();
-                for place in more {
-                    index_of(&mut places, place);
+                if include.matches_kernel((&*kernels[kernel].name, &*kernels[kernel].variants[variant].name)) {
+                    let more = shapes.iter().map(|guest| Place { kernel, variant, guest: *guest });
+                    places.extend(more.filter(|place| taken.insert(*place)));
                 }
             }
         }
-        for point in included(include, kernels, guest, tests, (&mut guests, &mut points)) {
-            if there.insert(point) {
-                cells.push(point);
-            }
+        let more = included(include, kernels, guest, tests, (&mut guests, &mut points));
+        cells.extend(more.into_iter().filter(|point| there.insert(*point)));
+        if cells.len().max(places.len()) > CELLS_MAX {
+            let message = format!("the matrix has {} cells with those up to here", cells.len().max(places.len()));
+            context.document.error(&path.key("include").index(index), message, Some(too_many_hint()));
+            return Points::default();
         }
     }
     names::guests(&mut guests);
     names::tests(tests, &mut points);
     Points { guests, tests: points.into_iter().map(|(_, test)| test).collect(), cells, places }
+}
+
+/// The message about a matrix of more than [`CELLS_MAX`] cells, told by its numbers before any of it is made.
+fn too_many(axes: &[Vec<Setting>], kernels: &[Kernel], tests: &[Test]) -> Option<String> {
+    let product = |values: &dyn Fn(&[Setting]) -> usize| {
+        let counts = axes.iter().map(|axis| values(axis).max(1) as u128);
+        counts.fold(1, u128::saturating_mul)
+    };
+    let guests = product(&|axis| axis.iter().filter(|setting| matches!(setting, Setting::Guest(_))).count());
+    let of_test = |test: &Test| product(&|axis| axis.iter().filter(|setting| setting.is_of_test(&test.name)).count());
+    let points = tests.iter().map(of_test).fold(0, u128::saturating_add);
+    let built = built_variants(kernels).count() as u128;
+    let cells = built.max(1).saturating_mul(guests).saturating_mul(points.max(1));
+    (cells > CELLS_MAX as u128)
+        .then(|| format!("the matrix has {cells} cells: {built} kernels × {guests} guests × {points} tests"))
+}
+
+fn too_many_hint() -> String {
+    format!("at most {CELLS_MAX} cells are allowed; cut axes short, or make several plans of it")
 }
 
 fn built_variants(kernels: &[Kernel]) -> impl Iterator<Item = (usize, usize)> {
@@ -271,7 +297,7 @@ fn shapes(guest: &Guest, axes: &[Vec<Setting>]) -> Vec<Guest> {
                 Setting::Arg { .. } => None,
             })
             .collect();
-        if !values.is_empty() && combinations.len().saturating_mul(values.len()) <= CELLS_MAX + 1 {
+        if !values.is_empty() {
             combinations = combinations
                 .iter()
                 .flat_map(|before| values.iter().map(move |value| [before.as_slice(), &[*value]].concat()))
@@ -297,13 +323,13 @@ fn variations(test: &Test, axes: &[Vec<Setting>]) -> Vec<Test> {
         let values: Vec<(&str, &str)> = axis
             .iter()
             .filter_map(|setting| match setting {
-                Setting::Arg { test: named, key, value } if named.as_ref().is_none_or(|name| *name == test.name) => {
+                Setting::Arg { key, value, .. } if setting.is_of_test(&test.name) => {
                     Some((key.as_str(), value.as_str()))
                 }
                 _ => None,
             })
             .collect();
-        if !values.is_empty() && variations.len().saturating_mul(values.len()) <= CELLS_MAX + 1 {
+        if !values.is_empty() {
             variations = variations
                 .iter()
                 .flat_map(|before| {

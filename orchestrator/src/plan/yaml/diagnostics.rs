@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use miette::{GraphicalReportHandler, LabeledSpan, NamedSource, SourceCode};
 
-use super::marks::Mark;
+use super::BYTES_MAX;
 use super::path::KeyPath;
+use super::places::{Mark, Places};
+use crate::printable::{one_line, paragraph, same_length};
 
 /// One error in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +26,27 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+impl Diagnostic {
+    pub(super) fn too_large() -> Self {
+        Self {
+            at: Mark::start(),
+            path: KeyPath::root(),
+            message: format!("the file is larger than {BYTES_MAX} bytes, more of which are not read"),
+            hint: Some("cut it into several files".to_owned()),
+        }
+    }
+}
+
 /// Every error in one file, by line and column. Prints as one line for each:
-/// `file:line:column: key.path: message (hint)`.
+/// `file:line:column: key.path: message (hint)`. Whatever the file says, nothing of it reaches a terminal as anything but
+/// text.
 #[derive(Debug, Clone)]
 pub struct Diagnostics {
     file: PathBuf,
     text: Arc<str>,
     list: Vec<Diagnostic>,
+    /// There are more.
+    more: bool,
 }
 
 /// How errors are shown.
@@ -51,26 +67,44 @@ impl Style {
 }
 
 impl Diagnostics {
-    /// Errors in `file`, whose contents are `text`.
-    pub fn new(file: &Path, text: &str, mut list: Vec<Diagnostic>) -> Self {
+    /// Errors in `file`, whose contents are `text`; `more` when the list does not hold them all.
+    pub fn new(file: &Path, text: &str, mut list: Vec<Diagnostic>, more: bool) -> Self {
         list.sort_by_key(|diagnostic| (diagnostic.at.line, diagnostic.at.column));
-        Self { file: file.to_path_buf(), text: text.into(), list }
+        Self { file: file.to_path_buf(), text: text.into(), list, more }
     }
 
-    /// The error of a file that is not text.
+    /// The error of a file that makes no sense, for no other reason that is known.
+    pub fn unreadable(file: &Path) -> Self {
+        let message = "this cannot be read".to_owned();
+        let diagnostic = Diagnostic { at: Mark::start(), path: KeyPath::root(), message, hint: None };
+        Self::new(file, "", vec![diagnostic], false)
+    }
+
+    /// The error of a file of more than [`BYTES_MAX`] bytes.
+    pub fn too_large(file: &Path) -> Self {
+        Self::new(file, "", vec![Diagnostic::too_large()], false)
+    }
+
+    /// The error of a file that is not UTF-8 text.
     pub fn not_utf8(file: &Path, error: &FromUtf8Error) -> Self {
-        let text = String::from_utf8_lossy(error.as_bytes());
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let bytes = error.as_bytes();
+        let text = String::from_utf8_lossy(bytes);
+        let before = &bytes[..error.utf8_error().valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
         let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
+        let message = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            "the file is UTF-16 text"
+        } else {
+            "found a byte that is not UTF-8 text"
+        };
         let diagnostic = Diagnostic {
-            at: Mark::at(&text, line, column),
+            at: Places::new(&text).at(&text, line, column),
             path: KeyPath::root(),
-            message: "found a byte that is not UTF-8 text".to_owned(),
+            message: message.to_owned(),
             hint: Some("save the file as UTF-8".to_owned()),
         };
-        Self::new(file, &text, vec![diagnostic])
+        Self::new(file, &text, vec![diagnostic], false)
     }
 
     /// The errors, by line and column; at least one.
@@ -92,7 +126,8 @@ impl Diagnostics {
     }
 
     fn fancy(&self, handler: &GraphicalReportHandler) -> String {
-        let source = NamedSource::new(self.file.display().to_string(), Arc::clone(&self.text)).with_language("yaml");
+        let safe: Arc<str> = same_length(&self.text).into();
+        let source = NamedSource::new(one_line(&self.file.display().to_string()), safe).with_language("yaml");
         let mut out = String::new();
         for diagnostic in &self.list {
             let report = Report { diagnostic, source: &source };
@@ -100,7 +135,20 @@ impl Diagnostics {
                 return format!("{self}\n");
             }
         }
+        if self.more {
+            out.push_str(&self.rest());
+            out.push('\n');
+        }
         out
+    }
+
+    /// That there are more errors than are told.
+    fn rest(&self) -> String {
+        format!(
+            "{}: there are more than these {} errors: mend them and check again",
+            self.file.display(),
+            self.list.len()
+        )
     }
 }
 
@@ -110,14 +158,17 @@ impl fmt::Display for Diagnostics {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:{}:{}: ", self.file.display(), at.line, at.column)?;
+            write!(f, "{}:{}:{}: ", one_line(&self.file.display().to_string()), at.line, at.column)?;
             if !path.is_root() {
-                write!(f, "{path}: ")?;
+                write!(f, "{}: ", one_line(&path.to_string()))?;
             }
-            f.write_str(message)?;
+            f.write_str(&paragraph(message))?;
             if let Some(hint) = hint {
-                write!(f, " ({hint})")?;
+                write!(f, " ({})", one_line(hint))?;
             }
+        }
+        if self.more {
+            write!(f, "\n{}", self.rest())?;
         }
         Ok(())
     }
@@ -135,7 +186,8 @@ struct Report<'a> {
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Diagnostic { path, message, .. } = self.diagnostic;
-        if path.is_root() { f.write_str(message) } else { write!(f, "{path}: {message}") }
+        let message = paragraph(message);
+        if path.is_root() { f.write_str(&message) } else { write!(f, "{}: {message}", one_line(&path.to_string())) }
     }
 }
 
@@ -143,7 +195,7 @@ impl std::error::Error for Report<'_> {}
 
 impl miette::Diagnostic for Report<'_> {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.diagnostic.hint.as_ref().map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
+        self.diagnostic.hint.as_ref().map(|hint| Box::new(one_line(hint)) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -171,7 +223,7 @@ mod tests {
             message: "found text 'two', expected a whole number".into(),
             hint: Some("write 2".into()),
         };
-        let diagnostics = Diagnostics::new(Path::new("p.yaml"), text, vec![diagnostic]);
+        let diagnostics = Diagnostics::new(Path::new("p.yaml"), text, vec![diagnostic], false);
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(80);
         insta::assert_snapshot!(diagnostics.fancy(&handler), @r"
          × bb: found text 'two', expected a whole number
@@ -182,5 +234,24 @@ mod tests {
           ╰────
          help: write 2
         ");
+    }
+
+    #[test]
+    fn nothing_of_a_file_drives_a_terminal() {
+        let text = "a: \u{1b}[2J\u{202e}x\n";
+        let diagnostic = Diagnostic {
+            at: Mark { line: 1, column: 4, offset: 3, len: 8 },
+            path: KeyPath::keys(&["a\n\u{9b}"]),
+            message: "found '\u{1b}[2J\u{202e}x\r\nok: 1 cell'".into(),
+            hint: Some("write \u{7}".into()),
+        };
+        let diagnostics = Diagnostics::new(Path::new("p\u{1b}.yaml"), text, vec![diagnostic], false);
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(80);
+        let plain = diagnostics.render(Style::Plain);
+        assert!(!plain.contains("\nok"), "{plain}");
+        for shown in [plain, diagnostics.fancy(&handler)] {
+            let unsafe_one = shown.chars().find(|letter| *letter != '\n' && crate::printable::is_unsafe(*letter));
+            assert_eq!(unsafe_one, None, "{shown:?}");
+        }
     }
 }

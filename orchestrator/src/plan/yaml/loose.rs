@@ -1,9 +1,11 @@
-//! A YAML tree that overlooks duplicate keys, which [`super::marks`] reports with their places.
+//! A YAML tree that overlooks duplicate keys, which [`super::nodes`] reports with their places, and follows merge keys.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde_yaml::{Mapping, Value};
+
+use super::nodes::MERGE;
 
 /// `serde_yaml`'s own tree ends at the first duplicate key; here the first of them counts.
 pub(super) struct Loose(pub Value);
@@ -65,8 +67,26 @@ impl<'de> Visitor<'de> for LooseVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Mapping::new();
+        let mut merged = Vec::new();
         while let Some((Loose(key), Loose(value))) = map.next_entry()? {
-            entries.entry(key).or_insert(value);
+            if key.as_str() == Some(MERGE) {
+                merged.push(value);
+            } else {
+                entries.entry(key).or_insert(value);
+            }
+        }
+        for value in merged {
+            let maps = if let Value::Sequence(items) = value { items } else { vec![value] };
+            for map in maps {
+                let Value::Mapping(others) = map else {
+                    return Err(A::Error::custom(
+                        "the merge key `<<` takes a map, or a list of maps, such as `<<: *base`",
+                    ));
+                };
+                for (key, value) in others {
+                    entries.entry(key).or_insert(value);
+                }
+            }
         }
         Ok(Value::Mapping(entries))
     }

@@ -1,15 +1,16 @@
 //! YAML files read into types, with every error in them found at once and each at its line and column.
 //!
-//! `serde_yaml` does the reading; `marks` remembers where each key and value stands. serde stops at its first
+//! `serde_yaml` does the reading; `nodes` remembers where each key and value stands. serde stops at its first
 //! error, so [`Document::read`] takes the offending node out and reads again until nothing is left to complain about.
 
 mod diagnostics;
 mod loose;
-mod marks;
+mod nodes;
 mod path;
+mod places;
 mod wording;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,13 +20,17 @@ use serde_path_to_error::Segment;
 use serde_yaml::Value;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Style};
-pub use marks::Mark;
-use marks::{Marks, Node};
+use nodes::{Node, Scan};
 pub use path::{KeyPath, Step};
+pub use places::Mark;
+use places::Places;
 pub use wording::{likely_slip, nearest};
 
 /// Errors after which a file is not read any further.
 const MOST_ERRORS: usize = 100;
+
+/// Bytes of the largest file that is read; a plan of ten thousand cells is a hundredth of it.
+pub const BYTES_MAX: usize = 1 << 20;
 
 /// Reads a whole YAML file, given as text; `file` is for the messages.
 ///
@@ -59,56 +64,105 @@ pub struct Document {
     removed_items: BTreeMap<KeyPath, BTreeSet<usize>>,
     removed: BTreeSet<KeyPath>,
     found: RefCell<Vec<Diagnostic>>,
+    /// There are more errors than are told.
+    more: Cell<bool>,
 }
 
 impl Document {
     /// Reads as much of `text` as makes sense. What could not be read is left out of the value and noted in the
     /// document; the value is missing when nothing useful is left of it.
     pub fn read<T: DeserializeOwned>(text: &str, file: &Path) -> (Option<T>, Self) {
+        Self::read_except(text, file, |_| false)
+    }
+
+    /// Like [`Document::read`], passing over the file's keys that are `ignored`.
+    pub fn read_except<T: DeserializeOwned>(
+        text: &str,
+        file: &Path,
+        ignored: impl Fn(&str) -> bool,
+    ) -> (Option<T>, Self) {
         let mut document = Self {
             file: file.to_path_buf(),
-            text: text.into(),
+            // Editors on some systems begin every file with a byte order mark.
+            text: text.strip_prefix('\u{FEFF}').unwrap_or(text).into(),
             root: None,
             removed_items: BTreeMap::new(),
             removed: BTreeSet::new(),
             found: RefCell::default(),
+            more: Cell::new(false),
         };
-        let value = document.scan().map(|value| document.repair(value));
+        let value = document.scan().map(|mut value| {
+            if let Value::Mapping(map) = &mut value {
+                map.retain(|key, _| !key.as_str().is_some_and(&ignored));
+            }
+            document.repair(value)
+        });
         (value.flatten(), document)
     }
 
     /// Finds syntax errors and duplicate keys; gives the text as a tree when it has no syntax error.
     fn scan(&mut self) -> Option<Value> {
+        let root = KeyPath::root();
+        if self.text.len() > BYTES_MAX {
+            self.found.borrow_mut().push(Diagnostic::too_large());
+            return None;
+        }
+        let places = Places::new(&self.text);
+        let scan = match Scan::of(&self.text, &places) {
+            Ok(scan) => scan,
+            Err(refusal) if !refusal.syntax => {
+                self.push(refusal.at, &root, refusal.message, refusal.hint.map(str::to_owned));
+                return None;
+            }
+            Err(refusal) => {
+                // serde_yaml's words for a syntax error are the better ones, where it finds one too.
+                let worded = serde_yaml::from_str::<loose::Loose>(&self.text).err();
+                self.syntax_error(&places, worded.as_ref(), (refusal.at, &refusal.message));
+                return None;
+            }
+        };
         let value = match serde_yaml::from_str::<loose::Loose>(&self.text) {
             Ok(loose) => loose.0,
             Err(error) => {
-                let at = error
-                    .location()
-                    .map_or_else(Mark::start, |place| Mark::at(&self.text, place.line(), place.column()));
-                self.push(at, &KeyPath::root(), wording::syntax(&error.to_string()), None);
+                self.syntax_error(&places, Some(&error), (Mark::start(), ""));
                 return None;
             }
         };
-        let marks = match Marks::scan(&self.text) {
-            Ok(marks) => marks,
-            Err((at, message)) => {
-                self.push(at, &KeyPath::root(), wording::syntax(&message), None);
-                return None;
-            }
-        };
-        for duplicate in marks.duplicates {
+        for duplicate in scan.duplicates {
             let message = format!("duplicate key `{}`", duplicate.key);
             let hint = format!("it stands on line {} already; keep one of them", duplicate.first.line);
             self.push(duplicate.again, &duplicate.path, message, Some(hint));
         }
-        self.root = marks.root;
+        self.root = scan.root;
         Some(value)
+    }
+
+    /// Notes what `serde_yaml` says of the text, or else the other parser.
+    fn syntax_error(&self, places: &Places, worded: Option<&serde_yaml::Error>, other: (Mark, &str)) {
+        let (at, message) = match worded {
+            Some(error) => {
+                let at = error.location().map_or_else(Mark::start, |at| places.at(&self.text, at.line(), at.column()));
+                (at, error.to_string())
+            }
+            None => (other.0, other.1.to_owned()),
+        };
+        // A tab may only show in that the lines after it make no sense.
+        let above = places::lines(&self.text).take(at.line).collect::<Vec<_>>();
+        let mut near = above.iter().enumerate().rev().filter(|(_, line)| !line.trim().is_empty()).take(2);
+        let tab = near.find_map(|(row, line)| Some((row, tab_in_indentation(line)?)));
+        if let Some((row, column)) = tab {
+            let at = places.at(&self.text, row + 1, column + 1).long(&self.text, 1);
+            let hint = "YAML takes blanks alone for that: write blanks in the tab's place".to_owned();
+            self.push(at, &KeyPath::root(), "this line is indented with a tab".to_owned(), Some(hint));
+        } else {
+            self.push(at, &KeyPath::root(), wording::syntax(&message), None);
+        }
     }
 
     /// Deserialises, taking out what cannot be read, until the rest can.
     fn repair<T: DeserializeOwned>(&mut self, mut value: Value) -> Option<T> {
         loop {
-            let error = match serde_path_to_error::deserialize::<_, T>(value.clone()) {
+            let error = match serde_path_to_error::deserialize::<_, T>(&value) {
                 Ok(read) => return Some(read),
                 Err(error) => error,
             };
@@ -119,13 +173,14 @@ impl Document {
                 Segment::Unknown => None,
             }));
             let original = self.original(&at);
-            let wording = wording::explain(&error.inner().to_string());
+            let spelled = self.root.as_ref().and_then(|root| root.find(&original)).and_then(Node::scalar);
+            let wording = wording::explain(&error.inner().to_string(), spelled);
             let already_told = wording.missing.as_ref().is_some_and(|key| self.removed.contains(&original.key(key)));
             if !already_told {
                 let mark = if wording.about_key { self.key_mark(&original) } else { self.value_mark(&original) };
                 self.push(mark, &original, wording.message, wording.hint);
             }
-            if at.is_root() || self.found.borrow().len() >= MOST_ERRORS {
+            if at.is_root() || self.more.get() {
                 return None;
             }
             let taken = take(&mut value, &at)?;
@@ -233,7 +288,7 @@ impl Document {
         if !self.has_errors() {
             self.error(&KeyPath::root(), "this cannot be read", None);
         }
-        Diagnostics::new(&self.file, &self.text, self.found.into_inner())
+        Diagnostics::new(&self.file, &self.text, self.found.into_inner(), self.more.get())
     }
 
     fn value_mark(&self, original: &KeyPath) -> Mark {
@@ -248,8 +303,13 @@ impl Document {
     fn push(&self, at: Mark, path: &KeyPath, message: String, hint: Option<String>) {
         let diagnostic = Diagnostic { at, path: path.clone(), message, hint };
         let mut found = self.found.borrow_mut();
-        if !found.contains(&diagnostic) {
+        if found.contains(&diagnostic) {
+            return;
+        }
+        if found.len() < MOST_ERRORS {
             found.push(diagnostic);
+        } else {
+            self.more.set(true);
         }
     }
 }
@@ -264,7 +324,7 @@ fn take(value: &mut Value, path: &KeyPath) -> Option<KeyPath> {
         }
         (Value::Mapping(map), Step::Key(key)) => {
             let found = map.keys().find(|candidate| spells(candidate, key)).cloned();
-            found.is_some_and(|found| map.remove(&found).is_some())
+            found.is_some_and(|found| map.shift_remove(&found).is_some())
         }
         _ => false,
     });
@@ -279,6 +339,12 @@ fn descend<'a>(value: &'a mut Value, path: &KeyPath) -> Option<&'a mut Value> {
         }
         _ => None,
     })
+}
+
+/// The character at which a tab stands in what indents a line.
+fn tab_in_indentation(line: &str) -> Option<usize> {
+    let indentation = line.find(|c: char| !c.is_whitespace() && c != '-').unwrap_or(line.len());
+    line[..indentation].chars().position(|c| c == '\t')
 }
 
 fn spells(value: &Value, text: &str) -> bool {
@@ -368,7 +434,7 @@ mod tests {
         r.yaml:1:7: cannot be read as YAML: unknown anchor
         r.yaml:1:6: cannot be read as YAML: did not find expected ',' or ']', while parsing a flow sequence
         r.yaml:1:7: cannot be read as YAML: name: the tag `secret` has no meaning here; take it out
-        r.yaml:1:1: cannot be read as YAML: deserializing from YAML containing more than one document is not supported
+        r.yaml:2:1: a second document begins here (keep one document in a file; `---` begins the next one)
         r.yaml:1:6: cannot be read as YAML: mapping values are not allowed in this context
         ");
     }
@@ -416,6 +482,38 @@ mod tests {
         let folded = words("name: >\n  the öne\n  two\n");
         assert_eq!((folded.len(), folded[0].1), (1, 3));
         assert_eq!(words("name: \"the öne\\n  two\"\n")[1].0, 1);
+    }
+
+    #[test]
+    fn merge_keys_take_in_what_is_not_there() {
+        let text = "name: a\nfiles:\n- &one {from: one, mode: 1}\n- &two {mode: 2}\n- {<<: *one, mode: 3}\n- {<<: [*two, *one]}\n- {<<: *two, from: x, mode: y}\n";
+        let told = errors(text);
+        assert_eq!(
+            told,
+            "r.yaml:4:8: files[1]: missing key `from`\nr.yaml:7:29: files[4].mode: found text 'y', expected a whole number, 0 or more"
+        );
+        let good = text.replace("&two {mode: 2}", "&two {from: two, mode: 2}").replace("mode: y", "mode: 9");
+        let recipe: Recipe = parse(&good, Path::new("r.yaml")).unwrap_or_else(|errors| panic!("{errors}"));
+        let files: Vec<_> = recipe.files.iter().map(|it| (it.from.as_str(), it.mode)).collect();
+        assert_eq!(files, [("one", Some(1)), ("two", Some(2)), ("one", Some(3)), ("two", Some(2)), ("x", Some(9))]);
+    }
+
+    #[test]
+    fn errors_in_a_merged_map_are_where_it_is_written() {
+        let told = errors("name: a\nfiles:\n- &one {from: one, mode: -1}\n- {<<: *one}\n");
+        assert_eq!(
+            told,
+            "r.yaml:3:26: files[0].mode: found number -1, expected a whole number, 0 or more\nr.yaml:3:26: files[1].mode: found number -1, expected a whole number, 0 or more"
+        );
+    }
+
+    #[test]
+    fn numbers_are_told_as_they_are_spelled() {
+        for spelling in ["6.10", "7350e10", "0x1F", ".5", "1e3"] {
+            let told = errors(&format!("name: {spelling}\nfiles: []\n"));
+            let expected = format!("found number {spelling}, expected text (write it in quotes: '{spelling}')");
+            assert!(told.ends_with(&expected), "{told}");
+        }
     }
 
     #[test]

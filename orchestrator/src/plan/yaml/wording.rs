@@ -11,9 +11,9 @@ pub(super) struct Wording {
     pub missing: Option<String>,
 }
 
-/// Tells what a serde error means. serde's own formats are known (`serde::de::Error`'s provided methods);
-/// another message stays as it is.
-pub(super) fn explain(error: &str) -> Wording {
+/// Tells what a serde error means, with the value that it is about as it is `spelled` in the file, if that is a scalar.
+/// serde's own formats are known (`serde::de::Error`'s provided methods); another message stays as it is.
+pub(super) fn explain(error: &str, spelled: Option<&str>) -> Wording {
     let value = |message: String, hint| Wording { message, hint, about_key: false, missing: None };
     if let Some(rest) = error.strip_prefix("unknown field ") {
         let (key, known) = unknown(rest);
@@ -30,13 +30,14 @@ pub(super) fn explain(error: &str) -> Wording {
     }
     let mismatch = error.strip_prefix("invalid type: ").or_else(|| error.strip_prefix("invalid value: "));
     if let Some((found, expected)) = mismatch.and_then(|rest| rest.rsplit_once(", expected ")) {
-        let hint = match found.split_once(" `") {
-            Some(("integer" | "floating point" | "boolean", number)) if expected == "a string" => {
-                Some(format!("write it in quotes: '{}'", number.trim_end_matches('`')))
-            }
-            _ => None,
+        let scalar = matches!(found.split_once(" `"), Some(("integer" | "floating point" | "boolean", _)));
+        let found = match spelled.filter(|_| scalar && !found.starts_with("boolean")) {
+            Some(spelled) => format!("number {spelled}"),
+            None => told(found),
         };
-        return value(format!("found {}, expected {}", told(found), wanted(expected)), hint);
+        let text = expected == "a string" || expected.starts_with("text or");
+        let hint = spelled.filter(|_| scalar && text).map(|spelled| format!("write it in quotes: '{spelled}'"));
+        return value(format!("found {found}, expected {}", wanted(expected)), hint);
     }
     value(error.to_owned(), None)
 }
@@ -138,6 +139,6 @@ mod tests {
 
     #[test]
     fn a_message_of_unknown_shape_stays_as_it_is() {
-        assert_eq!(explain("the moon is full").message, "the moon is full");
+        assert_eq!(explain("the moon is full", None).message, "the moon is full");
     }
 }

@@ -47,10 +47,6 @@ impl Data {
             "kernels/config/preempt.config",
             "kernels/config/swap.config",
             "kernels/config/symbols.config",
-            "kernels/patches/6.1/0001-mm-swap-take-out-the-pin.patch",
-            "images/default.yaml",
-            "plans/unpin.patch",
-            "plans/other.patch",
             "plans/linux.tar.xz",
             "plans/tree/Makefile",
             "plans/ready/vmlinux",
@@ -60,13 +56,25 @@ impl Data {
             std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("makes folders");
             std::fs::write(path, "").expect("writes");
         }
-        std::fs::write(
-            data.root().join("kernels/sources.yaml"),
+        for patch in
+            ["kernels/patches/6.1/0001-mm-swap-take-out-the-pin.patch", "plans/unpin.patch", "plans/other.patch"]
+        {
+            data.write(patch, "--- a/mm/memory.c\n+++ b/mm/memory.c\n@@ -1 +1 @@\n-one\n+two\n");
+        }
+        data.write("images/default.yaml", "init: init\n");
+        data.write(
+            "kernels/sources.yaml",
             "linux-6.12:\n  source: {debian: {package: linux-source-6.12, suite: trixie}}\n  config: [base, swap, preempt]\n  notes: One of them.\n\
              linux-broken:\n  source: {debian: linux-source-6.12, dir: nowhere}\n  config: [nothing]\n",
-        )
-        .expect("writes");
+        );
         data
+    }
+
+    /// Writes a file, by its path in the data folder.
+    pub fn write(&self, file: &str, contents: impl AsRef<[u8]>) {
+        let path = self.root().join(file);
+        std::fs::create_dir_all(path.parent().expect("a file has a folder")).expect("makes folders");
+        std::fs::write(path, contents).expect("writes");
     }
 
     /// The folder.
