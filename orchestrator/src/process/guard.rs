@@ -29,7 +29,7 @@ const FORWARDED: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::
 /// (an unreachable file server) ends when the kernel lets it.
 const ROUNDS: u32 = 5000;
 
-/// Descriptors that are closed one by one where close_range(2) is missing.
+/// Descriptors that are closed one by one where `close_range(2)` is missing.
 const MOST_FILES: c_int = 65_536;
 
 /// The command's end of life: it is killed with all it has started when this is dropped, or twinboot ends.
@@ -160,7 +160,7 @@ unsafe fn reap(child: pid_t) -> Option<c_int> {
     }
 }
 
-/// Kills all children of this process, which has one thread. proc_pid_task_children(5): the list may miss one that comes or
+/// Kills all children of this process, which has one thread. The list (`/proc/PID/task/TID/children`, proc(5)) may miss one that comes or
 /// goes meanwhile, so it is read again until there is none. Kernels without it have the process group alone.
 unsafe fn kill_children() {
     let mut bytes = [0_u8; 4096];
@@ -176,16 +176,15 @@ unsafe fn kill_children() {
     };
     let mut pid: pid_t = 0;
     for byte in bytes.iter().take(usize::try_from(read).unwrap_or(0)) {
-        match byte {
-            b'0'..=b'9' => pid = pid.wrapping_mul(10).wrapping_add(pid_t::from(byte - b'0')),
-            _ => {
-                if pid > 1 {
-                    // SAFETY: a child that has not been reaped keeps its process id.
-                    unsafe { libc::kill(pid, libc::SIGKILL) };
-                }
-                pid = 0;
-            }
+        if byte.is_ascii_digit() {
+            pid = pid.wrapping_mul(10).wrapping_add(pid_t::from(byte - b'0'));
+            continue;
         }
+        if pid > 1 {
+            // SAFETY: a child that has not been reaped keeps its process id.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        pid = 0;
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A folder goes with its owner; that of an owner that was killed goes with the next twinboot. So that nothing else is ever
 //! removed, a folder says who owns it: host, boot, PID namespace, process id and start time. The start time tells the owner
-//! from a later process with the same id (proc_pid_stat(5), field 22).
+//! from a later process with the same id (`/proc/PID/stat`, field 22, proc(5)).
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
