@@ -10,7 +10,7 @@ use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK};
 use super::{plan as printed, setup};
 use crate::build::{self, Backport, Fit, Step};
 use crate::plan::model::Plan;
-use crate::run;
+use crate::process;
 
 /// For programs: the plan with the map among its keys.
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ pub fn show(
     let rows = if patched || !plan.left_out.is_empty() {
         let cache = setup::cache(places)?;
         setup::block_on(async {
-            let cancel = run::interrupts()?;
+            let cancel = process::interrupts()?;
             let told = |kernel: &str, step: Step| setup::tell(kernel, &step);
             build::backports(&plan, offline, &cache, &told, &cancel)
                 .await

@@ -1,7 +1,7 @@
 //! `twinboot boot`
 
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,8 +11,10 @@ use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK, USAGE};
 use super::setup;
 use crate::plan::conditions::matches_pattern;
 use crate::plan::model::{Cell, Plan};
+use crate::printable::{Printable, paragraph};
+use crate::process;
 use crate::report::progress::Progress;
-use crate::run::{self, Ground, Single};
+use crate::run::{self, Artifacts, DebugGuest};
 use crate::vm::DeathKind;
 
 /// How often the console is looked at. It is read from the log, which the machine writes at any rate.
@@ -21,13 +23,21 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Shows the kernel's own messages, which rounds keep off the slow serial port.
 const TALKATIVE: &str = "loglevel=7";
 
-/// Boots the first cell asked for, with its console on `out`, until it ends or is interrupted.
+/// Boots the first cell asked for, with its console on `out`, until it ends or is interrupted. A terminal gets the console
+/// with everything escaped that it would act on, a file or a pipe gets it byte for byte.
 pub fn run(places: &Places, args: &BootArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+    let mut printable;
+    let out: &mut dyn Write = if io::stdout().is_terminal() {
+        printable = Printable::new(out);
+        &mut printable
+    } else {
+        out
+    };
     let (plan, cell) = choose(places, args)?;
     setup::block_on(async {
-        let cancel = run::interrupts()?;
-        let ground = ground(places, args, &plan, &cancel).await?;
-        let mut guest = Single::start(&plan, &cell, &ground, TALKATIVE, &cancel).await?;
+        let cancel = process::interrupts()?;
+        let artifacts = artifacts(places, args, &plan, &cancel).await?;
+        let mut guest = DebugGuest::start(&plan, &cell, &artifacts, TALKATIVE, &cancel).await?;
         let mut console = Console { log: File::open(guest.console_log())?, out };
         let lived = tokio::select! {
             lived = live(&mut guest, &cell, &cancel) => lived,
@@ -43,7 +53,7 @@ pub fn run(places: &Places, args: &BootArgs, out: &mut dyn Write) -> Result<u8, 
 }
 
 /// The guest's life from its start: says how to log in once it is ready, and waits for its end.
-async fn live(guest: &mut Single, cell: &Cell, cancel: &CancellationToken) -> Result<u8, Failure> {
+async fn live(guest: &mut DebugGuest, cell: &Cell, cancel: &CancellationToken) -> Result<u8, Failure> {
     tokio::select! {
         ready = guest.ready() => ready.map(drop)?,
         () = cancel.cancelled() => return Ok(INTERRUPTED),
@@ -54,7 +64,7 @@ async fn live(guest: &mut Single, cell: &Cell, cancel: &CancellationToken) -> Re
     err.write_all(told.as_bytes())?;
     tokio::select! {
         death = guest.vm().died() => {
-            writeln!(err, "{death}")?;
+            writeln!(err, "{}", paragraph(&death.to_string()))?;
             Ok(if death.kind == DeathKind::PoweredOff { OK } else { INFRASTRUCTURE })
         }
         () = cancel.cancelled() => Ok(INTERRUPTED),
@@ -76,22 +86,22 @@ pub(super) fn choose(places: &Places, args: &BootArgs) -> Result<(Plan, Cell), F
 }
 
 /// Builds what the plan's only cell stands on, with progress on standard error.
-pub(super) async fn ground(
+pub(super) async fn artifacts(
     places: &Places,
     args: &BootArgs,
     plan: &Plan,
     cancel: &CancellationToken,
-) -> Result<Ground, Failure> {
+) -> Result<Artifacts, Failure> {
     let tools = setup::tools(places, args.accel.into(), None)?;
     let progress = Progress::on_stderr();
     let tools = setup::noticing(tools, &progress);
-    let ground = run::prepare(plan, &tools, &progress.observer(), cancel).await;
+    let artifacts = run::prepare(plan, &tools, &progress.observer(), cancel).await;
     progress.finish();
-    let ground = ground?;
-    if let Some(notice) = &ground.accelerator.notice {
-        writeln!(io::stderr(), "{notice}")?;
+    let artifacts = artifacts?;
+    if let Some(notice) = &artifacts.accelerator.notice {
+        writeln!(io::stderr(), "{}", paragraph(notice))?;
     }
-    Ok(ground)
+    Ok(artifacts)
 }
 
 /// What the guest says, on its way to the terminal.

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::args::{BuildArgs, Places};
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK};
 use super::setup;
+use crate::process;
 use crate::report::progress::Progress;
 use crate::run;
 use crate::vm::accel::Wanted;
@@ -17,7 +18,7 @@ pub fn run(places: &Places, args: &BuildArgs, out: &mut dyn Write) -> Result<u8,
     let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let (built, failed, interrupted) = setup::block_on(async {
-        let cancel = run::interrupts()?;
+        let cancel = process::interrupts()?;
         let (built, failed) = run::build_kernels(&plan, &tools, &observer, &cancel).await;
         Ok::<_, Failure>((built, failed, cancel.is_cancelled()))
     })??;

@@ -8,6 +8,7 @@ use super::args::{DoctorArgs, Places};
 use super::exit::{Failure, INFRASTRUCTURE, OK};
 use super::setup;
 use crate::cache::{Cache, Kind};
+use crate::process;
 use crate::vm::accel::{self, Wanted};
 
 /// What twinboot runs, the Debian package that has it, and what it is for.
@@ -61,7 +62,7 @@ fn accelerator(places: &Places, args: &DoctorArgs, cache: &Cache, out: &mut dyn 
         return Ok(());
     };
     let decision = setup::block_on(async {
-        let cancel = crate::run::interrupts()?;
+        let cancel = process::interrupts()?;
         Ok::<_, Failure>(accel::decide(Wanted::Auto, &places.qemu, &kernel, cache.root(), &cancel).await)
     })??;
     match decision {

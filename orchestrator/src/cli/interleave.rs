@@ -8,6 +8,7 @@ use super::run::{finish, keep};
 use super::{rerun, setup};
 use crate::analysis::Results;
 use crate::plan::model::Plan;
+use crate::process;
 use crate::report::progress::Progress;
 use crate::run::{self, Options, Start};
 
@@ -30,7 +31,7 @@ pub fn run(places: &Places, args: &InterleaveArgs, out: &mut dyn Write) -> Resul
     let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let done = setup::block_on(async {
-        let cancel = run::interrupts()?;
+        let cancel = process::interrupts()?;
         Ok::<_, Failure>(run::build_and_run(&plan, &tools, &options, Start::Afresh, &observer, &cancel).await?)
     });
     progress.finish();

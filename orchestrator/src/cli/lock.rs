@@ -8,9 +8,10 @@ use super::args::Places;
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK, USAGE};
 use super::setup;
 use crate::build::{self, Step};
+use crate::plan;
 use crate::plan::lock::{self, Lock, LockFile, LockedKernel};
 use crate::plan::model::Kernel;
-use crate::{plan, run};
+use crate::process;
 
 /// Writes the lock file of the plan at `path`, or holds the one that is there against what can be had now.
 pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> Result<u8, Failure> {
@@ -65,7 +66,7 @@ pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> R
 fn identities(places: &Places, kernels: &[Kernel], fresh: bool) -> Result<Vec<build::Identity>, Failure> {
     let cache = setup::cache(places)?;
     setup::block_on(async {
-        let cancel = run::interrupts()?;
+        let cancel = process::interrupts()?;
         let mut found = Vec::new();
         for kernel in kernels {
             let told = |step: Step| setup::tell(&kernel.name, &step);

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::ValueEnum as _;
 
 use super::args::{AccelArg, GuestArgs};
-use crate::run::shell;
+use crate::run::test_command;
 
 /// `command` of `plan` with the options `own` to it, those of its guests, and `seed`; quoted for a shell.
 pub fn rerun(
@@ -22,7 +22,7 @@ pub fn rerun(
     if let Some(accel) = guests.accel.to_possible_value().filter(|_| guests.accel != AccelArg::Auto) {
         words.extend(["--accel".to_owned(), accel.get_name().to_owned()]);
     }
-    words.iter().map(|word| shell::quote(word)).collect::<Vec<_>>().join(" ")
+    words.iter().map(|word| test_command::quote(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// `--only` for each of `globs`.

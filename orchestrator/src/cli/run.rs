@@ -12,10 +12,12 @@ use crate::analysis::{Results, exit_code};
 use crate::journal;
 use crate::plan::conditions::matches_pattern;
 use crate::plan::model::Plan;
+use crate::printable::{one_line, paragraph};
+use crate::process;
 use crate::report::progress::Progress;
 use crate::report::terminal::Look;
 use crate::report::{self, Format as _};
-use crate::run::resume::Past;
+use crate::run::resume::PreviousRun;
 use crate::run::{self, Options, Share, Start};
 
 /// Builds, boots, races, reports.
@@ -47,7 +49,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     }
     let tools = setup::tools(places, args.guests.accel.into(), None)?;
     let drawn = || args.guests.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
-    let seed = past.as_ref().map_or_else(drawn, Past::seed);
+    let seed = past.as_ref().map_or_else(drawn, PreviousRun::seed);
     let start = past.map_or(Start::Afresh, Start::Resume);
     let options = Options {
         out: args.guests.out.clone(),
@@ -60,7 +62,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let run = setup::block_on(async {
-        let cancel = run::interrupts()?;
+        let cancel = process::interrupts()?;
         Ok::<_, Failure>(run::build_and_run(&plan, &tools, &options, start, &observer, &cancel).await?)
     });
     progress.finish();
@@ -71,15 +73,16 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
 
 /// Opens the run that is to be gone on with: in the folder named, else in `--out`, else the newest. `--out DIR --resume` is
 /// what a scheduler says each time that it starts a task: the first time nothing is there yet, and the run starts.
-fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<Past>, Failure> {
+fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<PreviousRun>, Failure> {
     if let (None, Some(out)) = (dir, args.guests.out.as_deref())
         && !out.join(journal::FILE).exists()
     {
-        writeln!(std::io::stderr(), "nothing to go on with in `{}`: starting", out.display())?;
+        let told = format!("nothing to go on with in `{}`: starting", out.display());
+        writeln!(std::io::stderr(), "{}", one_line(&told))?;
         return Ok(None);
     }
     let dir = dir.or(args.guests.out.as_deref()).unwrap_or(Path::new("results/latest"));
-    let past = Past::open(dir)?;
+    let past = PreviousRun::open(dir)?;
     args.guests.seed.map_or(Ok(()), |seed| past.agrees(seed))?;
     Ok(Some(past))
 }
@@ -91,7 +94,7 @@ pub fn finish(folder: &Path, results: &Results, format: FormatArg, out: &mut dyn
     let text = match format {
         FormatArg::Human => {
             let text = report::terminal::render(results, look());
-            format!("{text}\nreport: {}\n", folder.join("report.html").display())
+            format!("{text}\nreport: {}\n", one_line(&folder.join("report.html").display().to_string()))
         }
         FormatArg::Json => report::SummaryJson.render(results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?,
     };
@@ -110,7 +113,7 @@ fn step_summary(results: &Results) {
     if let Err(error) = report::append_step_summary(Path::new(&path), results) {
         let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(" ({cause})"));
         // Nobody is left to tell it to if standard error is closed.
-        let _ = writeln!(std::io::stderr(), "warning: no step summary: {error}{cause}");
+        let _ = writeln!(std::io::stderr(), "warning: no step summary: {}", paragraph(&format!("{error}{cause}")));
     }
 }
 

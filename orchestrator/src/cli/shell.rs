@@ -12,10 +12,11 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 use super::args::{Places, ShellArgs};
-use super::boot::{choose, ground};
+use super::boot::{artifacts, choose};
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED};
 use super::{doctor, setup};
-use crate::run::{self, Single, shell};
+use crate::process;
+use crate::run::{DebugGuest, test_command};
 use crate::vm::ssh::{Event, Exec, Exit};
 
 /// The SSH client of interactive logins.
@@ -32,9 +33,9 @@ pub fn run(places: &Places, args: &ShellArgs, out: &mut dyn Write) -> Result<u8,
     }
     let (plan, cell) = choose(places, &args.guest)?;
     setup::block_on(async {
-        let cancel = run::interrupts()?;
-        let ground = ground(places, &args.guest, &plan, &cancel).await?;
-        let mut guest = Single::start(&plan, &cell, &ground, "", &cancel).await?;
+        let cancel = process::interrupts()?;
+        let artifacts = artifacts(places, &args.guest, &plan, &cancel).await?;
+        let mut guest = DebugGuest::start(&plan, &cell, &artifacts, "", &cancel).await?;
         let done = inside(&mut guest, &args.command, out, &cancel).await;
         guest.end().await?;
         done
@@ -42,7 +43,7 @@ pub fn run(places: &Places, args: &ShellArgs, out: &mut dyn Write) -> Result<u8,
 }
 
 async fn inside(
-    guest: &mut Single,
+    guest: &mut DebugGuest,
     command: &[String],
     out: &mut dyn Write,
     cancel: &CancellationToken,
@@ -58,7 +59,7 @@ async fn inside(
         session = guest.log_in() => session?,
         () = cancel.cancelled() => return Ok(INTERRUPTED),
     };
-    let line = command.iter().map(|word| shell::quote(word)).collect::<Vec<_>>().join(" ");
+    let line = command.iter().map(|word| test_command::quote(word)).collect::<Vec<_>>().join(" ");
     let started = session.exec(&line, None).await;
     let mut exec = started.map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
     tokio::select! {
@@ -86,7 +87,7 @@ async fn output(exec: &mut Exec, line: &str, out: &mut dyn Write) -> Result<Exit
 }
 
 /// Gives the terminal to the SSH client. It makes the guest's terminal, follows its size, and puts this one in order again.
-async fn interactive(guest: &Single, cancel: &CancellationToken) -> Result<u8, Failure> {
+async fn interactive(guest: &DebugGuest, cancel: &CancellationToken) -> Result<u8, Failure> {
     let mut command = Command::new(CLIENT);
     command.args(guest.ssh_arguments()?).kill_on_drop(true);
     let mut client = command.spawn().map_err(|error| {

@@ -8,8 +8,9 @@ use super::run::{finish, keep};
 use super::{rerun, setup};
 use crate::analysis::Results;
 use crate::plan::model::Plan;
+use crate::process;
 use crate::report::progress::Progress;
-use crate::run::resume::Past;
+use crate::run::resume::PreviousRun;
 use crate::run::{self, Options, Start, SweepOptions};
 
 /// Builds, boots, sweeps, reports.
@@ -22,7 +23,7 @@ pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8,
         return Ok(OK);
     }
     let tools = setup::tools(places, args.guests.accel.into(), None)?;
-    let past = args.resume.as_deref().map(Past::open).transpose()?;
+    let past = args.resume.as_deref().map(PreviousRun::open).transpose()?;
     let seed = seed(args.guests.seed, past.as_ref())?;
     let start = past.map_or(Start::Afresh, Start::Resume);
     let options = Options {
@@ -37,9 +38,9 @@ pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8,
     let tools = setup::noticing(tools, &progress);
     let observer = progress.observer();
     let done = setup::block_on(async {
-        let cancel = run::interrupts()?;
-        let ground = run::prepare(&plan, &tools, &observer, &cancel).await?;
-        Ok::<_, Failure>(run::sweeps(&plan, &ground, &sweep, start, &tools.cache, &observer, &cancel).await?)
+        let cancel = process::interrupts()?;
+        let artifacts = run::prepare(&plan, &tools, &observer, &cancel).await?;
+        Ok::<_, Failure>(run::sweeps(&plan, &artifacts, &sweep, start, &tools.cache, &observer, &cancel).await?)
     });
     progress.finish();
     let done = done??;
@@ -47,7 +48,7 @@ pub fn run(places: &Places, args: &SweepArgs, out: &mut dyn Write) -> Result<u8,
 }
 
 /// That of the run that is gone on with, the one asked for, or a drawn one.
-fn seed(asked: Option<u64>, past: Option<&Past>) -> Result<u64, Failure> {
+fn seed(asked: Option<u64>, past: Option<&PreviousRun>) -> Result<u64, Failure> {
     match (asked, past) {
         (Some(asked), Some(past)) => past.agrees(asked).map(|()| asked).map_err(Failure::from),
         (None, Some(past)) => Ok(past.seed()),

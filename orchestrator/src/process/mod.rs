@@ -1,12 +1,14 @@
 //! Child processes that cannot be left behind: each in a process group of its own, ended TERM → grace → KILL.
 
 mod group;
+mod guard;
 mod run;
+pub mod run_dir;
 mod signals;
 
 pub use group::{Group, exit_text};
 pub use run::{Error, Line, capture, stream};
-pub use signals::{end_by_closed_pipe, is_ignored};
+pub use signals::{end_by_closed_pipe, interrupts, is_ignored};
 
 use std::path::{Path, PathBuf};
 

@@ -3,6 +3,8 @@
 use std::io;
 
 use nix::sys::signal::{SigHandler, Signal, raise, signal};
+use tokio::signal::unix::SignalKind;
+use tokio_util::sync::CancellationToken;
 
 /// Whether `signal` is ignored now. Before a handler is installed that is what was inherited: nohup(1) has SIGHUP ignored, a
 /// shell without job control has SIGINT and SIGQUIT ignored in what it runs in the background.
@@ -21,4 +23,46 @@ pub fn end_by_closed_pipe() -> u8 {
     let restored = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     let _ = restored.and_then(|_| raise(Signal::SIGPIPE));
     128 + Signal::SIGPIPE as u8
+}
+
+/// A token that is cancelled at the first SIGINT, SIGTERM or SIGHUP. At the second one the process ends at once with
+/// status 130; its children die with it (see [`super::Group`]).
+///
+/// A signal that twinboot was started with ignored stays ignored, as nohup(1) and shells mean it to.
+pub fn interrupts() -> io::Result<CancellationToken> {
+    let token = CancellationToken::new();
+    let mut interrupt = heed(Signal::SIGINT, SignalKind::interrupt())?;
+    let mut terminate = heed(Signal::SIGTERM, SignalKind::terminate())?;
+    let mut hangup = heed(Signal::SIGHUP, SignalKind::hangup())?;
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = next(&mut interrupt) => {}
+                () = next(&mut terminate) => {}
+                () = next(&mut hangup) => {}
+            }
+            if cancel.is_cancelled() {
+                #[expect(clippy::exit, reason = "the user asked twice; PDEATHSIG takes the children along")]
+                std::process::exit(130);
+            }
+            cancel.cancel();
+        }
+    });
+    Ok(token)
+}
+
+/// Listens for a signal unless it is ignored.
+fn heed(number: Signal, kind: SignalKind) -> io::Result<Option<tokio::signal::unix::Signal>> {
+    if is_ignored(number)? { Ok(None) } else { tokio::signal::unix::signal(kind).map(Some) }
+}
+
+/// The next such signal; never where it is not listened for.
+async fn next(listened: &mut Option<tokio::signal::unix::Signal>) {
+    match listened {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }

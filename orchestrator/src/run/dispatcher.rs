@@ -1,4 +1,4 @@
-//! The run as a whole: one task that owns the schedule, the journal and the end.
+//! The dispatcher: owns the journal of a run, and starts and ends the run.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,114 +6,92 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::executor::Task;
-use super::folder::{self, failed};
+use super::artifacts::Artifacts;
+use super::artifacts::PendingKernels;
+use super::capacity::{self, GuestFootprint, HostCapacity};
+use super::executor::RoundTask;
 use super::messages::{Event, Observer};
-use super::overlap::ToCome;
-use super::places::{self, Means, Need};
-use super::prepare::Ground;
-use super::resume::{Past, Replay};
+use super::options::Options;
+use super::results_dir::{self, failed};
+use super::resume::{PreviousRun, Replay};
 use super::sequence::Sequence;
-use super::{Error, schedule, stamp};
+use super::{Error, run_header, schedule};
 use crate::build::initramfs::Keys;
 use crate::journal::entry::{RoundId, RunFinished, RunStarted};
 use crate::journal::writer::Journal;
 use crate::journal::{self, Entry};
-use crate::plan::Partition;
 use crate::plan::model::{Cell, Guest, Plan};
 use crate::vm::Machine;
 
-/// How a run is to be made.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Results folder, taken as it stands and empty; `results/<plan>-<utc>` when absent.
-    pub out: Option<PathBuf>,
-    /// Seed of every random choice.
-    pub seed: u64,
-    /// Guests at a time, as far as memory goes; as many as the plan's overcommit lets the host's CPUs carry when absent.
-    pub jobs: Option<usize>,
-    /// Command that makes the same run again.
-    pub rerun: String,
-    /// Where the plan that is run is one share of another.
-    pub share: Option<Box<Share>>,
-}
-
-/// One share of a plan.
-#[derive(Debug, Clone)]
-pub struct Share {
-    /// Which.
-    pub partition: Partition,
-    /// The whole plan.
-    pub whole: Plan,
-}
-
-/// Where a run's results go.
+/// Whether a run is new.
 #[derive(Debug)]
 pub enum Start {
-    /// Into a folder of its own.
+    /// A new run.
     Afresh,
-    /// On with what a killed or interrupted run has left.
-    Resume(Past),
+    /// A killed or interrupted run is continued.
+    Resume(PreviousRun),
 }
 
-/// A run that came to its end, well or not.
+/// A run that has ended.
 #[derive(Debug)]
 pub struct Run {
     /// Results folder, absolute.
     pub results: PathBuf,
-    /// Everything that was journalled.
+    /// All entries of the journal.
     pub entries: Vec<Entry>,
 }
 
-/// Forces the plan's interleavings and runs every round of its tests on `ground`, and on the kernels `to_come` as they come.
-/// After an interrupt no new round starts and the running ones end at once; what was measured is in the journal either way.
+/// Forces the plan's interleavings and runs every round of its tests, on `artifacts` and on
+/// `pending` kernels as they arrive. After an interrupt no round starts and running ones end at
+/// once; results so far stay in the journal.
 pub(super) async fn run(
     plan: &Plan,
-    ground: Ground,
+    artifacts: Artifacts,
     options: &Options,
     start: Start,
-    to_come: ToCome,
+    pending: PendingKernels,
     observer: &Observer,
     cancel: &CancellationToken,
 ) -> Result<Run, Error> {
     let now = jiff::Timestamp::now();
-    let need = Need::of(plan);
-    let places = places::places(Means::now(), need, plan.overcommit, options.jobs);
-    let started = stamp::run_started(plan, &ground, options, places.load, &now);
+    let footprint = GuestFootprint::of(plan);
+    let concurrency = capacity::concurrency(HostCapacity::now(), footprint, plan.overcommit, options.jobs);
+    let started = run_header::run_started(plan, &artifacts, options, concurrency.load, &now);
     let keys = Arc::new(Keys::generate().map_err(Error::Keys)?);
     let (mut dispatcher, replay) = match start {
         Start::Afresh => {
-            let results = folder::create(options.out.as_deref(), &plan.name, &now)?;
+            let results = results_dir::create(options.out.as_deref(), &plan.name, &now)?;
             let journal = begin(&results)?;
-            let mut dispatcher = Dispatcher::new(plan, ground, results, journal, observer, options.seed, keys);
+            let mut dispatcher = Dispatcher::new(plan, artifacts, results, journal, observer, options.seed, keys);
             dispatcher.open(&started)?;
             let mut sequence = Sequence::new(&started);
-            dispatcher.settle(&mut sequence);
-            (dispatcher, Replay { sequence, again: Vec::new(), news: Vec::new() })
+            dispatcher.report_kernels(&mut sequence);
+            (dispatcher, Replay { sequence, retry: Vec::new(), news: Vec::new() })
         }
-        Start::Resume(past) => {
-            past.same(&started, &ground.built(plan))?;
-            past.has_all(&ground.failed)?;
-            let mut replay = past.replay()?;
-            let begun = past.started().and_then(|run| run.load);
-            let mut dispatcher = Dispatcher::take_up(plan, ground, past, observer, keys, &now)?;
-            dispatcher.settle(&mut replay.sequence);
-            if let Some(words) = started.load_words().filter(|_| begun != Some(places.load)) {
-                dispatcher.tell(&[format!("from here on the guests ran {words}")])?;
+        Start::Resume(previous) => {
+            previous.same(&started, &artifacts.built(plan))?;
+            previous.has_all(&artifacts.failed)?;
+            let mut replay = previous.replay()?;
+            let begun = previous.started().and_then(|run| run.load);
+            let mut dispatcher = Dispatcher::resume(plan, artifacts, previous, observer, keys, &now)?;
+            dispatcher.report_kernels(&mut replay.sequence);
+            if let Some(words) = started.load_words().filter(|_| begun != Some(concurrency.load)) {
+                dispatcher.notices(&[format!("from here on the guests ran {words}")])?;
             }
             (dispatcher, replay)
         }
     };
-    dispatcher.tell(&places.notices)?;
-    dispatcher.course(replay, to_come, (places.jobs, need), cancel).await?;
-    let finished = RunFinished { finished: stamp::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
+    dispatcher.notices(&concurrency.notices)?;
+    dispatcher.event_loop(replay, pending, (concurrency.jobs, footprint), cancel).await?;
+    let finished =
+        RunFinished { finished: run_header::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
     Ok(dispatcher.into_run())
 }
 
 pub(super) struct Dispatcher<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) ground: Ground,
+    pub(super) artifacts: Artifacts,
     pub(super) results: PathBuf,
     journal: Journal,
     pub(super) entries: Vec<Entry>,
@@ -125,44 +103,44 @@ pub(super) struct Dispatcher<'a> {
 impl<'a> Dispatcher<'a> {
     pub(super) fn new(
         plan: &'a Plan,
-        ground: Ground,
+        artifacts: Artifacts,
         results: PathBuf,
         journal: Journal,
         observer: &Observer,
         seed: u64,
         keys: Arc<Keys>,
     ) -> Self {
-        Self { plan, ground, results, journal, entries: Vec::new(), observer: observer.clone(), seed, keys }
+        Self { plan, artifacts, results, journal, entries: Vec::new(), observer: observer.clone(), seed, keys }
     }
 
     pub(super) fn into_run(self) -> Run {
         Run { results: self.results, entries: self.entries }
     }
 
-    /// Goes on with a run that is known to be the same.
-    pub(super) fn take_up(
+    /// Continues a run that was checked to be the same.
+    pub(super) fn resume(
         plan: &'a Plan,
-        ground: Ground,
-        past: Past,
+        artifacts: Artifacts,
+        previous: PreviousRun,
         observer: &Observer,
         keys: Arc<Keys>,
         now: &jiff::Timestamp,
     ) -> Result<Self, Error> {
-        let seed = past.seed();
-        let mut dispatcher = Self::new(plan, ground, past.results, past.journal, observer, seed, keys);
-        for entry in &past.entries {
+        let seed = previous.seed();
+        let mut dispatcher = Self::new(plan, artifacts, previous.results, previous.journal, observer, seed, keys);
+        for entry in &previous.entries {
             observer(Event::Journal(Box::new(entry.clone())));
         }
-        dispatcher.entries = past.entries;
-        dispatcher.note(Entry::Notice { text: format!("taken up again at {}", stamp::utc(now)) })?;
-        // A kernel that could not be built the last time may be there now, and the run may have ended before it was tried.
-        for built in dispatcher.ground.built(plan) {
+        dispatcher.entries = previous.entries;
+        dispatcher.note(Entry::Notice { text: format!("taken up retry at {}", run_header::utc(now)) })?;
+        // A kernel that failed to build last time may build now, or the run ended before its build.
+        for built in dispatcher.artifacts.built(plan) {
             let known = |entry: &Entry| matches!(entry, Entry::Built(then) if (&then.kernel, &then.variant) == (&built.kernel, &built.variant));
             if !dispatcher.entries.iter().any(known) {
                 dispatcher.note(Entry::Built(Box::new(built)))?;
             }
         }
-        for failed in dispatcher.ground.failed.clone() {
+        for failed in dispatcher.artifacts.failed.clone() {
             let known = |entry: &Entry| matches!(entry, Entry::BuildFailed(then) if (&then.kernel, &then.variant) == (&failed.kernel, &failed.variant));
             if !dispatcher.entries.iter().any(known) {
                 dispatcher.note(Entry::BuildFailed(failed))?;
@@ -172,7 +150,7 @@ impl<'a> Dispatcher<'a> {
     }
 }
 
-/// The journal of a new run.
+/// Creates the journal of a new run.
 pub(super) fn begin(results: &Path) -> Result<Journal, Error> {
     Journal::create(results).map_err(|source| failed("start", &results.join(journal::FILE), source))
 }
@@ -185,61 +163,61 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// What is known before the first round.
+    /// Writes what is known before the first round.
     pub(super) fn open(&mut self, started: &RunStarted) -> Result<(), Error> {
         self.note(Entry::RunStarted(Box::new(started.clone())))?;
-        if let Some(text) = self.ground.accelerator.notice.clone() {
+        if let Some(text) = self.artifacts.accelerator.notice.clone() {
             self.note(Entry::Notice { text })?;
         }
-        for built in self.ground.built(self.plan) {
+        for built in self.artifacts.built(self.plan) {
             self.note(Entry::Built(Box::new(built)))?;
         }
-        for failure in self.ground.failed.clone() {
+        for failure in self.artifacts.failed.clone() {
             self.note(Entry::BuildFailed(failure))?;
         }
         Ok(())
     }
 
-    /// Sentences for the journal.
-    pub(super) fn tell(&mut self, notices: &[String]) -> Result<(), Error> {
+    /// Writes notices to the journal.
+    pub(super) fn notices(&mut self, notices: &[String]) -> Result<(), Error> {
         notices.iter().try_for_each(|text| self.note(Entry::Notice { text: text.clone() }))
     }
 
-    /// Tells `sequence` which kernels are there and which never will be.
-    fn settle(&self, sequence: &mut Sequence) {
-        for (kernel, variant) in self.ground.kernels.keys() {
-            sequence.settle(kernel, variant, true);
+    /// Tells `sequence` which kernels were built and which failed.
+    fn report_kernels(&self, sequence: &mut Sequence) {
+        for (kernel, variant) in self.artifacts.kernels.keys() {
+            sequence.kernel_known(kernel, variant, true);
         }
-        for failed in &self.ground.failed {
-            sequence.settle(&failed.kernel, &failed.variant, false);
+        for failed in &self.artifacts.failed {
+            sequence.kernel_known(&failed.kernel, &failed.variant, false);
         }
     }
 
     pub(super) fn kernel(&self, cell: &Cell) -> Option<&crate::build::BuiltKernel> {
-        self.ground.kernels.get(&(cell.kernel.clone(), cell.variant.clone()))
+        self.artifacts.kernels.get(&(cell.kernel.clone(), cell.variant.clone()))
     }
 
     fn test(&self, cell: &Cell) -> &crate::plan::model::Test {
-        stamp::test(self.plan, cell)
+        run_header::test(self.plan, cell)
     }
 
-    pub(super) fn task(&self, id: RoundId, folders: &HashMap<String, PathBuf>) -> Option<Task> {
+    pub(super) fn task(&self, id: RoundId, folders: &HashMap<String, PathBuf>) -> Option<RoundTask> {
         let cell = self.plan.cells.iter().find(|cell| cell.id == id.cell)?;
-        let guest = stamp::guest(self.plan, cell).clone();
+        let guest = run_header::guest(self.plan, cell).clone();
         let machine = self.machine(&cell.kernel, &cell.variant, &guest)?;
         let (seed, test) = (schedule::round_seed(self.seed, &id), self.test(cell).clone());
-        let (folder, snapshots) = (folders.get(&id.cell)?.clone(), Some(self.ground.snapshots.clone()));
-        Some(Task { id, seed, machine, test, folder, snapshots })
+        let (folder, snapshots) = (folders.get(&id.cell)?.clone(), Some(self.artifacts.snapshots.clone()));
+        Some(RoundTask { id, seed, machine, test, folder, snapshots })
     }
 
-    /// A guest of this shape with this kernel, where there is one.
+    /// A guest of this shape with this kernel; none if the kernel was not built.
     pub(super) fn machine(&self, kernel: &str, variant: &str, guest: &Guest) -> Option<Machine> {
         Some(Machine {
-            kernel: self.ground.kernels.get(&(kernel.to_owned(), variant.to_owned()))?.clone(),
-            image: self.ground.images.get(Path::new(&guest.image))?.clone(),
+            kernel: self.artifacts.kernels.get(&(kernel.to_owned(), variant.to_owned()))?.clone(),
+            image: self.artifacts.images.get(Path::new(&guest.image))?.clone(),
             keys: self.keys.clone(),
-            qemu: self.ground.qemu.clone(),
-            accel: self.ground.accelerator.accel,
+            qemu: self.artifacts.qemu.clone(),
+            accel: self.artifacts.accelerator.accel,
             guest: guest.clone(),
         })
     }

@@ -10,7 +10,7 @@ use twinboot_protocol::INIT_READY;
 
 use super::messages::{Event, Observer};
 use super::records::Records;
-use super::shell::command_line;
+use super::test_command::command_line;
 use crate::causes::chain;
 use crate::journal::Entry;
 use crate::journal::entry::{
@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Everything one round needs, resolved.
 #[derive(Debug, Clone)]
-pub struct Task {
+pub struct RoundTask {
     /// Which round.
     pub id: RoundId,
     /// Seed handed to the test and to the guest's entropy pool.
@@ -43,7 +43,7 @@ pub struct Task {
 
 /// A round that is over, and what else has to be journalled before it.
 #[derive(Debug)]
-pub struct Done {
+pub struct FinishedRound {
     /// The round.
     pub round: RoundFinished,
     /// Snapshots that were taken for it, and notices.
@@ -52,7 +52,7 @@ pub struct Done {
 
 /// A round on its way through its stages.
 pub(super) struct Round<'a> {
-    pub(super) task: &'a Task,
+    pub(super) task: &'a RoundTask,
     pub(super) observer: &'a Observer,
     pub(super) cancel: &'a CancellationToken,
     records: Records,
@@ -64,7 +64,7 @@ pub(super) struct Round<'a> {
 }
 
 /// Runs the round. Takes no longer than the sum of its deadlines and leaves no process behind.
-pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -> std::io::Result<Done> {
+pub async fn run(task: &RoundTask, observer: &Observer, cancel: &CancellationToken) -> std::io::Result<FinishedRound> {
     let records = Records::open(&task.folder.join(super::records::FILE), task.id.round)?;
     let mut round = Round {
         task,
@@ -94,7 +94,7 @@ pub async fn run(task: &Task, observer: &Observer, cancel: &CancellationToken) -
         boot,
         clone,
     };
-    Ok(Done { round, news })
+    Ok(FinishedRound { round, news })
 }
 
 impl Round<'_> {
@@ -110,7 +110,7 @@ impl Round<'_> {
 
     /// The round in a guest that boots for it.
     async fn booted(&mut self, logs: &GuestLogs) -> RoundOutcome {
-        let scratch = match tempfile::Builder::new().prefix("twinboot-").tempdir_in(vm::run_dir_parent()) {
+        let scratch = match vm::scratch_dir() {
             Ok(dir) => dir,
             Err(error) => return infrastructure(Stage::Start, &error),
         };

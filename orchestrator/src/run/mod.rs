@@ -1,45 +1,42 @@
-//! Runs a plan: builds what it names, boots every round in a fresh guest, and journals what happens.
+//! Runs a plan: builds its kernels, runs every round in a fresh guest, and journals the results.
 //!
-//! One dispatcher owns the signals, the schedule and the journal; one executor owns each guest. Both only emit
-//! [`messages::Event`]s: what people see of them is decided in `report`.
+//! One dispatcher owns the schedule and the journal; one executor owns each guest. Both emit
+//! [`messages::Event`]s; how they are shown is decided in `report`.
 
-mod builds;
-mod course;
+mod artifacts;
+mod capacity;
+mod comparison_group;
+mod debug_guest;
 mod dispatcher;
+mod event_loop;
 mod executor;
-mod folder;
-mod forced;
-mod group;
-mod host;
+mod interleavings;
 pub mod messages;
-mod overlap;
-mod places;
-mod prepare;
+mod options;
+mod pipeline;
 mod records;
+mod results_dir;
 pub mod resume;
+mod run_header;
 mod schedule;
 #[cfg(test)]
 mod schedule_tests;
 pub mod sequence;
-pub mod shell;
-mod signals;
-mod single;
-mod stamp;
 mod sweep;
-mod swept;
-mod warm;
+pub mod test_command;
+mod warm_clone;
 
-pub use builds::build_kernels;
-pub use dispatcher::{Options, Run, Share, Start};
-pub use overlap::build_and_run;
-pub use prepare::{Ground, Tools, prepare, variants};
-pub use signals::interrupts;
-pub use single::Single;
+pub use artifacts::build_kernels;
+pub use artifacts::{Artifacts, Tools, prepare, variants};
+pub use debug_guest::DebugGuest;
+pub use dispatcher::{Run, Start};
+pub use options::{Options, Share};
+pub use pipeline::build_and_run;
 pub use sweep::{SweepOptions, sweeps};
 
 use std::path::PathBuf;
 
-/// Why a run could not be carried out at all. What goes wrong inside a round is an outcome, not an error.
+/// Why a run could not be carried out. A failure inside a round is an outcome, not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file of the results could not be written.
@@ -52,7 +49,7 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The results folder holds something else already.
+    /// The results folder is not empty.
     #[error("`{}` is not empty: name another --out, or remove it", path.display())]
     Occupied {
         /// The folder.
@@ -64,12 +61,12 @@ pub enum Error {
         /// What is wrong with its id.
         source: crate::journal::BadName,
     },
-    /// A run cannot be taken up again.
+    /// A run cannot be resumed.
     #[error("cannot go on with the run in `{}`: {reason}", results.display())]
     Resume {
         /// Its results folder.
         results: PathBuf,
-        /// What stands in the way.
+        /// Why not.
         reason: String,
     },
     /// The guest image could not be made.
@@ -92,10 +89,10 @@ pub enum Error {
     /// A single guest's own initramfs could not be made.
     #[error("cannot make the guest's initramfs")]
     Seal(#[source] crate::build::initramfs::Error),
-    /// A single guest did not come up.
+    /// A single guest did not boot.
     #[error("the guest did not come up")]
     Guest(#[source] crate::vm::Error),
-    /// Nobody could log in to a single guest.
+    /// SSH login to a single guest failed.
     #[error("cannot log in to the guest")]
     Login(#[source] crate::vm::ssh::Error),
     /// Interrupted before the first round.

@@ -1,11 +1,11 @@
-//! Taking up a run again that was killed or interrupted: what its journal holds is played back, the rest is run.
+//! Resumes a run that was killed or interrupted: its journal is replayed, and the rest is run.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::Error;
-use super::folder::failed;
+use super::results_dir::failed;
 use super::sequence::Sequence;
 use crate::causes::chain;
 use crate::journal::entry::{BuildFailed, Built, CellSpec, RoundId, RoundOutcome, RunStarted};
@@ -14,7 +14,7 @@ use crate::journal::{Entry, ReadError};
 
 /// A run that stands in a results folder, opened to be gone on with.
 #[derive(Debug)]
-pub struct Past {
+pub struct PreviousRun {
     /// Results folder, absolute.
     pub results: PathBuf,
     /// Everything that was journalled.
@@ -28,13 +28,13 @@ pub struct Past {
 pub(super) struct Replay {
     /// The schedule, as it was when the run ended.
     pub sequence: Sequence,
-    /// Rounds that began and did not come to an end of their own: to be run again, first.
-    pub again: Vec<RoundId>,
+    /// Rounds that began and have no result: they are run again, first.
+    pub retry: Vec<RoundId>,
     /// What followed from the journal's last rounds and was not written any more.
     pub news: Vec<Entry>,
 }
 
-impl Past {
+impl PreviousRun {
     /// Opens the run in `results`. Refuses a folder with links or anything else in it that no run makes, as what is written
     /// there would end up elsewhere.
     pub fn open(results: &Path) -> Result<Self, Error> {
@@ -53,9 +53,9 @@ impl Past {
             );
             return Err(refuse(reason));
         }
-        let past = Self { results, entries, journal };
-        past.started().ok_or_else(|| refuse("its journal does not say what was run; start anew".to_owned()))?;
-        Ok(past)
+        let previous = Self { results, entries, journal };
+        previous.started().ok_or_else(|| refuse("its journal does not say what was run; start anew".to_owned()))?;
+        Ok(previous)
     }
 
     /// What the run is.
@@ -128,7 +128,7 @@ impl Past {
         })
     }
 
-    /// Plays the journal back through the rules that decided the run's order.
+    /// Replays the journal through the rules that decide the order of rounds.
     pub(super) fn replay(&self) -> Result<Replay, Error> {
         let refuse = |reason| Error::Resume { results: self.results.clone(), reason };
         let run = self.started().ok_or_else(|| refuse("its journal does not say what was run".to_owned()))?;
@@ -191,15 +191,15 @@ fn difference(then: &RunStarted, now: &RunStarted) -> Option<String> {
     })
 }
 
-/// Plays `entries` back through `sequence`, which stands before the run's first round.
+/// Replays `entries` through `sequence`, which is at the start of the run.
 fn replay(entries: &[Entry], mut sequence: Sequence) -> Result<Replay, String> {
     let mut begun = HashSet::new();
-    let mut again: Vec<RoundId> = Vec::new();
+    let mut retry: Vec<RoundId> = Vec::new();
     let mut news = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         match entry {
-            Entry::Built(built) => sequence.settle(&built.kernel, &built.variant, true),
-            Entry::BuildFailed(failed) => sequence.settle(&failed.kernel, &failed.variant, false),
+            Entry::Built(built) => sequence.kernel_known(&built.kernel, &built.variant, true),
+            Entry::BuildFailed(failed) => sequence.kernel_known(&failed.kernel, &failed.variant, false),
             Entry::RoundStarted(id) if begun.insert(id.clone()) => {
                 let next = sequence.next_round();
                 if next.as_ref() != Some(id) {
@@ -208,17 +208,17 @@ fn replay(entries: &[Entry], mut sequence: Sequence) -> Result<Replay, String> {
                         id.round, id.cell
                     ));
                 }
-                again.push(id.clone());
+                retry.push(id.clone());
             }
             Entry::RoundFinished(round) if round.outcome != RoundOutcome::Interrupted => {
-                again.retain(|id| *id != round.id);
+                retry.retain(|id| *id != round.id);
                 news.extend(sequence.ended(&entries[..=at], round));
             }
             _ => {}
         }
     }
     news.retain(|entry| !entries.contains(entry));
-    Ok(Replay { sequence, again, news })
+    Ok(Replay { sequence, retry, news })
 }
 
 #[cfg(test)]
@@ -250,13 +250,13 @@ mod tests {
         if entries.is_empty() {
             entries.push(Entry::RunStarted(Box::new(run.clone())));
         }
-        let Replay { mut sequence, again, news } = replay(&entries, Sequence::ready(&run)).expect("plays back");
+        let Replay { mut sequence, retry, news } = replay(&entries, Sequence::ready(&run)).expect("plays back");
         entries.extend(news);
-        let mut again = again.into_iter();
+        let mut retry = retry.into_iter();
         let mut running = std::collections::VecDeque::new();
         while entries.len() < limit {
             while running.len() < jobs {
-                let Some(id) = again.next().or_else(|| sequence.next_round()) else { break };
+                let Some(id) = retry.next().or_else(|| sequence.next_round()) else { break };
                 entries.push(Entry::RoundStarted(id.clone()));
                 running.push_back(id);
             }
@@ -358,6 +358,6 @@ mod tests {
         last.outcome = RoundOutcome::Interrupted;
         let id = last.id.clone();
         let run = started(&WORLD, &RULE, 1);
-        assert_eq!(replay(&entries, Sequence::ready(&run)).expect("plays back").again, [id]);
+        assert_eq!(replay(&entries, Sequence::ready(&run)).expect("plays back").retry, [id]);
     }
 }

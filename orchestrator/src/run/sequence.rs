@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::group::{self, Group};
+use super::comparison_group::{self, Group};
 use super::schedule::Schedule;
 use crate::analysis::stop;
 use crate::journal::Entry;
@@ -45,7 +45,7 @@ impl Sequence {
     /// The rounds of `run`, of whose kernels none is there yet.
     pub fn new(run: &RunStarted) -> Self {
         let cells = run.cells.iter().map(|cell| (cell.id.as_str(), cell.rounds, cell.rule));
-        let (groups, group_of) = group::of(run);
+        let (groups, group_of) = comparison_group::of(run);
         let mut schedule = Schedule::new(cells, &run.comparisons, run.seed).closed();
         // One guest at a time takes as long in whatever order.
         if run.load.is_some_and(|load| load.guests > 1) {
@@ -67,14 +67,14 @@ impl Sequence {
     pub fn ready(run: &RunStarted) -> Self {
         let mut sequence = Self::new(run);
         for (kernel, variant) in kernels_of(run) {
-            sequence.settle(&kernel, &variant, true);
+            sequence.kernel_known(&kernel, &variant, true);
         }
         sequence
     }
 
     /// A kernel is there, or it is known that it will not come. Cells are let in with their whole group, once that is known
     /// of all its kernels, by the next call of [`Sequence::next_round`].
-    pub fn settle(&mut self, kernel: &str, variant: &str, built: bool) {
+    pub fn kernel_known(&mut self, kernel: &str, variant: &str, built: bool) {
         let name = (kernel.to_owned(), variant.to_owned());
         self.kernels.awaited.remove(&name);
         if built {
@@ -241,13 +241,13 @@ mod tests {
         });
         run.cells.extend(other.collect::<Vec<_>>());
         let mut sequence = Sequence::new(&run);
-        sequence.settle("", "base", true);
+        sequence.kernel_known("", "base", true);
         assert_eq!(sequence.next_round(), None, "the patched kernel is not there");
-        sequence.settle("", "patched", true);
+        sequence.kernel_known("", "patched", true);
         let beside: Vec<String> = (0..4).filter_map(|_| sequence.next_round()).map(|id| id.cell).collect();
         assert_eq!(beside.iter().filter(|cell| *cell == "base").count(), 2, "by turns beside a build: {beside:?}");
-        sequence.settle("other", "base", true);
-        sequence.settle("other", "patched", false);
+        sequence.kernel_known("other", "base", true);
+        sequence.kernel_known("other", "patched", false);
         let rest: Vec<RoundId> = std::iter::from_fn(|| sequence.next_round()).collect();
         assert_eq!(rest.iter().filter(|id| id.cell == "other-base").count(), 8);
         assert!(!rest.iter().any(|id| id.cell == "other-patched"), "it was not built");

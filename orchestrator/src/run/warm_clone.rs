@@ -45,14 +45,14 @@ impl Round<'_> {
             let Some(doubt) = doubt(&outcome) else { return Some(outcome) };
             logs.keep();
             self.start_anew();
-            self.distrust(&snapshot, &doubt).await?;
+            self.invalidate(&snapshot, &doubt).await?;
         }
     }
 
     /// Throws the snapshot away; none where that cannot be done.
-    async fn distrust(&mut self, snapshot: &std::sync::Arc<Snapshot>, doubt: &str) -> Option<()> {
+    async fn invalidate(&mut self, snapshot: &std::sync::Arc<Snapshot>, doubt: &str) -> Option<()> {
         let (snapshots, cell) = (self.task.snapshots.as_deref()?, &self.task.id.cell);
-        match snapshots.distrust(snapshot, doubt, self.cancel).await {
+        match snapshots.invalidate(snapshot, doubt, self.cancel).await {
             Ok(another) => {
                 let then = if another { "another one is taken" } else { "its rounds boot cold" };
                 self.notice(format!("a saved guest of {cell} was thrown away, {then}: {doubt}"));

@@ -1,8 +1,9 @@
-//! What every result is stamped with: plan, cells, host, accelerator, seed.
+//! The header of a run, which is the first entry of its journal: plan, cells, host, accelerator,
+//! seed.
 
-use super::dispatcher::Options;
-use super::host;
-use super::prepare::Ground;
+use super::artifacts::Artifacts;
+use super::capacity as host;
+use super::options::Options;
 use crate::build::patch;
 use crate::interleave::sweep::diagram::words;
 use crate::journal::Load;
@@ -11,7 +12,7 @@ use crate::journal::interleaving::{Forced, ForcedExpectation, ForcedSpec};
 use crate::journal::rules::Rule;
 use crate::plan::model::{Cell, Comparison, ForcedCell, Guest, Interleaving, Kernel, Plan, Swap, Sweep, Test, Variant};
 
-/// Significance in the stamp of a run without statistical tests, where nothing depends on it.
+/// Significance in the header of a run without statistical tests, where it has no effect.
 const UNTESTED_ALPHA: f64 = 1e-6;
 
 /// UTC to the second, RFC 3339.
@@ -20,7 +21,13 @@ pub fn utc(time: &jiff::Timestamp) -> String {
 }
 
 /// First line of the journal.
-pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, load: Load, now: &jiff::Timestamp) -> RunStarted {
+pub fn run_started(
+    plan: &Plan,
+    artifacts: &Artifacts,
+    options: &Options,
+    load: Load,
+    now: &jiff::Timestamp,
+) -> RunStarted {
     RunStarted {
         schema: entry::SCHEMA,
         twinboot: env!("CARGO_PKG_VERSION").to_owned(),
@@ -29,12 +36,12 @@ pub fn run_started(plan: &Plan, ground: &Ground, options: &Options, load: Load, 
         plan_sha256: plan.sha256.clone(),
         rerun: options.rerun.clone(),
         seed: options.seed,
-        // No number where there is no test would be no JSON.
+        // JSON has no infinity for a plan without tests.
         alpha: plan.tests.iter().map(|test| test.stop.alpha).reduce(f64::min).unwrap_or(UNTESTED_ALPHA),
         host: host::describe(),
         accelerator: Accelerator {
-            name: ground.accelerator.accel.name().to_owned(),
-            qemu: ground.accelerator.qemu_version.clone(),
+            name: artifacts.accelerator.accel.name().to_owned(),
+            qemu: artifacts.accelerator.qemu_version.clone(),
         },
         load: Some(load),
         cells: cells(plan),
@@ -80,7 +87,7 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         strategy: test.args.get("strategy").cloned(),
         expect: variant.expect,
         rounds: test.rounds,
-        // Whole seconds, so that a journal has no more digits than an estimate is worth.
+        // Whole seconds: it is only an estimate.
         round_s: test.round().as_secs(),
         rule: Some(rule(test)),
         cpus: guest.cpus,
@@ -116,7 +123,7 @@ pub fn sweep_spec(plan: &Plan, cell: &ForcedCell, coarse: bool) -> ForcedSpec {
     spec_of(plan, cell, &swept.run, what)
 }
 
-/// What drawings and sweeps are stamped with alike.
+/// What interleavings and sweeps have in common.
 fn spec_of(plan: &Plan, cell: &ForcedCell, program: &str, what: Forced) -> ForcedSpec {
     let guest = guest_named(plan, &cell.guest);
     ForcedSpec {
@@ -152,7 +159,7 @@ fn swap_text(swap: &Swap) -> String {
     }
 }
 
-/// A patch that cannot be read any more is named all the same: it was read when the kernel was built.
+/// Describes a patch. One that has disappeared since the build is still named.
 fn patch_info(patch: &crate::plan::model::Patch) -> PatchInfo {
     let named = |_| PatchInfo {
         file: patch.path.display().to_string(),

@@ -1,62 +1,57 @@
-//! One guest of a plan outside any run, for people to look into: the same kernel, image and machine as in a round, and no
-//! test, no journal.
+//! A guest outside any run, for people to look into. It has the kernel, image and machine of a
+//! round, but no test and no journal.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::executor::Task;
-use super::folder::failed;
-use super::prepare::Ground;
-use super::shell::{command_line, quote};
-use super::{Error, stamp};
+use super::artifacts::Artifacts;
+use super::executor::RoundTask;
+use super::results_dir::failed;
+use super::test_command::{command_line, quote};
+use super::{Error, run_header};
 use crate::build::initramfs::Keys;
 use crate::journal::entry::RoundId;
 use crate::plan::model::{Cell, Plan};
+use crate::process;
 use crate::vm::{self, Boot, Vm, ssh};
 use crate::vm::{Logs, Machine};
 
-/// A guest with a private folder for its logs and for the files that a login takes. Dropping it ends it.
-pub struct Single {
+/// A guest with a private folder for its logs and login files. Dropping it kills the guest.
+pub struct DebugGuest {
     vm: Vm,
-    task: Task,
-    /// After the machine: its run directory stands in here.
+    task: RoundTask,
+    /// Holds the run directory, so it must be dropped after the virtual machine.
     dir: TempDir,
 }
 
-impl Single {
-    /// Starts a guest of `cell`, which stands on `ground`; `cmdline` is added to the kernel's command line.
+impl DebugGuest {
+    /// Starts a guest of `cell`, which stands on `artifacts`; `cmdline` is added to the kernel's command line.
     pub async fn start(
         plan: &Plan,
         cell: &Cell,
-        ground: &Ground,
+        artifacts: &Artifacts,
         cmdline: &str,
         cancel: &CancellationToken,
     ) -> Result<Self, Error> {
-        let mut guest = stamp::guest(plan, cell).clone();
+        let mut guest = run_header::guest(plan, cell).clone();
         guest.cmdline = format!("{cmdline} {}", guest.cmdline);
         let parent = vm::run_dir_parent();
-        let dir = tempfile::Builder::new()
-            .prefix("twinboot-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&parent)
-            .map_err(|source| failed("make a folder in", &parent, source))?;
-        let kernel = ground.kernels.get(&(cell.kernel.clone(), cell.variant.clone())).ok_or(Error::NothingBuilt)?;
-        let image = ground.images.get(&guest.image).ok_or(Error::NothingBuilt)?;
-        let task = Task {
+        let dir = process::run_dir::make(&parent).map_err(|source| failed("make a folder in", &parent, source))?;
+        let kernel = artifacts.kernels.get(&(cell.kernel.clone(), cell.variant.clone())).ok_or(Error::NothingBuilt)?;
+        let image = artifacts.images.get(&guest.image).ok_or(Error::NothingBuilt)?;
+        let task = RoundTask {
             id: RoundId { cell: cell.id.clone(), round: 0 },
             seed: rand::random_range(0..1 << 53),
-            test: stamp::test(plan, cell).clone(),
+            test: run_header::test(plan, cell).clone(),
             machine: Machine {
                 kernel: kernel.clone(),
                 image: image.clone(),
                 keys: Arc::new(Keys::generate().map_err(Error::Keys)?),
-                qemu: ground.qemu.clone(),
-                accel: ground.accelerator.accel,
+                qemu: artifacts.qemu.clone(),
+                accel: artifacts.accelerator.accel,
                 guest,
             },
             folder: dir.path().to_path_buf(),
@@ -71,7 +66,7 @@ impl Single {
         Ok(Self { vm, task, dir })
     }
 
-    /// Waits until the guest is ready, within the plan's deadline. Safe to cancel.
+    /// Waits until the guest is ready, within the plan's deadline. Cancel safe.
     pub async fn ready(&mut self) -> Result<Boot, Error> {
         self.vm.ready(self.task.test.deadlines.boot).await.map_err(Error::Guest)
     }
@@ -86,7 +81,7 @@ impl Single {
         self.dir.path().join("console.log")
     }
 
-    /// What starts the cell's test in the guest.
+    /// The command line of the cell's test.
     pub fn test_command(&self) -> String {
         command_line(&self.task.test, self.task.seed)
     }
@@ -118,7 +113,7 @@ impl Single {
         Ok(words.into_iter().chain(options).chain(["root@127.0.0.1".to_owned()]).collect())
     }
 
-    /// [`Single::ssh_arguments`] as a line for a shell.
+    /// [`DebugGuest::ssh_arguments`] as a line for a shell.
     pub fn ssh_line(&self) -> Result<String, Error> {
         let words = self.ssh_arguments()?;
         Ok(std::iter::once("ssh".to_owned()).chain(words.iter().map(|word| quote(word))).collect::<Vec<_>>().join(" "))

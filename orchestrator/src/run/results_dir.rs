@@ -23,13 +23,13 @@ pub fn create(out: Option<&Path>, plan: &str, utc: &jiff::Timestamp) -> Result<P
     make(parent)?;
     let stamp = utc.strftime("%Y%m%dT%H%M%SZ");
     let mut name = format!("{plan}-{stamp}");
-    let mut twin = 1;
+    let mut duplicate = 1;
     while let Err(source) = std::fs::create_dir(parent.join(&name)) {
         if source.kind() != io::ErrorKind::AlreadyExists {
             return Err(failed("make", &parent.join(&name), source));
         }
-        twin += 1;
-        name = format!("{plan}-{stamp}-{twin}");
+        duplicate += 1;
+        name = format!("{plan}-{stamp}-{duplicate}");
     }
     point_latest(parent, &name)?;
     absolute(&parent.join(name))
