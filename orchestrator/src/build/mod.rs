@@ -303,12 +303,6 @@ fn base(base: &BaseConfig) -> Result<(&'static str, Option<String>), Error> {
     })
 }
 
-/// An error with its causes, in one text.
-fn error_text(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
 /// What was asked of the configuration, for keys.
 fn options(asked: &[config::Asked]) -> String {
     let lines: Vec<String> = asked.iter().map(|asked| format!("{} {}", asked.line(), asked.optional)).collect();

@@ -286,7 +286,7 @@ fn show_variant(variant: &Variant, out: &mut dyn Write) -> io::Result<()> {
     let base = variant.base.as_ref().map_or_else(String::new, |base| format!(", compared with {base}"));
     writeln!(out, "  variant {}: {expect}{base}", variant.name)?;
     if let Some(image) = &variant.image {
-        writeln!(out, "    {}", image)?;
+        writeln!(out, "    {image}")?;
     }
     for patch in &variant.patches {
         let reverse = if patch.reverse { " (reversed)" } else { "" };

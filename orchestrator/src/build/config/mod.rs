@@ -13,8 +13,8 @@ use crate::plan::model::ConfigLayer;
 
 pub use fragment::parse_fragment;
 use options::option;
-pub use options::{Asked, BadLine, Error, Origin, Values};
-pub use verify::{Problem, verify};
+pub use options::{Asked, BadLine, Error, Origin, Problem, Values};
+pub use verify::verify;
 
 /// Reads every layer; of several that name an option the last one wins and keeps its place.
 pub fn load(layers: &[ConfigLayer]) -> Result<Vec<Asked>, Error> {

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-use super::verify::Problem;
-
 /// Why a configuration cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -139,4 +137,46 @@ pub(super) fn option(line: &str) -> Option<(&str, &str)> {
 /// Whether an option can be called so.
 pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// An option that came out otherwise than asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What was asked, and where.
+    pub asked: Asked,
+    /// What came out, `n` for nothing.
+    pub got: String,
+    /// Why, as far as the tree's Kconfig files tell.
+    pub reason: Reason,
+}
+
+/// Why an option did not come out as asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The tree has no such option.
+    Unknown,
+    /// The tree's Kconfig files do not show why.
+    Unclear,
+    /// Sentences, one for each thing that is missing.
+    Because(Vec<String>),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Asked { name, value, origin, .. } = &self.asked;
+        if self.reason == Reason::Unknown {
+            return write!(
+                f,
+                "CONFIG_{name}={value} ({origin}): this tree has no such option; take it out, or put `# optional` on the line before"
+            );
+        }
+        write!(f, "CONFIG_{name}={value} ({origin}): came out as CONFIG_{name}={}", self.got)?;
+        match &self.reason {
+            Reason::Because(reasons) => reasons.iter().try_for_each(|reason| write!(f, "\n    {reason}")),
+            Reason::Unknown | Reason::Unclear => f.write_str(
+                "\n    its type, its dependencies and its range allow it: something that only Kconfig itself can tell excludes or \
+                 forces it",
+            ),
+        }
+    }
 }
