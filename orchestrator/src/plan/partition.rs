@@ -1,4 +1,4 @@
-//! What of a plan is run: a share of it for one of several machines, or its A/A control.
+//! Subsets of a plan: one machine's share, or the A/A control.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -9,8 +9,9 @@ use sha2::{Digest as _, Sha256};
 use super::model::{Cell, Comparison, ForcedCell, Plan};
 use crate::journal::rules::Expectation;
 
-/// One share of several, from 1. The two kinds are those of cargo-nextest's `--partition`; what is dealt out here are groups of
-/// cells that hang together through comparisons, since a verdict needs both its sides from one machine.
+/// One share of several, counted from 1, with the two kinds of cargo-nextest's `--partition`. The
+/// unit is a group of cells that are connected by comparisons, because a verdict needs both sides
+/// from one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {
     /// How groups are dealt out.
@@ -75,8 +76,8 @@ impl Partition {
 }
 
 impl Plan {
-    /// Cells that hang together, in plan order: those of one comparison, and all that are compared with any of them. Drawn
-    /// interleavings go with their base. Each group is called by its first cell.
+    /// Groups of cells that are connected by comparisons, in plan order. Interleavings go with
+    /// their base. A group is named after its first cell.
     pub fn groups(&self) -> Vec<Vec<String>> {
         let ids: Vec<&str> =
             self.cells.iter().map(|cell| &*cell.id).chain(self.forced.iter().map(|it| &*it.id)).collect();
@@ -117,12 +118,12 @@ impl Plan {
     }
 }
 
-/// Which of a number of things hang together: a forest whose roots are the first of their trees (R. E. Tarjan, Journal of
-/// the ACM 22 (1975) 215-225).
+/// A disjoint-set forest over `0..n` in which the least element of a set is its root (R. E. Tarjan,
+/// Journal of the ACM 22 (1975) 215-225).
 struct Groups {
-    /// The parent of each thing; its own where it is a root.
+    /// The parent of each element; a root is its own parent.
     parents: Vec<usize>,
-    /// Steps taken from things to their parents.
+    /// Steps taken from elements to their parents.
     steps: usize,
 }
 
@@ -145,7 +146,7 @@ impl Groups {
         self.parents[one.max(other)] = one.min(other);
     }
 
-    /// The groups by their first things, each in order.
+    /// The sets by their least elements, each sorted.
     fn members(&mut self) -> Vec<Vec<usize>> {
         let mut members = BTreeMap::<usize, Vec<usize>>::new();
         for thing in 0..self.parents.len() {
@@ -156,8 +157,9 @@ impl Groups {
 }
 
 impl Plan {
-    /// Makes each base run twice, as itself and as a second variant of the same patches, and drops everything else,
-    /// interleavings and sweeps too: whatever differs between the two is the setup's doing and not a patch's.
+    /// Runs each base twice, as itself and as a second variant with the same patches, and drops
+    /// everything else, including interleavings and sweeps. Any difference comes from the setup,
+    /// not from a patch.
     #[must_use]
     pub fn control(mut self) -> Self {
         let is_base = |cell: &Cell| !self.comparisons.iter().any(|pair| pair.patched == cell.id);

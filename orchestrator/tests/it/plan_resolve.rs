@@ -418,7 +418,8 @@ fn show_prints_what_is_forced() {
     assert_eq!(out, "ok: good: 1 kernel, 2 variants, 2 cells, 2 to force\n");
 }
 
-/// Runs a command body; gives the exit code, standard output and standard error, without the folder's own name.
+/// Runs a command body; gives the exit code, standard output and standard error, without the
+/// folder's own name.
 fn command(data: &Data, run: impl FnOnce(&mut Output, &Path) -> std::io::Result<u8>) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = run(&mut Output { out: &mut out, err: &mut err, style: Style::Plain }, data.root()).expect("writes");
