@@ -18,6 +18,7 @@ pub mod patch;
 pub mod tree;
 
 mod backport;
+mod beneath;
 mod compile;
 mod error;
 mod foreseen;
