@@ -13,6 +13,7 @@ pub mod interleave;
 pub mod journal;
 mod nofollow;
 pub mod plan;
+mod printable;
 pub mod process;
 pub mod report;
 pub mod run;

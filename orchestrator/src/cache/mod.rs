@@ -20,18 +20,21 @@ pub use prune::{Freed, LeftAlone, Limits, Pruned};
 
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 /// How often a lock that somebody else holds is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// A lock is waited for this long without a word.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Folder of the lock files.
 const LOCKS: &str = "locks";
@@ -276,28 +279,42 @@ impl Cache {
     pub async fn hold(&self, kind: Kind, key: &str, cancel: &CancellationToken) -> Result<Option<Arc<Lock>>, Error> {
         check(key)?;
         let Ok((path, file)) = self.open_lock(&format!("{}.use", kind.lock(key))) else { return Ok(None) };
-        loop {
-            match file.try_lock_shared() {
-                Ok(()) => return Ok(Some(Arc::new(Lock { file }))),
-                Err(TryLockError::Error(source)) => return Err(Error::Io { action: "lock", path, source }),
-                Err(TryLockError::WouldBlock) => {}
-            }
-            tokio::select! {
-                () = tokio::time::sleep(LOCK_POLL) => {}
-                () = cancel.cancelled() => return Err(Error::Interrupted { path }),
-            }
-        }
+        let what = format!("{}/{key}", kind.folder());
+        let file = self.acquire(file, File::try_lock_shared, path, &what, cancel).await?;
+        Ok(Some(Arc::new(Lock { file })))
     }
 
     /// Takes the exclusive lock on an entry, waiting for as long as another process holds it.
     pub async fn lock(&self, kind: Kind, key: &str, cancel: &CancellationToken) -> Result<Lock, Error> {
         check(key)?;
         let (path, file) = self.open_lock(&kind.lock(key))?;
+        let what = format!("{}/{key}", kind.folder());
+        let file = self.acquire(file, File::try_lock, path, &what, cancel).await?;
+        // For whoever waits; best effort.
+        let _ = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
+        Ok(Lock { file })
+    }
+
+    /// Tries a lock until it is had, and says after a while for whom it waits.
+    async fn acquire(
+        &self,
+        file: File,
+        try_lock: impl Fn(&File) -> Result<(), TryLockError>,
+        path: PathBuf,
+        what: &str,
+        cancel: &CancellationToken,
+    ) -> Result<File, Error> {
+        let begun = Instant::now();
+        let mut said = false;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock { file }),
+            match try_lock(&file) {
+                Ok(()) => return Ok(file),
                 Err(TryLockError::Error(source)) => return Err(Error::Io { action: "lock", path, source }),
                 Err(TryLockError::WouldBlock) => {}
+            }
+            if !said && begun.elapsed() >= PATIENCE {
+                said = true;
+                self.notice(&format!("waiting for {}, which holds {what} in the cache", holder(&path)));
             }
             tokio::select! {
                 () = tokio::time::sleep(LOCK_POLL) => {}
@@ -314,6 +331,16 @@ impl Cache {
             Ok(file) => Ok((path, file)),
             Err(source) => Err(Error::Io { action: "lock", path, source }),
         }
+    }
+}
+
+/// Who holds a lock, by the process id that it has written into the file.
+fn holder(lock: &Path) -> String {
+    let pid = std::fs::read_to_string(lock).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    match pid {
+        Some(pid) if Path::new(&format!("/proc/{pid}")).exists() => format!("another twinboot (process {pid})"),
+        Some(pid) => format!("what a twinboot that has ended (process {pid}) has started"),
+        None => "another twinboot".to_owned(),
     }
 }
 
@@ -449,6 +476,27 @@ mod tests {
         std::os::unix::fs::symlink(&outside, cache.root().join(format!("locks/text-{KEY}"))).expect("links");
         assert!(cache.lock(Kind::Text, KEY, &CancellationToken::new()).await.is_err());
         assert!(!outside.exists());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_lock_says_for_whom_and_on_what() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        let (said, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let cache = Cache::open(Some(&dir.path().join("cache"))).expect("opens");
+        let cache = cache.with_notices(move |text| {
+            let _ = said.send(text.to_owned());
+        });
+        let cancel = CancellationToken::new();
+        let held = cache.lock(Kind::Work, KEY, &cancel).await.expect("is free");
+        let waiting = cache.lock(Kind::Work, KEY, &cancel);
+        let (waited, text) = tokio::join!(waiting, async {
+            let text = heard.recv().await;
+            drop(held);
+            text
+        });
+        waited.expect("is free again");
+        let text = text.expect("says something");
+        assert!(text.contains(&format!("(process {})", std::process::id())) && text.contains(&format!("work/{KEY}")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `twinboot boot`
 
 use std::fs::File;
-use std::io::{self, Read as _, Write};
+use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK, USAGE};
 use super::setup;
 use crate::plan::glob;
 use crate::plan::model::{Cell, Plan};
+use crate::printable::{Printable, paragraph};
 use crate::process;
 use crate::report::progress::Progress;
 use crate::run::{self, Artifacts, DebugGuest};
@@ -22,8 +23,16 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Shows the kernel's own messages, which rounds keep off the slow serial port.
 const TALKATIVE: &str = "loglevel=7";
 
-/// Boots the first cell asked for, with its console on `out`, until it ends or is interrupted.
+/// Boots the first cell asked for, with its console on `out`, until it ends or is interrupted. A terminal gets the console
+/// with everything escaped that it would act on, a file or a pipe gets it byte for byte.
 pub fn run(places: &Places, args: &BootArgs, out: &mut dyn Write) -> Result<u8, Failure> {
+    let mut printable;
+    let out: &mut dyn Write = if io::stdout().is_terminal() {
+        printable = Printable::new(out);
+        &mut printable
+    } else {
+        out
+    };
     let (plan, cell) = choose(places, args)?;
     setup::block_on(async {
         let cancel = process::interrupts()?;
@@ -55,7 +64,7 @@ async fn live(guest: &mut DebugGuest, cell: &Cell, cancel: &CancellationToken) -
     err.write_all(told.as_bytes())?;
     tokio::select! {
         death = guest.vm().died() => {
-            writeln!(err, "{death}")?;
+            writeln!(err, "{}", paragraph(&death.to_string()))?;
             Ok(if death.kind == DeathKind::PoweredOff { OK } else { INFRASTRUCTURE })
         }
         () = cancel.cancelled() => Ok(INTERRUPTED),
@@ -90,7 +99,7 @@ pub(super) async fn artifacts(
     progress.finish();
     let artifacts = artifacts?;
     if let Some(notice) = &artifacts.accelerator.notice {
-        writeln!(io::stderr(), "{notice}")?;
+        writeln!(io::stderr(), "{}", paragraph(notice))?;
     }
     Ok(artifacts)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::args::{CleanArgs, Places};
 use super::exit::{Failure, OK};
+use super::setup;
 use crate::cache::{Cache, Limits};
 use crate::report::progress::HumanBytes;
 
@@ -24,6 +25,9 @@ pub fn run(places: &Places, args: &CleanArgs, out: &mut dyn Write) -> Result<u8,
     }
     for left in &pruned.left_alone {
         writeln!(out, "left alone {}: {}", left.name, left.why)?;
+    }
+    for left in setup::sweep() {
+        writeln!(out, "removed {}: the twinboot that it belonged to was killed", left.display())?;
     }
     let freed: u64 = pruned.freed.iter().map(|entry| entry.bytes).sum();
     let (freed, kept) = (HumanBytes(freed), HumanBytes(pruned.kept_bytes));

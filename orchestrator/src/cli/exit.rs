@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 pub use crate::analysis::exit::{INFRASTRUCTURE, INTERRUPTED, MET as OK, NOT_MET as EXPECTATION_NOT_MET, RETRY};
 
 use crate::journal::ReadError;
+use crate::printable::paragraph;
 
 /// Wrong usage, or a plan with errors.
 pub const USAGE: u8 = 2;
@@ -62,11 +63,11 @@ impl Failure {
     /// What is printed on standard error.
     pub fn text(&self) -> String {
         let mut text = match self.code {
-            INTERRUPTED => format!("twinboot: {}\n", self.message),
-            _ => format!("error: {}\n", self.message),
+            INTERRUPTED => format!("twinboot: {}\n", paragraph(&self.message)),
+            _ => format!("error: {}\n", paragraph(&self.message)),
         };
         for cause in &self.causes {
-            let _ = writeln!(text, "  because: {}", cause.replace('\n', "\n  "));
+            let _ = writeln!(text, "  because: {}", paragraph(cause));
         }
         if let Some(hint) = self.hint {
             let _ = writeln!(text, "  hint: {hint}");

@@ -26,6 +26,7 @@ use std::io::Write as _;
 use clap::Parser as _;
 
 use crate::plan::yaml::Style;
+use crate::printable::Printable;
 pub use args::Cli;
 pub use exit::{EXPECTATION_NOT_MET, INFRASTRUCTURE, INTERRUPTED, OK, RETRY, USAGE};
 
@@ -40,20 +41,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             return code;
         }
     };
+    // Reports, the console and what a command in a guest says are made safe where they are written: the first have colours of
+    // their own, the others go byte for byte to what is no terminal.
     let mut out = std::io::stdout().lock();
     let done = match cli.command {
         args::Command::Run(args) => run::run(&cli.places, &args, &mut out),
         args::Command::Interleave(args) => interleave::run(&cli.places, &args, &mut out),
         args::Command::Sweep(args) => sweep::run(&cli.places, &args, &mut out),
-        args::Command::Plan(args) => inspect(&cli.places, &args.command, &mut out),
-        args::Command::Build(args) => build::run(&cli.places, &args, &mut out),
+        args::Command::Plan(args) => inspect(&cli.places, &args.command, &mut Printable::new(out)),
+        args::Command::Build(args) => build::run(&cli.places, &args, &mut Printable::new(out)),
         args::Command::Boot(args) => boot::run(&cli.places, &args, &mut out),
         args::Command::Shell(args) => shell::run(&cli.places, &args, &mut out),
         args::Command::Merge(args) => merge::run(&args, &mut out),
         args::Command::Report(args) => report::run(&args, &mut out),
-        args::Command::Simulate(args) => simulate::run(&args, &mut out),
-        args::Command::Doctor(args) => doctor::run(&cli.places, &args, &mut out),
-        args::Command::Clean(args) => clean::run(&cli.places, &args, &mut out),
+        args::Command::Simulate(args) => simulate::run(&args, &mut Printable::new(out)),
+        args::Command::Doctor(args) => doctor::run(&cli.places, &args, &mut Printable::new(out)),
+        args::Command::Clean(args) => clean::run(&cli.places, &args, &mut Printable::new(out)),
     };
     done.unwrap_or_else(|failure| {
         if failure.is_closed_pipe() {

@@ -13,6 +13,7 @@ use crate::plan::model::{
 use crate::plan::schema::{Interval, Size};
 use crate::plan::yaml::Style;
 use crate::plan::{self, schema};
+use crate::printable::{self, indented_line, paragraph};
 
 /// Exit code when all is well.
 const OK: u8 = 0;
@@ -71,7 +72,10 @@ pub fn check(plans: &[PathBuf], data: Option<&Path>, output: &mut Output) -> io:
         }
         let problems = plan.as_ref().map(build::check_inputs).unwrap_or_default();
         for problem in &problems {
-            writeln!(output.err, "{problem}")?;
+            // A line for each thing that is wrong in a file.
+            for line in problem.lines() {
+                writeln!(output.err, "{}", indented_line(line))?;
+            }
         }
         let Some(plan) = plan.filter(|_| errors.is_empty() && problems.is_empty()) else {
             code = PLAN_ERROR;
@@ -96,9 +100,9 @@ fn refuse(error: &plan::Error, output: &mut Output) -> io::Result<()> {
     match error {
         plan::Error::Plan(diagnostics) => write!(output.err, "{}", diagnostics.render(output.style)),
         plan::Error::Read { source, .. } | plan::Error::Lock { source, .. } => {
-            writeln!(output.err, "{error}: {source}")
+            writeln!(output.err, "{}", paragraph(&format!("{error}: {source}")))
         }
-        plan::Error::Roots(_) => writeln!(output.err, "{error}"),
+        plan::Error::Roots(_) => writeln!(output.err, "{}", paragraph(&error.to_string())),
     }
 }
 
@@ -136,8 +140,7 @@ pub fn print_schema(output: &mut Output) -> io::Result<u8> {
 ///
 /// When the output cannot be written.
 pub fn json(value: &impl serde::Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
-    writeln!(out)
+    writeln!(out, "{}", printable::json(&serde_json::to_string_pretty(value)?))
 }
 
 /// Writes a plan for people.

@@ -12,6 +12,7 @@ use crate::analysis::{Results, exit_code};
 use crate::journal;
 use crate::plan::glob;
 use crate::plan::model::Plan;
+use crate::printable::{one_line, paragraph};
 use crate::process;
 use crate::report::progress::Progress;
 use crate::report::terminal::Look;
@@ -76,7 +77,8 @@ fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<PreviousRun>, Fa
     if let (None, Some(out)) = (dir, args.guests.out.as_deref())
         && !out.join(journal::FILE).exists()
     {
-        writeln!(std::io::stderr(), "nothing to go on with in `{}`: starting", out.display())?;
+        let told = format!("nothing to go on with in `{}`: starting", out.display());
+        writeln!(std::io::stderr(), "{}", one_line(&told))?;
         return Ok(None);
     }
     let dir = dir.or(args.guests.out.as_deref()).unwrap_or(Path::new("results/latest"));
@@ -92,7 +94,7 @@ pub fn finish(folder: &Path, results: &Results, format: FormatArg, out: &mut dyn
     let text = match format {
         FormatArg::Human => {
             let text = report::terminal::render(results, look());
-            format!("{text}\nreport: {}\n", folder.join("report.html").display())
+            format!("{text}\nreport: {}\n", one_line(&folder.join("report.html").display().to_string()))
         }
         FormatArg::Json => report::SummaryJson.render(results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?,
     };
@@ -111,7 +113,7 @@ fn step_summary(results: &Results) {
     if let Err(error) = report::append_step_summary(Path::new(&path), results) {
         let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(" ({cause})"));
         // Nobody is left to tell it to if standard error is closed.
-        let _ = writeln!(std::io::stderr(), "warning: no step summary: {error}{cause}");
+        let _ = writeln!(std::io::stderr(), "warning: no step summary: {}", paragraph(&format!("{error}{cause}")));
     }
 }
 

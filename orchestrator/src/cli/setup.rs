@@ -10,9 +10,11 @@ use crate::cache::Cache;
 use crate::plan;
 use crate::plan::model::Plan;
 use crate::plan::yaml::Style;
+use crate::printable::one_line;
+use crate::process;
 use crate::report::progress::Progress;
 use crate::run::Tools;
-use crate::vm::accel::Wanted;
+use crate::vm::{self, accel::Wanted};
 
 /// Loads a plan; its errors are printed in full, all of them, before this returns.
 pub fn load_plan(places: &Places, path: &Path) -> Result<Plan, Failure> {
@@ -33,10 +35,17 @@ pub fn plan_failure(path: &Path, error: plan::Error) -> Failure {
 /// Says on standard error what is fetched for a kernel, and what must be known of where it comes from.
 pub fn tell(kernel: &str, step: &Step) {
     let _ = match step {
-        Step::Fetch(what) => writeln!(std::io::stderr(), "{kernel}: fetching {what}"),
-        Step::Notice(what) => writeln!(std::io::stderr(), "{kernel}: note: {what}"),
+        Step::Fetch(what) => writeln!(std::io::stderr(), "{kernel}: fetching {}", one_line(what)),
+        Step::Notice(what) => writeln!(std::io::stderr(), "{kernel}: note: {}", one_line(what)),
         _ => Ok(()),
     };
+}
+
+/// Removes the run directories of twinboots that were killed. Returns them.
+pub fn sweep() -> Vec<PathBuf> {
+    let (run_dirs, temporary) = (vm::run_dir_parent(), std::env::temp_dir());
+    let other = Some(temporary).filter(|temporary| *temporary != run_dirs);
+    std::iter::once(run_dirs).chain(other).flat_map(|parent| process::run_dir::sweep(&parent)).collect()
 }
 
 /// The cache of this invocation, which says on standard error what a user should know.
@@ -44,7 +53,7 @@ pub fn cache(places: &Places) -> Result<Cache, Failure> {
     let cache = Cache::open(places.cache_dir.as_deref())?;
     Ok(cache.with_notices(|text| {
         // Nobody is left to tell it to if standard error is closed.
-        let _ = writeln!(std::io::stderr(), "note: {text}");
+        let _ = writeln!(std::io::stderr(), "note: {}", one_line(text));
     }))
 }
 
@@ -60,6 +69,13 @@ pub fn tools(places: &Places, accel: Wanted, build_jobs: Option<u16>) -> Result<
     let mut program_dirs: Vec<PathBuf> = places.guest_dir.iter().cloned().collect();
     let program = std::env::current_exe().map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
     program_dirs.extend(program.parent().map(Path::to_path_buf));
+    for left in sweep() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "note: removed `{}`, which a twinboot that was killed had left",
+            left.display()
+        );
+    }
     Ok(Tools {
         cache: cache(places)?,
         qemu: places.qemu.clone(),

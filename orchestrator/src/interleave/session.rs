@@ -105,8 +105,7 @@ impl GuestSession {
         number: u32,
         cancel: &CancellationToken,
     ) -> Result<(Vm, ssh::Session, TempDir), Error> {
-        let parent = vm::run_dir_parent();
-        let scratch = tempfile::Builder::new().prefix("twinboot-").tempdir_in(parent).map_err(Error::Place)?;
+        let scratch = vm::scratch_dir().map_err(Error::Place)?;
         let seed = spec.seed.wrapping_add(u64::from(number));
         let mut vm_spec = spec.machine.spec(seed, scratch.path(), logs.begin()).map_err(Error::Seal)?;
         vm_spec.gdb = true;

@@ -4,27 +4,34 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use super::guard::{self, Lifeline};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
-/// A running child that leads its own process group. Dropping it kills the whole group.
-///
-/// The child also gets `PR_SET_PDEATHSIG` (prctl(2)), so that it ends when twinboot itself is killed outright.
+/// How long a guard may take to kill what it watches.
+const GUARDED: Duration = Duration::from_secs(6);
+
+/// A running child that leads its own process group. Dropping it kills it with all that it has started.
 #[derive(Debug)]
 pub struct Group {
     child: Child,
     leader: Pid,
     reaped: Option<ExitStatus>,
+    /// Dropped, it ends what the child has started; none for a child that starts nothing.
+    lifeline: Option<Lifeline>,
 }
 
 impl Group {
-    /// Starts `command` in a new process group with no standard input.
-    pub fn spawn(command: Command) -> io::Result<Self> {
-        Self::spawn_reading(command, Stdio::null())
+    /// Starts `command` with no standard input, under a [`guard`]: it may start whatever it likes.
+    pub fn spawn(mut command: Command) -> io::Result<Self> {
+        command.stdin(Stdio::null()).process_group(0);
+        let lifeline = guard::watch(&mut command)?;
+        Self::started(command.spawn()?, Some(lifeline))
     }
 
-    /// Starts `command` in a new process group with this standard input.
+    /// Starts `command`, a program that starts no others, with this standard input. It gets `PR_SET_PDEATHSIG` (prctl(2)), so
+    /// that it ends when twinboot itself is killed outright.
     pub fn spawn_reading(mut command: Command, stdin: impl Into<Stdio>) -> io::Result<Self> {
         command.stdin(stdin).process_group(0).kill_on_drop(true);
         // SAFETY: prctl(2) is async-signal-safe and touches nothing that the parent shares with the child.
@@ -34,12 +41,15 @@ impl Group {
                 Ok(())
             });
         }
-        let child = command.spawn()?;
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { child, leader: Pid::from_raw(pid), reaped: None })
+        Self::started(command.spawn()?, None)
     }
 
-    /// Process id of the leader, which is the id of the group.
+    fn started(child: Child, lifeline: Option<Lifeline>) -> io::Result<Self> {
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { child, leader: Pid::from_raw(pid), reaped: None, lifeline })
+    }
+
+    /// Process id of the child, or of its guard, which is the id of the group.
     pub fn pid(&self) -> i32 {
         self.leader.as_raw()
     }
@@ -69,13 +79,21 @@ impl Group {
         if self.reaped.is_none() {
             self.signal(Signal::SIGTERM);
             if tokio::time::timeout(grace, self.wait()).await.is_err() {
-                self.signal(Signal::SIGKILL);
+                self.kill().await;
             }
         }
         let status = self.wait().await;
         self.signal(Signal::SIGKILL);
         self.vanish().await;
         status
+    }
+
+    /// Kills the child and what it has started.
+    async fn kill(&mut self) {
+        // Killed itself, the guard could no longer see to the others.
+        if self.lifeline.take().is_none() || tokio::time::timeout(GUARDED, self.wait()).await.is_err() {
+            self.signal(Signal::SIGKILL);
+        }
     }
 
     /// Waits until the killed group is empty, for a second at most: a member that nobody reaps stays in it for ever.
@@ -98,7 +116,9 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.signal(Signal::SIGKILL);
+        if self.lifeline.take().is_none() {
+            self.signal(Signal::SIGKILL);
+        }
     }
 }
 

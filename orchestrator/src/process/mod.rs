@@ -1,7 +1,9 @@
 //! Child processes that cannot be left behind: each in a process group of its own, ended TERM → grace → KILL.
 
 mod group;
+mod guard;
 mod run;
+pub mod run_dir;
 mod signals;
 
 pub use group::{Group, exit_text};

@@ -15,6 +15,7 @@ use crate::build::Step;
 use crate::journal::Entry;
 use crate::journal::entry::{Built, RoundFinished, RoundId, RoundOutcome, Stage};
 use crate::journal::interleaving::{ForcedOutcome, ForcedRound};
+use crate::printable::indented_line;
 use crate::run::messages::{Event, Observer};
 
 /// Draws events on standard error.
@@ -124,7 +125,7 @@ impl Screen {
                 bar.set_position(*done);
                 bar.set_message(format!("{done} objects"));
             }
-            other => bar.set_message(step_text(other)),
+            other => bar.set_message(indented_line(&step_text(other))),
         }
         let milestone = match step {
             Step::Compile { done, .. } => *done > 0 && done.is_multiple_of(400),
@@ -263,10 +264,12 @@ impl Screen {
     }
 
     /// A line that stays.
+    /// Says a line, whoever's words are in it.
     fn say(&self, line: &str) {
+        let line = indented_line(line);
         if self.live {
             // A terminal that went away takes its lines with it.
-            let _ = self.bars.println(line);
+            let _ = self.bars.println(&line);
         } else {
             let _ = writeln!(std::io::stderr(), "{line}");
         }

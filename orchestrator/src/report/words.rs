@@ -1,5 +1,7 @@
 //! Numbers and foreign text as people read them.
 
+pub(super) use crate::printable::{indented_line as drawn, json as ascii_controls, one_line};
+
 /// `12911` as `12,911`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -73,48 +75,6 @@ pub(super) fn memory(bytes: u64) -> String {
 /// The first 12 digits of a digest.
 pub(super) fn short(digest: &str) -> String {
     digest.chars().take(12).collect()
-}
-
-/// Foreign text on one line, with nothing in it that a terminal or a parser would act on: control characters and
-/// direction marks become `\u{..}` escapes, line breaks and tabs become spaces.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for letter in text.trim().chars() {
-        match letter {
-            '\n' | '\r' | '\t' => line.push(' '),
-            letter if is_unsafe(letter) => line.extend(letter.escape_unicode()),
-            letter => line.push(letter),
-        }
-    }
-    line
-}
-
-/// A drawn line: as [`one_line`], with its columns left where they are.
-pub(super) fn drawn(text: &str) -> String {
-    let text = text.trim_end();
-    let indent = text.len() - text.trim_start_matches(' ').len();
-    format!("{}{}", &text[..indent], one_line(text))
-}
-
-/// JSON whose strings hold nothing that a terminal would act on: such characters become `\uXXXX`, which reads back the
-/// same. Outside strings JSON has none of them but the line breaks that `serde_json` puts between values.
-pub(super) fn ascii_controls(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for letter in json.chars() {
-        if letter != '\n' && is_unsafe(letter) {
-            text.extend(format!("\\u{:04x}", u32::from(letter)).chars());
-        } else {
-            text.push(letter);
-        }
-    }
-    text
-}
-
-/// Control characters, direction marks and overrides, and the two code points that XML 1.0 has no way to write.
-fn is_unsafe(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
-        || matches!(letter, '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
 /// At most `width` characters, the last of them three dots where something was cut.

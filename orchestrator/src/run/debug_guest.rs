@@ -1,8 +1,6 @@
 //! A guest outside any run, for people to look into. It has the kernel, image and machine of a
 //! round, but no test and no journal.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +15,7 @@ use super::{Error, run_header};
 use crate::build::initramfs::Keys;
 use crate::journal::entry::RoundId;
 use crate::plan::model::{Cell, Plan};
+use crate::process;
 use crate::vm::{self, Boot, Vm, ssh};
 use crate::vm::{Logs, Machine};
 
@@ -40,11 +39,7 @@ impl DebugGuest {
         let mut guest = run_header::guest(plan, cell).clone();
         guest.cmdline = format!("{cmdline} {}", guest.cmdline);
         let parent = vm::run_dir_parent();
-        let dir = tempfile::Builder::new()
-            .prefix("twinboot-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(&parent)
-            .map_err(|source| failed("make a folder in", &parent, source))?;
+        let dir = process::run_dir::make(&parent).map_err(|source| failed("make a folder in", &parent, source))?;
         let kernel = artifacts.kernels.get(&(cell.kernel.clone(), cell.variant.clone())).ok_or(Error::NothingBuilt)?;
         let image = artifacts.images.get(&guest.image).ok_or(Error::NothingBuilt)?;
         let task = RoundTask {

@@ -110,7 +110,7 @@ impl Round<'_> {
 
     /// The round in a guest that boots for it.
     async fn booted(&mut self, logs: &GuestLogs) -> RoundOutcome {
-        let scratch = match tempfile::Builder::new().prefix("twinboot-").tempdir_in(vm::run_dir_parent()) {
+        let scratch = match vm::scratch_dir() {
             Ok(dir) => dir,
             Err(error) => return infrastructure(Stage::Start, &error),
         };

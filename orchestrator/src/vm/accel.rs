@@ -161,7 +161,8 @@ fn remember(path: &Path, seen: &Seen) {
 /// Boots `kernel` without an initramfs on KVM. Its panic about the missing root is the expected end.
 async fn probe(qemu: &Path, kernel: &Path, cancel: &CancellationToken) -> Result<Seen, Error> {
     let parent = run_dir_parent();
-    let scratch = tempfile::tempdir_in(&parent).map_err(|source| Error::RunDir { parent: parent.clone(), source })?;
+    let scratch =
+        crate::process::run_dir::make(&parent).map_err(|source| Error::RunDir { parent: parent.clone(), source })?;
     let spec = Spec {
         qemu: qemu.to_path_buf(),
         accel: Accel::Kvm,

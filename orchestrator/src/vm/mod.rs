@@ -25,7 +25,7 @@ pub use error::Error;
 pub use guest_logs::{GuestLogs, Logs};
 pub use guest_template::Machine;
 pub use qemu::{Boot, Ended, How, Vm};
-pub use run_dir::run_dir_parent;
+pub use run_dir::{run_dir_parent, scratch_dir};
 pub use save::Saved;
 pub use snapshot::{Error as SnapshotError, Snapshot, Snapshots, Taken, milestones};
 pub use spec::{Accel, START_DEADLINE, Spec};

@@ -1,13 +1,13 @@
 //! The private folder that holds one machine's sockets.
 
-use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::Error;
+use crate::process;
 
 /// Longest path of a unix socket, without its final NUL (unix(7): `sun_path` holds 108 bytes).
 const SOCKET_PATH_MAX: usize = 107;
@@ -22,13 +22,15 @@ pub fn run_dir_parent() -> PathBuf {
         .unwrap_or_else(std::env::temp_dir)
 }
 
+/// A private folder for one guest's files, below [`run_dir_parent`].
+pub fn scratch_dir() -> std::io::Result<TempDir> {
+    process::run_dir::make(&run_dir_parent())
+}
+
 /// Makes a folder with a name nobody can guess that only this user may enter; it goes away when it is dropped.
 pub(super) fn make(parent: &Path) -> Result<TempDir, Error> {
-    let dir = tempfile::Builder::new()
-        .prefix("twinboot-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir_in(parent)
-        .map_err(|source| Error::RunDir { parent: parent.to_path_buf(), source })?;
+    let dir =
+        process::run_dir::make(parent).map_err(|source| Error::RunDir { parent: parent.to_path_buf(), source })?;
     let longest = super::args::monitor_socket(dir.path());
     if longest.as_os_str().as_bytes().len() > SOCKET_PATH_MAX {
         return Err(Error::RunDirTooLong { path: longest, max: SOCKET_PATH_MAX });

@@ -268,7 +268,7 @@ async fn take(
     let started = Instant::now();
     let machine = Machine { keys: Arc::new(machine.keys.of_another_guest()?), ..machine.clone() };
     let parent = vm::run_dir_parent();
-    let scratch = tempfile::Builder::new().prefix("twinboot-").tempdir_in(&parent);
+    let scratch = process::run_dir::make(&parent);
     let scratch = scratch.map_err(|source| Error::Io { action: "make a folder in", path: parent.clone(), source })?;
     let initrd = machine.seal(&machine.config(rand::random_range(0..1 << 53), true), scratch.path())?;
     let mut vm = Vm::start(&machine.booted_from(Some(initrd), logs.begin()), &parent, cancel).await?;

@@ -14,6 +14,7 @@ mod kernel_debian;
 mod kernel_fake;
 mod kernel_source;
 mod kernel_text;
+mod killed;
 mod layers;
 mod plan_cases;
 mod plan_docs;

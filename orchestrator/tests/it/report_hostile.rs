@@ -102,7 +102,7 @@ fn results(foreign: &str) -> Results {
 }
 
 /// Changes every name that is part of a path or of an id.
-fn rename(entry: &mut Entry, change: &impl Fn(&mut String)) {
+pub fn rename(entry: &mut Entry, change: &impl Fn(&mut String)) {
     match entry {
         Entry::RunStarted(run) => {
             change(&mut run.plan);
@@ -114,6 +114,12 @@ fn rename(entry: &mut Entry, change: &impl Fn(&mut String)) {
             for pair in &mut run.comparisons {
                 change(&mut pair.base);
                 change(&mut pair.patched);
+            }
+            for cell in &mut run.forced {
+                for name in [&mut cell.id, &mut cell.kernel, &mut cell.variant, &mut cell.guest, &mut cell.name] {
+                    change(name);
+                }
+                cell.base.iter_mut().for_each(change);
             }
         }
         Entry::Built(built) => {
@@ -132,7 +138,11 @@ fn rename(entry: &mut Entry, change: &impl Fn(&mut String)) {
         Entry::RoundStarted(id) => change(&mut id.cell),
         Entry::RoundFinished(round) => change(&mut round.id.cell),
         Entry::Stopped(stopped) => change(&mut stopped.cell),
-        _ => {}
+        Entry::ForcedRound(round) => change(&mut round.cell),
+        Entry::ForcedFailed(failed) => change(&mut failed.cell),
+        Entry::SweepTraced(traced) => change(&mut traced.cell),
+        Entry::SweepTried(tried) => change(&mut tried.cell),
+        Entry::Notice { .. } | Entry::RunFinished(_) => {}
     }
 }
 

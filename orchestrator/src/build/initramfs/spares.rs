@@ -74,10 +74,7 @@ impl Shelf {
     fn beside(out: &Path) -> io::Result<Self> {
         let folder = out.parent().unwrap_or(Path::new("."));
         let parent = folder.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(folder);
-        let dir = tempfile::Builder::new()
-            .prefix("twinboot-images-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(parent)?;
+        let dir = crate::process::run_dir::make(parent)?;
         Ok(Self { dir, copies: Vec::new() })
     }
 }

@@ -14,7 +14,8 @@ const REJECT_LINES: usize = 60;
 /// Applies `patches` in order to the tree in `dir`, which must be a scratch copy: a failure leaves it half changed.
 /// Returns a note for every hunk that applied with an offset or with fuzz.
 pub async fn apply(patches: &[Loaded], dir: &Path, cancel: &CancellationToken) -> Result<Vec<String>, Error> {
-    let aside = tempfile::tempdir().map_err(|source| Error::Scratch { path: std::env::temp_dir(), source })?;
+    let aside = process::run_dir::make(&std::env::temp_dir())
+        .map_err(|source| Error::Scratch { path: std::env::temp_dir(), source })?;
     let mut notes = Vec::new();
     for patch in patches {
         let input = aside.path().join("patch");

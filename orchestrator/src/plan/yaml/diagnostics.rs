@@ -11,6 +11,7 @@ use miette::{GraphicalReportHandler, LabeledSpan, NamedSource, SourceCode};
 use super::BYTES_MAX;
 use super::path::KeyPath;
 use super::places::{Mark, Places};
+use crate::printable::{one_line, paragraph, same_length};
 
 /// One error in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,8 @@ impl Diagnostic {
 }
 
 /// Every error in one file, by line and column. Prints as one line for each:
-/// `file:line:column: key.path: message (hint)`.
+/// `file:line:column: key.path: message (hint)`. Whatever the file says, nothing of it reaches a terminal as anything but
+/// text.
 #[derive(Debug, Clone)]
 pub struct Diagnostics {
     file: PathBuf,
@@ -124,7 +126,8 @@ impl Diagnostics {
     }
 
     fn fancy(&self, handler: &GraphicalReportHandler) -> String {
-        let source = NamedSource::new(self.file.display().to_string(), Arc::clone(&self.text)).with_language("yaml");
+        let safe: Arc<str> = same_length(&self.text).into();
+        let source = NamedSource::new(one_line(&self.file.display().to_string()), safe).with_language("yaml");
         let mut out = String::new();
         for diagnostic in &self.list {
             let report = Report { diagnostic, source: &source };
@@ -155,13 +158,13 @@ impl fmt::Display for Diagnostics {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:{}:{}: ", self.file.display(), at.line, at.column)?;
+            write!(f, "{}:{}:{}: ", one_line(&self.file.display().to_string()), at.line, at.column)?;
             if !path.is_root() {
-                write!(f, "{path}: ")?;
+                write!(f, "{}: ", one_line(&path.to_string()))?;
             }
-            f.write_str(message)?;
+            f.write_str(&paragraph(message))?;
             if let Some(hint) = hint {
-                write!(f, " ({hint})")?;
+                write!(f, " ({})", one_line(hint))?;
             }
         }
         if self.more {
@@ -183,7 +186,8 @@ struct Report<'a> {
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Diagnostic { path, message, .. } = self.diagnostic;
-        if path.is_root() { f.write_str(message) } else { write!(f, "{path}: {message}") }
+        let message = paragraph(message);
+        if path.is_root() { f.write_str(&message) } else { write!(f, "{}: {message}", one_line(&path.to_string())) }
     }
 }
 
@@ -191,7 +195,7 @@ impl std::error::Error for Report<'_> {}
 
 impl miette::Diagnostic for Report<'_> {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.diagnostic.hint.as_ref().map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
+        self.diagnostic.hint.as_ref().map(|hint| Box::new(one_line(hint)) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -230,5 +234,24 @@ mod tests {
           ╰────
          help: write 2
         ");
+    }
+
+    #[test]
+    fn nothing_of_a_file_drives_a_terminal() {
+        let text = "a: \u{1b}[2J\u{202e}x\n";
+        let diagnostic = Diagnostic {
+            at: Mark { line: 1, column: 4, offset: 3, len: 8 },
+            path: KeyPath::keys(&["a\n\u{9b}"]),
+            message: "found '\u{1b}[2J\u{202e}x\r\nok: 1 cell'".into(),
+            hint: Some("write \u{7}".into()),
+        };
+        let diagnostics = Diagnostics::new(Path::new("p\u{1b}.yaml"), text, vec![diagnostic], false);
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(80);
+        let plain = diagnostics.render(Style::Plain);
+        assert!(!plain.contains("\nok"), "{plain}");
+        for shown in [plain, diagnostics.fancy(&handler)] {
+            let unsafe_one = shown.chars().find(|letter| *letter != '\n' && crate::printable::is_unsafe(*letter));
+            assert_eq!(unsafe_one, None, "{shown:?}");
+        }
     }
 }

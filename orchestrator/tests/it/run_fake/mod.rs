@@ -10,5 +10,6 @@ mod login;
 mod matrix;
 mod overlap;
 mod resume;
+mod terminal;
 mod warm;
 mod whole;

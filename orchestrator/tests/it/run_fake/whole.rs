@@ -84,6 +84,18 @@ fn a_killed_twinboot_takes_its_guests_along_and_its_journal_can_be_reported() {
     assert!(text.contains("round lost"), "{text}");
     let seen = house.seen();
     assert_eq!((seen.cell(0), seen.trouble()), ("failed", "round lost"));
+
+    // Its run folder, with the guest's private key in it, goes with the next start or `clean`; nobody else's does.
+    let left = || std::fs::read_dir(house.file("run")).expect("is there").count();
+    assert!(left() > 0);
+    let foreign = house.file("run/twinboot-notes");
+    std::fs::create_dir(&foreign).expect("makes");
+    let output = house.twinboot(&["clean"]).output().expect("runs");
+    expect(&output, 0);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("was killed"), "{output:?}");
+    assert_eq!(left(), 1, "the folder that carries no mark");
+    std::fs::remove_dir(foreign).expect("is empty");
+    house.assert_tidy();
 }
 
 #[test]
