@@ -72,10 +72,11 @@ pub async fn stream(
     cancel: &CancellationToken,
     mut each: impl FnMut(Line<'_>),
 ) -> Result<ExitStatus, Error> {
-    pump(command, cancel, |pipe, line| match pipe {
+    // Boxed: the buffers of a running command would make every future that runs one large.
+    Box::pin(pump(command, cancel, |pipe, line| match pipe {
         Pipe::Out => each(Line::Out(&text(line))),
         Pipe::Err => each(Line::Err(&text(line))),
-    })
+    }))
     .await
 }
 
@@ -156,10 +157,10 @@ pub async fn capture_bytes(command: Command, cancel: &CancellationToken) -> Resu
         std::iter::once(std.get_program()).chain(std.get_args()).map(|arg| arg.to_string_lossy()).collect();
     let line = line.join(" ");
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let status = pump(command, cancel, |pipe, line| match pipe {
+    let status = Box::pin(pump(command, cancel, |pipe, line| match pipe {
         Pipe::Out => out.extend_from_slice(line),
         Pipe::Err => err.extend_from_slice(line),
-    })
+    }))
     .await?;
     if status.success() {
         return Ok(out);
