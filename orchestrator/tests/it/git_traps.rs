@@ -88,8 +88,8 @@ async fn all_ways(bench: &Bench, kernel: &Kernel, what: &str) {
         fs::create_dir_all(bench.path(folder)).expect("makes folders");
     }
     write(&bench.path("images/default.yaml"), "");
-    let plan = twinboot::plan::parse(&text, &bench.path("p.yaml"), &Roots::new(bench.path(""))).expect("is a plan");
-    backports(&plan, true, &bench.cache, &|_, _| {}, &bench.cancel).await.expect("is not interrupted");
+    let read = twinboot::plan::parse(&text, &bench.path("p.yaml"), &Roots::new(bench.path(""))).expect("is a plan");
+    backports(&read, true, &bench.cache, &|_, _| {}, &bench.cancel).await.expect("is not interrupted");
     assert_quiet(bench, &format!("the backport map of {what}"));
     bench.build(kernel, &plain).await.expect("builds");
     assert_quiet(bench, &format!("the build of {what}"));
