@@ -18,4 +18,5 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod simulation;
+mod suggest;
 pub mod vm;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::source::Resolved;
 use super::{Error, Step, patch, pin};
 use crate::cache::{Cache, Key, Kind};
-use crate::plan::model::{Patch, Plan, Source};
+use crate::plan::model::{Patch, Plan};
 
 const FILE: &str = "fit.json";
 
@@ -93,7 +93,7 @@ pub async fn backports(
     for kernel in &plan.kernels {
         let patched = kernel.variants.iter().any(|variant| !variant.patches.is_empty());
         let mut source = None;
-        if patched && !matches!(kernel.source, Source::Image { .. }) {
+        if patched && !kernel.source.is_ready() {
             let step = |step: Step| progress(&kernel.name, step);
             source = match pin::resolve(kernel, cache, &step, cancel).await {
                 Err(error) if error.is_interrupted() => return Err(error),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{base, config, error_text, initramfs, patch};
+use super::{base, config, initramfs, patch};
+use crate::causes::chain;
 use crate::plan::model::{BaseConfig, ConfigLayer, Plan};
 
 /// What is wrong with the plan's fragments, base configurations, patches and image recipes: each once, in plan order. A
@@ -12,19 +13,19 @@ pub fn check_inputs(plan: &Plan) -> Vec<String> {
     for kernel in &plan.kernels {
         for layer in &kernel.config {
             if matches!(layer, ConfigLayer::Fragment(path) if path.is_file()) {
-                problems.extend(config::load(std::slice::from_ref(layer)).err().map(|error| error_text(&error)));
+                problems.extend(config::load(std::slice::from_ref(layer)).err().map(|error| chain(&error)));
             }
         }
         if matches!(&kernel.base_config, BaseConfig::File(path) if path.is_file()) {
-            problems.extend(base(&kernel.base_config).err().map(|error| error_text(&error)));
+            problems.extend(base(&kernel.base_config).err().map(|error| chain(&error)));
         }
         let patches = kernel.variants.iter().flat_map(|variant| &variant.patches);
         for patch in patches.filter(|patch| patch.path.is_file()) {
-            problems.extend(patch::load(patch).err().map(|error| error_text(&error)));
+            problems.extend(patch::load(patch).err().map(|error| chain(&error)));
         }
     }
     for recipe in plan.guests.iter().map(|guest| &guest.image).filter(|path| path.is_file()) {
-        problems.extend(initramfs::Recipe::load(recipe).err().map(|error| error_text(&error)));
+        problems.extend(initramfs::Recipe::load(recipe).err().map(|error| chain(&error)));
     }
     let mut told = BTreeSet::new();
     problems.retain(|problem| told.insert(problem.clone()));

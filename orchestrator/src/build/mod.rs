@@ -19,9 +19,9 @@ pub mod tree;
 
 mod backport;
 mod beneath;
+mod ci_cache_key;
 mod compile;
 mod error;
-mod foreseen;
 mod inputs;
 mod objects;
 mod pin;
@@ -39,8 +39,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 pub use backport::{Backport, Fit, backports};
+pub use ci_cache_key::ci_cache_key;
 pub use error::Error;
-pub use foreseen::foreseen_key;
 pub use inputs::check_inputs;
 pub use pin::{Identity, source_identity};
 pub use text::source_text;
@@ -142,8 +142,8 @@ pub async fn build(
         pin::check_image(request.kernel, kernel).await?;
         return ready(request, kernel, modules.as_ref(), config.as_ref(), progress);
     }
-    let Settled { asked, patches, base_text, source, toolchain, work, key } =
-        settle(request, cache, progress, cancel).await?;
+    let Inputs { asked, patches, base_text, source, toolchain, work, key } =
+        resolve_inputs(request, cache, progress, cancel).await?;
     let recipe = compile::Recipe {
         what: format!("{} ({})", request.kernel.name, request.variant.name),
         source: &source,
@@ -189,10 +189,10 @@ pub async fn unpack(
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    if matches!(request.variant.image.as_ref().unwrap_or(&request.kernel.source), Source::Image { .. }) {
+    if request.variant.image.as_ref().unwrap_or(&request.kernel.source).is_ready() {
         return Ok(());
     }
-    let Settled { source, work, key, .. } = settle(request, cache, progress, cancel).await?;
+    let Inputs { source, work, key, .. } = resolve_inputs(request, cache, progress, cancel).await?;
     if cache.has(Kind::Kernels, &key).await {
         return Ok(());
     }
@@ -200,7 +200,7 @@ pub async fn unpack(
 }
 
 /// Everything a kernel is made from, read and named.
-struct Settled {
+struct Inputs {
     asked: Vec<config::Asked>,
     patches: Vec<patch::Loaded>,
     base_text: Option<String>,
@@ -213,12 +213,12 @@ struct Settled {
 }
 
 /// Reads what `request` names and works out the keys. Nothing is unpacked.
-async fn settle(
+async fn resolve_inputs(
     request: &Request<'_>,
     cache: &Cache,
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
-) -> Result<Settled, Error> {
+) -> Result<Inputs, Error> {
     let asked = config::load(&request.kernel.config)?;
     let patches = request.variant.patches.iter().map(patch::load).collect::<Result<Vec<_>, _>>()?;
     let (base_name, base_text) = base(&request.kernel.base_config)?;
@@ -239,7 +239,7 @@ async fn settle(
         .iter()
         .fold(work(), |key, patch| key.part(if patch.info.reverse { "patch out" } else { "patch in" }, &patch.bytes));
     let (work, key) = (work().finish(), key.finish());
-    Ok(Settled { asked, patches, base_text, source, toolchain, work, key })
+    Ok(Inputs { asked, patches, base_text, source, toolchain, work, key })
 }
 
 impl Meta {
@@ -302,12 +302,6 @@ fn base(base: &BaseConfig) -> Result<(&'static str, Option<String>), Error> {
             ("file", Some(text.strip_prefix('\u{FEFF}').unwrap_or(&text).to_owned()))
         }
     })
-}
-
-/// An error with its causes, in one text.
-fn error_text(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What was asked of the configuration, for keys.

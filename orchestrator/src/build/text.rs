@@ -6,9 +6,8 @@ use std::path::{Component, Path};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Request, Settled, patch, settle, source, tree};
+use super::{Error, Inputs, Request, patch, resolve_inputs, source, tree};
 use crate::cache::{Cache, Filled, Key, Kind};
-use crate::plan::model::Source;
 
 /// The lines of those of `files` (relative to the tree) that this variant was built from: the source with the variant's
 /// patches applied.
@@ -25,11 +24,11 @@ pub async fn source_text(
 ) -> HashMap<String, Vec<String>> {
     let files: BTreeSet<String> = files.iter().filter(|file| is_inside(file)).cloned().collect();
     let source = request.variant.image.as_ref().unwrap_or(&request.kernel.source);
-    if files.is_empty() || matches!(source, Source::Image { .. }) {
+    if files.is_empty() || source.is_ready() {
         return HashMap::new();
     }
-    let Ok(settled) = settle(request, cache, &|_| {}, cancel).await else { return HashMap::new() };
-    let Ok(entry) = entry(&settled, cache, &files, cancel).await else { return HashMap::new() };
+    let Ok(inputs) = resolve_inputs(request, cache, &|_| {}, cancel).await else { return HashMap::new() };
+    let Ok(entry) = entry(&inputs, cache, &files, cancel).await else { return HashMap::new() };
     files
         .into_iter()
         .filter_map(|file| {
@@ -46,22 +45,22 @@ fn is_inside(file: &str) -> bool {
 
 /// The cache entry with the texts, made where it is missing.
 async fn entry(
-    settled: &Settled,
+    inputs: &Inputs,
     cache: &Cache,
     files: &BTreeSet<String>,
     cancel: &CancellationToken,
 ) -> Result<Filled, Error> {
-    let key = files.iter().fold(Key::new().part("build", &settled.key), |key, file| key.part("file", file)).finish();
+    let key = files.iter().fold(Key::new().part("build", &inputs.key), |key, file| key.part("file", file)).finish();
     cache
         .fill(Kind::Text, &key, cancel, async |dest: &Path| {
             let scratch = tempfile::tempdir_in(dest).map_err(Error::io("make a folder in", dest))?;
             // Patches are applied whole, so every file they touch has to be there.
-            let touched = settled.patches.iter().flat_map(|patch| patch.files.iter().cloned());
+            let touched = inputs.patches.iter().flat_map(|patch| patch.files.iter().cloned());
             let needed: BTreeSet<String> = files.iter().cloned().chain(touched).collect();
-            if !from_work_tree(&cache.path(Kind::Work, &settled.work), &needed, scratch.path())? {
-                settled.source.take(&needed, scratch.path(), cache, cancel).await?;
+            if !from_work_tree(&cache.path(Kind::Work, &inputs.work), &needed, scratch.path())? {
+                inputs.source.take(&needed, scratch.path(), cache, cancel).await?;
             }
-            patch::apply(&settled.patches, scratch.path(), cancel).await?;
+            patch::apply(&inputs.patches, scratch.path(), cancel).await?;
             for file in files {
                 if let Ok(text) = fs::read(scratch.path().join(file)) {
                     source::put(dest, file, &text)?;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::{BootArgs, Places};
 use super::exit::{Failure, INFRASTRUCTURE, INTERRUPTED, OK, USAGE};
 use super::setup;
-use crate::plan::glob;
+use crate::plan::conditions::matches_pattern;
 use crate::plan::model::{Cell, Plan};
 use crate::printable::{Printable, paragraph};
 use crate::process;
@@ -74,7 +74,7 @@ async fn live(guest: &mut DebugGuest, cell: &Cell, cancel: &CancellationToken) -
 /// The plan with nothing but the cell that was asked for.
 pub(super) fn choose(places: &Places, args: &BootArgs) -> Result<(Plan, Cell), Failure> {
     let mut plan = setup::load_plan(places, &args.plan)?;
-    let wanted = |cell: &&Cell| args.only.as_ref().is_none_or(|only| glob::matches(only, &cell.id));
+    let wanted = |cell: &&Cell| args.only.as_ref().is_none_or(|only| matches_pattern(only, &cell.id));
     let Some(cell) = plan.cells.iter().find(wanted).cloned() else {
         let ids: Vec<&str> = plan.cells.iter().map(|cell| cell.id.as_str()).collect();
         let only = args.only.as_deref().unwrap_or("*");

@@ -38,7 +38,7 @@ pub fn run(places: &Places, path: &Path, update: bool, out: &mut dyn Write) -> R
     let kernels = plan::load_kernels(path, data).map_err(|error| setup::plan_failure(path, error))?;
     let found = identities(places, &kernels, update)?;
     let pinned = |(kernel, found): (&Kernel, &build::Identity)| {
-        let (source, version) = (lock::described(&kernel.source), found.version.clone());
+        let (source, version) = (kernel.source.to_string(), found.version.clone());
         (kernel.name.clone(), LockedKernel { source, version, identity: found.identity.clone() })
     };
     let locked: BTreeMap<String, LockedKernel> = kernels.iter().zip(&found).map(pinned).collect();

@@ -9,7 +9,7 @@ use super::args::{EngineArg, MatrixArgs, Places};
 use super::exit::{Failure, OK, USAGE};
 use super::run::only;
 use super::setup;
-use crate::build::foreseen_key;
+use crate::build::ci_cache_key;
 use crate::cache::Key;
 use crate::plan::jobs::Job;
 use crate::plan::model::Plan;
@@ -67,7 +67,7 @@ fn build_keys(plan: &Plan) -> Result<HashMap<(&str, &str), String>, Failure> {
     let mut keys = HashMap::new();
     for kernel in &plan.kernels {
         for variant in &kernel.variants {
-            let key = foreseen_key(kernel, variant, home).map_err(|error| Failure::new(USAGE, &error))?;
+            let key = ci_cache_key(kernel, variant, home).map_err(|error| Failure::new(USAGE, &error))?;
             keys.insert((&*kernel.name, &*variant.name), key);
         }
     }

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::build;
 use crate::journal::interleaving::ForcedExpectation;
 use crate::journal::rules::Expectation;
-use crate::plan::model::{
-    BaseConfig, ConfigLayer, Interleaving, Kernel, Location, Operation, Plan, Source, Swap, Sweep, Variant,
-};
+use crate::plan::model::{BaseConfig, ConfigLayer, Interleaving, Kernel, Operation, Plan, Swap, Sweep, Variant};
 use crate::plan::schema::{Interval, Size};
 use crate::plan::yaml::Style;
 use crate::plan::{self, schema};
@@ -152,14 +150,14 @@ pub fn human(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "plan {} ({})", plan.name, plan.path.display())?;
     for kernel in &plan.kernels {
         writeln!(out, "\nkernel {}", kernel.name)?;
-        writeln!(out, "  source  {}", source(&kernel.source))?;
+        writeln!(out, "  source  {}", kernel.source)?;
         if let Some(locked) = &kernel.locked {
             writeln!(out, "  locked  {} by {}", locked.identity, locked.file.display())?;
         }
         if let Some(notes) = &kernel.notes {
             writeln!(out, "  notes   {notes}")?;
         }
-        if !matches!(kernel.source, Source::Image { .. }) {
+        if !kernel.source.is_ready() {
             writeln!(out, "  config  {}", config(kernel))?;
         }
         for variant in &kernel.variants {
@@ -288,31 +286,13 @@ fn show_variant(variant: &Variant, out: &mut dyn Write) -> io::Result<()> {
     let base = variant.base.as_ref().map_or_else(String::new, |base| format!(", compared with {base}"));
     writeln!(out, "  variant {}: {expect}{base}", variant.name)?;
     if let Some(image) = &variant.image {
-        writeln!(out, "    {}", source(image))?;
+        writeln!(out, "    {image}")?;
     }
     for patch in &variant.patches {
         let reverse = if patch.reverse { " (reversed)" } else { "" };
         writeln!(out, "    patch {}{reverse}", patch.path.display())?;
     }
     Ok(())
-}
-
-fn source(source: &Source) -> String {
-    let place = |location: &Location| match location {
-        Location::Path(path) => path.display().to_string(),
-        Location::Url(url) => url.clone(),
-    };
-    match source {
-        Source::Debian { package, suite, version } => {
-            let suite = suite.as_ref().map_or_else(String::new, |suite| format!(" from {suite}"));
-            let version = version.as_ref().map_or_else(String::new, |version| format!(" version {version}"));
-            format!("debian package {package}{suite}{version}")
-        }
-        Source::Git { location, rev } => format!("git {} at {rev}", place(location)),
-        Source::Dir(path) => format!("tree {}", path.display()),
-        Source::Tarball { location, sha256 } => format!("tarball {} (sha256 {sha256})", place(location)),
-        Source::Image { kernel, .. } => format!("ready kernel {}", kernel.display()),
-    }
 }
 
 fn config(kernel: &Kernel) -> String {

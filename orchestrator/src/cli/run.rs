@@ -10,7 +10,7 @@ use super::exit::{Failure, INFRASTRUCTURE, OK, USAGE};
 use super::{rerun, setup};
 use crate::analysis::{Results, exit_code};
 use crate::journal;
-use crate::plan::glob;
+use crate::plan::conditions::matches_pattern;
 use crate::plan::model::Plan;
 use crate::printable::{one_line, paragraph};
 use crate::process;
@@ -130,7 +130,7 @@ fn look() -> Look {
 /// Keeps the cells that match one of `globs`, the comparisons between them, and the kernels they need.
 pub(super) fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
     let ids: Vec<String> = plan.cells.iter().map(|cell| cell.id.clone()).collect();
-    plan.keep_cells(|id| globs.iter().any(|glob| glob::matches(glob, id)));
+    plan.keep_cells(|id| globs.iter().any(|glob| matches_pattern(glob, id)));
     if plan.cells.is_empty() && plan.forced.is_empty() {
         let message = format!("no cell matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
         return Err(Failure::say(USAGE, message));
@@ -141,7 +141,7 @@ pub(super) fn only(mut plan: Plan, globs: &[String]) -> Result<Plan, Failure> {
 /// Keeps those of `ids`, the cells of one kind (`what`), that match one of `globs`, or all where there are none, and the
 /// kernels they need; drops everything else.
 pub(super) fn keep(plan: &mut Plan, what: &str, ids: &[String], globs: &[String]) -> Result<(), Failure> {
-    let wanted = |id: &str| globs.is_empty() || globs.iter().any(|glob| glob::matches(glob, id));
+    let wanted = |id: &str| globs.is_empty() || globs.iter().any(|glob| matches_pattern(glob, id));
     if !ids.iter().any(|id| wanted(id)) {
         let message = format!("no {what} matches {}; there are:\n  {}", globs.join(", "), ids.join("\n  "));
         return Err(Failure::say(USAGE, message));

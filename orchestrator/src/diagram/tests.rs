@@ -2,9 +2,8 @@
 
 use std::fmt::Write as _;
 
+use kernel_debug::{Names, Point};
 use proptest::prelude::*;
-
-use kernel_debug::Names;
 
 use super::*;
 

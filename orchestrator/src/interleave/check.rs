@@ -3,9 +3,7 @@
 use twinboot_protocol::orders::{Actor, Offered};
 
 use crate::diagram::{Action, Diagram};
-
-/// Smallest similarity, from 0 to 1, at which a word is suggested for another.
-const NEAR: f64 = 0.5;
+use crate::suggest;
 
 /// What `diagram` needs and the test does not offer, one sentence each.
 pub fn against_offer(diagram: &Diagram, threads: &[Actor], operations: &[Offered]) -> Vec<String> {
@@ -47,10 +45,8 @@ pub fn operate(operation: &str, object: Option<&str>, operations: &[Offered]) ->
 /// Suggests the nearest known word, or lists all of them.
 fn instead<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.collect();
-    let alike = |word: &str| strsim::normalized_damerau_levenshtein(found, word);
-    let nearest = known.iter().copied().max_by(|left, right| alike(left).total_cmp(&alike(right)));
-    match nearest.filter(|word| alike(word) >= NEAR) {
-        Some(word) => format!("; did you mean `{word}`?"),
+    match suggest::nearest(found, known.iter().copied()) {
+        Some(word) => format!("; {}", suggest::question(word)),
         None if known.is_empty() => String::new(),
         None => format!("; there are {}", known.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")),
     }

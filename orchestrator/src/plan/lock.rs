@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{BaseConfig, ConfigLayer, Kernel, Location, Locked, Plan, Source};
+use super::model::{BaseConfig, ConfigLayer, Kernel, Locked, Plan};
 use super::roots::Roots;
-use super::{Error, validate};
+use super::validate;
 use crate::plan::yaml::{Diagnostics, Document, KeyPath};
 
 /// What the format is called; another one is not read.
@@ -44,6 +44,22 @@ pub struct LockedKernel {
     pub identity: String,
 }
 
+/// Why a lock file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is there and cannot be read.
+    #[error("cannot read the lock file {}", path.display())]
+    Read {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It does not have the form of one.
+    #[error("{0}")]
+    Form(Diagnostics),
+}
+
 /// A lock file that has been read, and what is wrong with it so far.
 #[derive(Debug)]
 pub struct LockFile {
@@ -55,25 +71,6 @@ pub struct LockFile {
 /// Where the lock file of a plan is or would be: `p.lock.yaml` beside `p.yaml`.
 pub fn path_of(plan: &Path) -> PathBuf {
     plan.with_extension("lock.yaml")
-}
-
-/// A source in one line, as the plan names it.
-pub fn described(source: &Source) -> String {
-    let place = |location: &Location| match location {
-        Location::Path(path) => path.display().to_string(),
-        Location::Url(url) => url.clone(),
-    };
-    match source {
-        Source::Debian { package, suite, version } => {
-            let suite = suite.as_ref().map_or_else(String::new, |suite| format!(" from {suite}"));
-            let version = version.as_ref().map_or_else(String::new, |version| format!(" version {version}"));
-            format!("debian {package}{suite}{version}")
-        }
-        Source::Git { location, rev } => format!("git {} at {rev}", place(location)),
-        Source::Dir(path) => format!("dir {}", path.display()),
-        Source::Tarball { location, sha256 } => format!("tarball {} {sha256}", place(location)),
-        Source::Image { kernel, .. } => format!("image {}", kernel.display()),
-    }
 }
 
 /// The files whose content decides what is built, by the names that a lock file gives them.
@@ -160,9 +157,9 @@ impl LockFile {
     pub fn beside(plan: &Path) -> Result<Option<Self>, Error> {
         let path = path_of(plan);
         match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, &path).map(Some).map_err(Error::Plan),
+            Ok(text) => Self::parse(&text, &path).map(Some).map_err(Error::Form),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Lock { path, source }),
+            Err(source) => Err(Error::Read { path, source }),
         }
     }
 
@@ -216,7 +213,7 @@ impl LockFile {
 
     /// Pins the kernel's source to what the lock says; where the lock does not fit it, that is noted.
     pub fn pin(&self, kernel: &mut Kernel) {
-        let named = described(&kernel.source);
+        let named = kernel.source.to_string();
         let Some(locked) = self.lock.kernels.get(&kernel.name) else {
             let message = format!("the plan's kernel '{}' is not in the lock", kernel.name);
             self.document.error(&KeyPath::keys(&["kernels"]), message, Some(UPDATE.to_owned()));
@@ -229,17 +226,9 @@ impl LockFile {
             self.document.error(&at.key("source"), message, Some(UPDATE.to_owned()));
             return;
         }
-        let label = match (&mut kernel.source, &locked.version) {
-            (Source::Debian { version, package, .. }, Some(pinned)) => {
-                *version = Some(pinned.clone());
-                format!("{package} {pinned}")
-            }
-            (Source::Git { rev, .. }, Some(pinned)) => {
-                let label = format!("{rev} (commit {pinned})");
-                rev.clone_from(pinned);
-                label
-            }
-            _ => named,
+        let label = match &locked.version {
+            Some(pinned) => kernel.source.pin(pinned),
+            None => named,
         };
         kernel.locked = Some(Locked { file: self.path.clone(), label, identity: locked.identity.clone() });
     }

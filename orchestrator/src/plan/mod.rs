@@ -2,20 +2,16 @@
 //!
 //! [`schema`] is a plan as written, [`model`] a plan ready to run, [`resolve`] the way from one to the other.
 
-pub mod axis;
-mod control;
-pub mod derive;
-pub mod glob;
+pub mod conditions;
 pub mod jobs;
 pub mod lock;
 pub mod model;
-pub mod names;
 pub mod partition;
 pub mod resolve;
 pub mod roots;
 pub mod schema;
+mod source;
 pub mod validate;
-pub mod version;
 pub mod yaml;
 
 use std::io::Read as _;
@@ -91,8 +87,8 @@ pub fn examine(path: &Path, data: Option<&Path>) -> Result<Examined, Error> {
     };
     let lock = match lock::LockFile::beside(path) {
         Ok(lock) => Ok(lock),
-        Err(Error::Plan(errors)) => Err(errors),
-        Err(error) => return Err(error),
+        Err(lock::Error::Form(errors)) => Err(errors),
+        Err(lock::Error::Read { path, source }) => return Err(Error::Lock { path, source }),
     };
     let (raw, document) = read_plan(&text, path);
     let locked = lock.as_ref().ok().and_then(Option::as_ref);

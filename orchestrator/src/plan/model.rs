@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use super::source::{Location, Source};
+
 use crate::diagram::Diagram;
 use crate::journal::interleaving::ForcedExpectation;
 use crate::journal::rules::{Expectation, Warmth};
@@ -112,56 +114,6 @@ pub struct LeftOut {
     pub patch: Option<String>,
     /// The condition that does not hold.
     pub when: String,
-}
-
-/// Where a kernel comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// A Debian `linux-source-*` package, fetched and verified by apt.
-    Debian {
-        /// Package name.
-        package: String,
-        /// Suite to take it from; the machine's own choice when absent.
-        suite: Option<String>,
-        /// Exact package version; the newest when absent.
-        version: Option<String>,
-    },
-    /// A git repository at a revision.
-    Git {
-        /// Local path or URL.
-        location: Location,
-        /// Revision: commit, tag or branch.
-        rev: String,
-    },
-    /// An unpacked tree, built as it stands and never written to.
-    Dir(PathBuf),
-    /// A (compressed) tar archive.
-    Tarball {
-        /// Local path or URL.
-        location: Location,
-        /// Expected SHA-256, lowercase hex.
-        sha256: String,
-    },
-    /// A kernel that is built already.
-    Image {
-        /// `bzImage` or `vmlinux`.
-        kernel: PathBuf,
-        /// Directory of modules to take along (`lib/modules/<release>`).
-        modules: Option<PathBuf>,
-        /// Its `.config`, for the record.
-        config: Option<PathBuf>,
-    },
-}
-
-/// A file or a repository: here or elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Location {
-    /// On this machine.
-    Path(PathBuf),
-    /// Fetched by `git` or `curl`.
-    Url(String),
 }
 
 /// What the configuration fragments are merged over.

@@ -1,6 +1,7 @@
 //! What a value of a plan must be like, apart from where it stands and of what is on disk.
 
 use super::schema::Size;
+use crate::suggest;
 
 /// Slots of the smallest swap area that mkswap makes, header included (`mkswap(8)` refuses less than ten pages).
 const SWAP_MIN: u64 = 10 * PAGE;
@@ -108,15 +109,13 @@ pub fn swap_size(bytes: u64) -> Check {
 /// looks like a slip.
 pub fn algorithm(algorithm: &str) -> Check {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    let near = crate::plan::yaml::nearest(algorithm, ALGORITHMS).filter(|near| *near != algorithm);
-    let hint =
-        near.map_or_else(|| format!("known: {}", ALGORITHMS.join(", ")), |near| format!("did you mean `{near}`?"));
+    let others = || ALGORITHMS.into_iter().filter(|known| *known != algorithm);
     if algorithm.is_empty() || !algorithm.chars().all(legal) {
+        let hint = suggest::did_you_mean_or(algorithm, others(), "known").unwrap_or_default();
         return problem(format!("'{algorithm}' cannot be a compressor"), &hint);
     }
-    if let Some(near) = crate::plan::yaml::likely_slip(algorithm, ALGORITHMS).filter(|near| *near != algorithm) {
-        let hint = format!("did you mean `{near}`?");
-        return problem(format!("there is no compressor '{algorithm}'"), &hint);
+    if let Some(meant) = suggest::likely_slip(algorithm, ALGORITHMS).filter(|meant| *meant != algorithm) {
+        return problem(format!("there is no compressor '{algorithm}'"), &suggest::question(meant));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Values;
+use super::options::Values;
 
 /// A parsed expression.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Asked, BadLine, Error, Origin, is_name};
+use super::options::{Asked, BadLine, Error, Origin, is_name};
 use crate::plan::validate;
 
 /// Ends a comment: the option on the next line may be absent from the result.

@@ -1,53 +1,10 @@
 //! Holding the configuration that came out against what was asked.
 
-use std::fmt;
 use std::path::Path;
 
 use super::expr::Expr;
 use super::kconfig::{self, Definition, Kind, Known};
-use super::{Asked, Error, Values};
-
-/// An option that came out otherwise than asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// What was asked, and where.
-    pub asked: Asked,
-    /// What came out, `n` for nothing.
-    pub got: String,
-    /// Why, as far as the tree's Kconfig files tell.
-    pub reason: Reason,
-}
-
-/// Why an option did not come out as asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// The tree has no such option.
-    Unknown,
-    /// The tree's Kconfig files do not show why.
-    Unclear,
-    /// Sentences, one for each thing that is missing.
-    Because(Vec<String>),
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Asked { name, value, origin, .. } = &self.asked;
-        if self.reason == Reason::Unknown {
-            return write!(
-                f,
-                "CONFIG_{name}={value} ({origin}): this tree has no such option; take it out, or put `# optional` on the line before"
-            );
-        }
-        write!(f, "CONFIG_{name}={value} ({origin}): came out as CONFIG_{name}={}", self.got)?;
-        match &self.reason {
-            Reason::Because(reasons) => reasons.iter().try_for_each(|reason| write!(f, "\n    {reason}")),
-            Reason::Unknown | Reason::Unclear => f.write_str(
-                "\n    its type, its dependencies and its range allow it: something that only Kconfig itself can tell excludes or \
-                 forces it",
-            ),
-        }
-    }
-}
+use super::options::{Asked, Error, Problem, Reason, Values};
 
 /// Checks every option that was asked for in the result, and explains those that differ from the tree's Kconfig files.
 ///

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Context;
+use super::context::Context;
 use super::matrix::{Point, Points};
 use crate::plan::model::{Cell, Comparison, ForcedCell, Kernel};
 use crate::plan::yaml::KeyPath;

@@ -1,20 +1,15 @@
-//! Kernels: sources and configuration.
+//! Kernels: sources, configuration, and what the catalogue says of them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::catalogue::Shelf;
-use super::{Context, variants};
-use crate::plan::model::{BaseConfig, ConfigLayer, Kernel, LeftOut, Location, Source};
-use crate::plan::schema::{self, OrText};
-use crate::plan::validate;
-use crate::plan::yaml::KeyPath;
-
-pub(super) fn resolve(context: Context, raw: &schema::Plan) -> (Vec<Kernel>, Vec<LeftOut>) {
-    let (written, mut kernels) = sources(context, raw);
-    let left_out = variants::resolve(context, &raw.variants, &written, &mut kernels);
-    (kernels, left_out)
-}
+use super::context::Context;
+use crate::plan::model::{BaseConfig, ConfigLayer, Kernel, Location, Source};
+use crate::plan::schema::{Catalogue, CatalogueEntry, OrText};
+use crate::plan::source::series_in;
+use crate::plan::yaml::{Document, KeyPath};
+use crate::plan::{schema, validate};
+use crate::suggest::{did_you_mean, did_you_mean_or};
 
 /// The kernels as they are written and what they are made from, without their variants.
 pub(super) fn sources(context: Context, raw: &schema::Plan) -> (Vec<schema::Kernel>, Vec<Kernel>) {
@@ -23,7 +18,7 @@ pub(super) fn sources(context: Context, raw: &schema::Plan) -> (Vec<schema::Kern
     }
     let mut seen = BTreeMap::new();
     let mut kernels = Vec::new();
-    let mut shelf: Option<(Shelf, KeyPath)> = None;
+    let mut catalogue: Option<(CatalogueFile, KeyPath)> = None;
     let written: Vec<schema::Kernel> = raw.kernels.iter().map(written).collect();
     for (index, (kernel, raw)) in written.iter().zip(&raw.kernels).enumerate() {
         let path = KeyPath::keys(&["kernels"]).index(index);
@@ -38,18 +33,18 @@ pub(super) fn sources(context: Context, raw: &schema::Plan) -> (Vec<schema::Kern
             OrText::Full(_) => context.name(&path, &kernel.name, "kernel", &mut seen),
         }
         let by_name = kernel.source.is_none() && !context.document.has(&path.key("source")) && !kernel.name.is_empty();
-        if by_name && shelf.is_none() {
-            shelf = Some((Shelf::read(context), path.clone()));
+        if by_name && catalogue.is_none() {
+            catalogue = Some((CatalogueFile::read(context), path.clone()));
         }
-        let shelf = shelf.as_ref().filter(|_| by_name).map(|(shelf, _)| shelf);
-        let mut resolved = self::kernel(context, &path, kernel, shelf);
+        let catalogue = catalogue.as_ref().filter(|_| by_name).map(|(catalogue, _)| catalogue);
+        let mut resolved = self::kernel(context, &path, kernel, catalogue);
         if let Some(lock) = context.lock {
             lock.pin(&mut resolved);
         }
         kernels.push(resolved);
     }
-    if let Some((shelf, path)) = shelf {
-        shelf.finish(context, &path);
+    if let Some((catalogue, path)) = catalogue {
+        catalogue.finish(context, &path);
     }
     (written, kernels)
 }
@@ -62,22 +57,22 @@ fn written(raw: &OrText<schema::Kernel>) -> schema::Kernel {
     }
 }
 
-/// `shelf` is the catalogue, where the kernel is to come from it.
-fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, shelf: Option<&Shelf>) -> Kernel {
-    let entry = shelf.and_then(|shelf| shelf.entry(context, &raw.name));
+/// `catalogue` is the catalogue, where the kernel is to come from it.
+fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, catalogue: Option<&CatalogueFile>) -> Kernel {
+    let entry = catalogue.and_then(|catalogue| catalogue.entry(context, &raw.name));
     let source = match (&raw.source, &entry) {
         (Some(source), _) => self::source(context, &path.key("source"), source),
-        (None, Some((entry, shelf, at))) => {
+        (None, Some((entry, catalogue, at))) => {
             if entry.source.is_none() {
                 let hint = "where its tree comes from: `source: {debian: linux-source-6.1}`".to_owned();
-                shelf.document.missing(at, "source", Some(hint));
+                catalogue.document.missing(at, "source", Some(hint));
             }
-            entry.source.as_ref().and_then(|source| self::source(*shelf, &at.key("source"), source))
+            entry.source.as_ref().and_then(|source| self::source(*catalogue, &at.key("source"), source))
         }
         (None, None) => {
-            if let Some(shelf) = shelf {
+            if let Some(catalogue) = catalogue {
                 let at = if context.document.has(&path.key("name")) { path.key("name") } else { path.clone() };
-                shelf.unknown(context, &at, &raw.name);
+                catalogue.unknown(context, &at, &raw.name);
             } else {
                 let hint =
                     "where its tree comes from: `source: {debian: linux-source-6.1}`, or git, dir, tarball or image";
@@ -86,7 +81,7 @@ fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, shelf: Option<
             None
         }
     };
-    if matches!(source, Some(Source::Image { .. })) {
+    if source.as_ref().is_some_and(Source::is_ready) {
         for key in ["config", "base_config"].into_iter().filter(|key| context.document.has(&path.key(key))) {
             let hint = "a kernel with an `image` source is built already; take this out, or give it another source";
             context.document.key_error(&path.key(key), format!("`{key}` has no effect"), Some(hint.to_owned()));
@@ -94,13 +89,13 @@ fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, shelf: Option<
     }
     let given = |key: &str| context.document.has(&path.key(key));
     let base_config = match &entry {
-        Some((entry, shelf, at)) if !given("base_config") => {
-            self::base_config(*shelf, &at.key("base_config"), &entry.base_config.0)
+        Some((entry, catalogue, at)) if !given("base_config") => {
+            self::base_config(*catalogue, &at.key("base_config"), &entry.base_config.0)
         }
         _ => self::base_config(context, &path.key("base_config"), &raw.base_config.0),
     };
     let config = match &entry {
-        Some((entry, shelf, at)) if !given("config") => self::config(*shelf, &at.key("config"), &entry.config),
+        Some((entry, catalogue, at)) if !given("config") => self::config(*catalogue, &at.key("config"), &entry.config),
         _ => self::config(context, &path.key("config"), &raw.config),
     };
     let said = raw.series.as_ref().or_else(|| entry.as_ref().and_then(|(entry, ..)| entry.series.as_ref()));
@@ -118,23 +113,9 @@ fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, shelf: Option<
     }
 }
 
-/// The patch series of a kernel: from the name of its Debian package, else from its own.
+/// The patch series of a kernel: what its source names, else its own name.
 fn series(name: &str, source: &Source) -> Option<String> {
-    let package = match source {
-        Source::Debian { package, .. } => package.strip_prefix("linux-source-").and_then(version_in),
-        _ => None,
-    };
-    package.or_else(|| version_in(name))
-}
-
-/// The first `6.1`-like part of a name.
-fn version_in(name: &str) -> Option<String> {
-    let mut runs = name.split(|c: char| !c.is_ascii_digit() && c != '.');
-    runs.find_map(|run| {
-        let mut numbers = run.split('.');
-        let (major, minor) = (numbers.next()?, numbers.next()?);
-        (!major.is_empty() && !minor.is_empty()).then(|| format!("{major}.{minor}"))
-    })
+    source.series().or_else(|| series_in(name))
 }
 
 fn source(context: Context, path: &KeyPath, raw: &schema::Source) -> Option<Source> {
@@ -285,11 +266,11 @@ fn base_config(context: Context, path: &KeyPath, raw: &str) -> BaseConfig {
         "allnoconfig" => BaseConfig::Allnoconfig,
         "defconfig" => BaseConfig::Defconfig,
         file => {
-            let near = crate::plan::yaml::nearest(file, ["allnoconfig", "defconfig"]);
-            match near.filter(|_| !context.path(file).exists()) {
-                Some(near) => {
+            let meant = did_you_mean(file, ["allnoconfig", "defconfig"]);
+            match meant.filter(|_| !context.path(file).exists()) {
+                Some(hint) => {
                     let message = format!("'{file}' is neither allnoconfig nor defconfig, nor a file");
-                    context.document.error(path, message, Some(format!("did you mean `{near}`?")));
+                    context.document.error(path, message, Some(hint));
                     BaseConfig::File(context.path(file))
                 }
                 None => BaseConfig::File(context.file(path, file, "kernel configuration")),
@@ -315,21 +296,63 @@ fn config(context: Context, path: &KeyPath, raw: &[OrText<BTreeMap<String, schem
     raw.iter().enumerate().map(layer).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::version_in;
+/// `kernels/sources.yaml`, read when the plan first needs it.
+pub(super) struct CatalogueFile {
+    path: PathBuf,
+    /// Paths in it start here.
+    folder: PathBuf,
+    entries: Catalogue,
+    /// None where there is no such file.
+    document: Option<Document>,
+}
 
-    #[test]
-    fn a_series_is_the_first_two_numbers() {
-        for (name, series) in [
-            ("linux-6.1", Some("6.1")),
-            ("6.12.117-mine", Some("6.12")),
-            ("v7-2.x-5.10", Some("5.10")),
-            ("mainline", None),
-            ("next-20240101", None),
-            ("6.", None),
-        ] {
-            assert_eq!(version_in(name).as_deref(), series, "{name}");
+impl CatalogueFile {
+    /// Reads the catalogue. One that cannot be read has no entries, and says so in [`CatalogueFile::finish`].
+    pub(super) fn read(context: Context) -> Self {
+        let path = context.roots.catalogue();
+        let folder = path.parent().map_or_else(PathBuf::new, PathBuf::from);
+        let (entries, document) = match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let (entries, document) = Document::read::<Catalogue>(&text, &path);
+                (entries.unwrap_or_default(), Some(document))
+            }
+            Err(_) => (BTreeMap::new(), None),
+        };
+        Self { path, folder, entries, document }
+    }
+
+    /// The entry `name`, with the context that its keys are resolved in and their place in the catalogue.
+    pub(super) fn entry<'a>(
+        &'a self,
+        context: Context<'a>,
+        name: &str,
+    ) -> Option<(&'a CatalogueEntry, Context<'a>, KeyPath)> {
+        let document = self.document.as_ref()?;
+        let entry = self.entries.get(name)?;
+        Some((entry, Context { document, folder: &self.folder, ..context }, KeyPath::keys(&[name])))
+    }
+
+    /// Notes in the plan, at `path`, that it names a kernel which is not in the catalogue.
+    pub(super) fn unknown(&self, context: Context, path: &KeyPath, name: &str) {
+        let (message, hint) = if self.document.is_some() {
+            let known = self.entries.keys().map(String::as_str);
+            (
+                format!("there is no kernel '{name}' in the catalogue, and no source is given for it"),
+                did_you_mean_or(name, known, "in kernels/sources.yaml"),
+            )
+        } else {
+            let message = format!("kernel '{name}' has no source, and there is no catalogue {}", self.path.display());
+            (message, Some("where its tree comes from: `source: {debian: linux-source-6.1}`".to_owned()))
+        };
+        context.document.error(path, message, hint);
+    }
+
+    /// Notes in the plan, at `path`, what is wrong with the catalogue.
+    pub(super) fn finish(self, context: Context, path: &KeyPath) {
+        if let Some(document) = self.document.filter(Document::has_errors) {
+            let errors = document.into_diagnostics().to_string();
+            let message = format!("the catalogue has errors:\n  {}", errors.trim_end().replace('\n', "\n  "));
+            context.document.error(path, message, None);
         }
     }
 }

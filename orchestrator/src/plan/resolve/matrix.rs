@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::{Context, guess};
-use crate::plan::axis::GuestValue;
-use crate::plan::model::{Guest, Kernel, Test};
-use crate::plan::schema::{Axis, GUEST_AXES, Matrix, Scalar};
-use crate::plan::validate::Problem;
+use super::axes::{Entry, GuestValue, Setting, axes, entries};
+use super::context::Context;
+use crate::plan::conditions::matches_pattern;
+use crate::plan::model::{Guest, Kernel, Swap, Test};
+use crate::plan::schema::{Matrix, Size};
 use crate::plan::yaml::KeyPath;
-use crate::plan::{glob, names};
 
+/// A text of one's own choice is cut to this length in a name.
+const SLUG_MAX: usize = 24;
 /// More cells than any plan means to have.
 const CELLS_MAX: usize = 10_000;
 
@@ -38,28 +39,6 @@ pub(super) struct Point {
     pub variant: usize,
     pub guest: usize,
     pub test: usize,
-}
-
-/// A setting to one value.
-enum Setting {
-    Guest(GuestValue),
-    Arg { test: Option<String>, key: String, value: String },
-}
-
-impl Setting {
-    /// Whether it sets an argument of the test of that name.
-    fn is_of_test(&self, name: &str) -> bool {
-        matches!(self, Self::Arg { test, .. } if test.as_ref().is_none_or(|test| test == name))
-    }
-}
-
-/// An entry of `include` or `exclude`: settings, and patterns for the other parts of a cell.
-#[derive(Default)]
-struct Entry {
-    settings: Vec<Setting>,
-    kernel: Option<String>,
-    variant: Option<String>,
-    test: Option<String>,
 }
 
 /// Expands the matrix over the guest and the tests as they are written; `forced` when the plan has interleavings or
@@ -145,8 +124,8 @@ pub(super) fn expand(
             return Points::default();
         }
     }
-    names::guests(&mut guests);
-    names::tests(tests, &mut points);
+    name_guests(&mut guests);
+    name_tests(tests, &mut points);
     Points { guests, tests: points.into_iter().map(|(_, test)| test).collect(), cells, places }
 }
 
@@ -187,7 +166,7 @@ fn included(
     let guest_indices = guest_indices(include, guest, guests);
     let mut test_indices = Vec::new();
     for (origin, test) in tests.iter().enumerate() {
-        if !include.test.as_ref().is_none_or(|pattern| glob::matches(pattern, &test.name)) {
+        if !include.test.as_ref().is_none_or(|pattern| matches_pattern(pattern, &test.name)) {
             continue;
         }
         let mut changed = test.clone();
@@ -234,56 +213,6 @@ fn index_of<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
         list.push(item);
         list.len() - 1
     })
-}
-
-impl Entry {
-    fn matches_kernel(&self, (kernel, variant): (&str, &str)) -> bool {
-        let matches =
-            |pattern: &Option<String>, name| pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, name));
-        matches(&self.kernel, kernel) && matches(&self.variant, variant)
-    }
-
-    fn matches_names(&self, (kernel, variant, test): (&str, &str, &str)) -> bool {
-        self.matches_kernel((kernel, variant)) && self.test.as_ref().is_none_or(|pattern| glob::matches(pattern, test))
-    }
-
-    fn matches_settings(&self, guest: &Guest, origin: &str, test: &Test) -> bool {
-        self.settings.iter().all(|setting| match setting {
-            Setting::Guest(value) => value.is_in(guest),
-            Setting::Arg { test: named, key, value } => {
-                named.as_ref().is_none_or(|name| name == origin) && test.args.get(key) == Some(value)
-            }
-        })
-    }
-
-    /// Whether this says nothing of tests, and so is about interleavings and sweeps as well.
-    fn is_of_places(&self) -> bool {
-        self.test.is_none() && !self.has_args()
-    }
-
-    fn matches_place(&self, names: (&str, &str), guest: &Guest) -> bool {
-        self.matches_kernel(names) && self.guest_values().all(|value| value.is_in(guest))
-    }
-
-    fn guest_values(&self) -> impl Iterator<Item = &GuestValue> {
-        self.settings.iter().filter_map(|setting| match setting {
-            Setting::Guest(value) => Some(value),
-            Setting::Arg { .. } => None,
-        })
-    }
-
-    fn has_args(&self) -> bool {
-        self.settings.iter().any(|setting| matches!(setting, Setting::Arg { .. }))
-    }
-
-    fn args_for<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.settings.iter().filter_map(move |setting| match setting {
-            Setting::Arg { test, key, value } if test.as_ref().is_none_or(|test| test == name) => {
-                Some((key.as_str(), value.as_str()))
-            }
-            _ => None,
-        })
-    }
 }
 
 /// Every guest shape, the first axis changing slowest.
@@ -345,132 +274,95 @@ fn variations(test: &Test, axes: &[Vec<Setting>]) -> Vec<Test> {
     variations
 }
 
-/// The axes with their values, checked.
-fn axes(context: Context, path: &KeyPath, raw: &Matrix, guest: &Guest, tests: &[Test]) -> Vec<Vec<Setting>> {
-    let mut axes = Vec::new();
-    for (name, values) in &raw.axes {
-        let path = path.key(name);
-        if values.is_empty() {
-            if !context.document.damaged(&path) {
-                let hint = "name at least one value, or take the axis out".to_owned();
-                context.document.error(&path, "the list is empty", Some(hint));
-            }
+/// Names guest shapes after the settings in which they differ; the only one is called `default`.
+fn name_guests(guests: &mut [Guest]) {
+    if let [only] = guests {
+        "default".clone_into(&mut only.name);
+        return;
+    }
+    let labels: [fn(&Guest) -> String; 6] = [
+        |guest| format!("cpus{}", guest.cpus),
+        |guest| format!("mem{}", Size(guest.memory)),
+        |guest| match &guest.swap {
+            Some(Swap::Zram { size, .. }) => format!("zram{}", Size(*size)),
+            Some(Swap::Brd { size }) => format!("brd{}", Size(*size)),
+            None => "noswap".to_owned(),
+        },
+        |guest| match &guest.swap {
+            Some(Swap::Zram { algorithm, .. }) => slug(algorithm),
+            _ => "plain".to_owned(),
+        },
+        |guest| slug(&guest.cmdline),
+        |guest| guest.clone.name().to_owned(),
+    ];
+    let varying: Vec<_> =
+        labels.iter().filter(|label| guests.iter().map(*label).collect::<BTreeSet<_>>().len() > 1).collect();
+    for guest in guests.iter_mut() {
+        guest.name = varying.iter().map(|label| label(guest)).collect::<Vec<_>>().join("-");
+    }
+}
+
+/// Names the points of each test after the arguments in which they differ; the only one keeps the test's name.
+/// `points` have the index of the test they come from.
+fn name_tests(tests: &[Test], points: &mut [(usize, Test)]) {
+    for (origin, test) in tests.iter().enumerate() {
+        let mut values: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
+        let ours: Vec<&Test> = points.iter().filter(|point| point.0 == origin).map(|point| &point.1).collect();
+        for key in ours.iter().flat_map(|point| point.args.keys()) {
+            values.entry(key.clone()).or_default().extend(ours.iter().map(|point| point.args.get(key).cloned()));
+        }
+        let varying: Vec<String> =
+            values.into_iter().filter(|(_, values)| values.len() > 1).map(|(key, _)| key).collect();
+        if varying.is_empty() {
             continue;
         }
-        let sized = raw.axes.iter().any(|(axis, _)| axis == "guest.swap.zram.size");
-        check_zram(context, &path, name, guest, sized);
-        let mut seen = BTreeSet::new();
-        let mut settings = Vec::new();
-        for (index, value) in values.iter().enumerate() {
-            let path = path.index(index);
-            let text = context.spelled(&path, value);
-            if !seen.insert(text.clone()) {
-                context.document.error(&path, format!("the value '{text}' is in the list already"), None);
-            } else if let Some(setting) = setting(context, &path, name, text, tests) {
-                settings.push(setting);
-            }
-        }
-        axes.push(settings);
-    }
-    axes
-}
-
-/// A zram axis needs a guest whose swap can be zram.
-fn check_zram(context: Context, path: &KeyPath, axis: &str, guest: &Guest, sized: bool) {
-    use crate::plan::model::Swap;
-    let problem = match (&guest.swap, axis) {
-        (Some(Swap::Brd { .. }), _) if axis.starts_with("guest.swap.zram.") => {
-            "the guest's swap device is brd, this axis needs zram"
-        }
-        (None, "guest.swap.zram.algorithm") if !sized => "the guest has no zram device whose compressor this could set",
-        _ => return,
-    };
-    context.document.key_error(path, problem, Some("give the guest `swap: {zram: {size: 64K}}`".to_owned()));
-}
-
-/// The setting of `axis` to `text`; notes what is wrong with it.
-fn setting(context: Context, path: &KeyPath, axis: &str, text: String, tests: &[Test]) -> Option<Setting> {
-    match Axis::parse(axis)? {
-        Axis::Guest(axis) => match GuestValue::parse(axis, &text) {
-            Ok(value) => Some(Setting::Guest(value)),
-            Err(Problem { message, hint }) => {
-                context.document.error(path, message, hint);
-                None
-            }
-        },
-        Axis::Arg { test, key } => {
-            if let Some(name) = &test
-                && !tests.iter().any(|test| test.name == *name)
-            {
-                let axis_path = if matches!(path.last(), Some(crate::plan::yaml::Step::Index(_))) {
-                    path.parent().unwrap_or_default()
-                } else {
-                    path.clone()
-                };
-                let hint = guess(name, tests.iter().map(|test| test.name.as_str()), "tests of this plan");
-                context.document.key_error(&axis_path, format!("there is no test '{name}'"), hint);
-                return None;
-            }
-            context.check(path, crate::plan::validate::word(&key, "argument"));
-            context.check(path, crate::plan::validate::line(&text));
-            Some(Setting::Arg { test, key, value: text })
-        }
-    }
-}
-
-/// The entries of `include` or `exclude`, checked.
-fn entries(
-    context: Context,
-    path: &KeyPath,
-    raw: Option<&[BTreeMap<String, Scalar>]>,
-    (kernels, guest, tests): (&[Kernel], &Guest, &[Test]),
-    axes: &[Vec<Setting>],
-) -> Vec<Entry> {
-    let Some(raw) = raw else { return Vec::new() };
-    if raw.is_empty() && !context.document.damaged(path) {
-        context.document.error(path, "the list is empty", Some("take it out".to_owned()));
-    }
-    let mut entries = Vec::new();
-    for (index, map) in raw.iter().enumerate() {
-        let path = path.index(index);
-        let mut entry = Entry::default();
-        if map.is_empty() && !context.document.damaged(&path) {
-            context.document.error(&path, "this names nothing", Some("name an axis and a value".to_owned()));
-        }
-        for (key, value) in map {
-            let at = path.key(key);
-            let text = context.spelled(&at, value);
-            let (slot, names): (&mut Option<String>, Vec<&str>) = match key.as_str() {
-                "kernel" => (&mut entry.kernel, kernels.iter().map(|kernel| kernel.name.as_str()).collect()),
-                "variant" => {
-                    let variants = kernels.iter().flat_map(|kernel| &kernel.variants);
-                    (&mut entry.variant, variants.map(|variant| variant.name.as_str()).collect())
-                }
-                "test" => (&mut entry.test, tests.iter().map(|test| test.name.as_str()).collect()),
-                setting_key if Axis::parse(setting_key).is_some() => {
-                    let sized = map.contains_key("guest.swap.zram.size")
-                        || axes
-                            .iter()
-                            .flatten()
-                            .any(|setting| matches!(setting, Setting::Guest(value) if value.makes_zram()));
-                    check_zram(context, &at, key, guest, sized);
-                    entry.settings.extend(setting(context, &at, key, text, tests));
-                    continue;
-                }
-                unknown => {
-                    let known = GUEST_AXES.into_iter().chain(["kernel", "variant", "test", "test.args.KEY"]);
-                    let hint = guess(unknown, known, "known here");
-                    context.document.key_error(&at, format!("unknown key `{unknown}`"), hint);
-                    continue;
-                }
+        let named = |long: bool| -> Vec<String> {
+            let name = |point: &&Test| {
+                varying.iter().fold(test.name.clone(), |name, key| name + "-" + &label(key, point.args.get(key), long))
             };
-            if !names.iter().any(|name| glob::matches(&text, name)) {
-                let hint = guess(&text, names.iter().copied(), "in this plan");
-                context.document.error(&at, format!("no {key} is called '{text}'"), hint);
-            }
-            *slot = Some(text);
+            ours.iter().map(name).collect()
+        };
+        let mut chosen = named(false);
+        if chosen.iter().collect::<BTreeSet<_>>().len() < chosen.len() {
+            chosen = named(true);
         }
-        entries.push(entry);
+        for (point, name) in points.iter_mut().filter(|point| point.0 == origin).zip(chosen) {
+            point.1.name = name;
+        }
     }
-    entries
+}
+
+/// `smp`, `pages4`, `verbose` or `no-verbose`; `strategy-smp` when it is to be long.
+fn label(key: &str, value: Option<&String>, long: bool) -> String {
+    match value.map(String::as_str) {
+        None | Some("false") => format!("no-{}", slug(key)),
+        Some("true") => slug(key),
+        Some(value) if long => format!("{}-{}", slug(key), slug(value)),
+        Some(value) if value.starts_with(|c: char| c.is_ascii_digit()) => format!("{}{}", slug(key), slug(value)),
+        Some(value) => slug(value),
+    }
+}
+
+/// A text as part of a file name. One that has to be changed for that gets a few digits of its hash.
+fn slug(text: &str) -> String {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    if !text.is_empty() && text.len() <= SLUG_MAX && text.chars().all(legal) {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().map(|c| if legal(c) { c } else { '-' }).take(SLUG_MAX - 8).collect();
+    let digest = crate::cache::sha256(text);
+    format!("{}-{}", if kept.is_empty() { "none" } else { &kept }, &digest[..6])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slug;
+
+    #[test]
+    fn texts_that_look_alike_keep_apart() {
+        assert_eq!(slug("lzo-rle"), "lzo-rle");
+        assert_ne!(slug("a b"), slug("a/b"));
+        assert!(slug("").starts_with("none-"));
+        assert!(slug(&"é".repeat(100)).len() <= 24);
+    }
 }

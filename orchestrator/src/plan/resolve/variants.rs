@@ -1,13 +1,17 @@
-//! Variants: patches, and what each is compared with.
+//! Variants: patches, what each is compared with, and which versions they are for.
 
 use std::collections::BTreeMap;
 
-use super::{Context, conditions, guess, kernels};
+use super::context::Context;
+use super::kernels;
 use crate::journal::rules::Expectation;
-use crate::plan::glob;
+use crate::plan::conditions::matches_pattern;
+use crate::plan::conditions::{Condition, Version};
 use crate::plan::model::{Kernel, LeftOut, Patch, Source, Variant};
-use crate::plan::schema::{self, OrText, PatchFile};
+use crate::plan::schema;
+use crate::plan::schema::{OrText, PatchFile};
 use crate::plan::yaml::KeyPath;
+use crate::suggest::did_you_mean_or;
 
 /// Gives every kernel its variants: its own, or those of the plan.
 /// Returns what their versions leave out.
@@ -67,8 +71,9 @@ fn check_list(context: Context, path: &KeyPath, variants: &[schema::Variant], ke
             context.no_items(&path, "kernels", "pattern");
         }
         for (index, pattern) in patterns.iter().enumerate() {
-            if !kernels.iter().any(|kernel| glob::matches(pattern, &kernel.name)) {
-                let hint = guess(pattern, kernels.iter().map(|kernel| kernel.name.as_str()), "kernels of this plan");
+            if !kernels.iter().any(|kernel| matches_pattern(pattern, &kernel.name)) {
+                let hint =
+                    did_you_mean_or(pattern, kernels.iter().map(|kernel| kernel.name.as_str()), "kernels of this plan");
                 let message = format!("no kernel is called '{pattern}'");
                 context.document.error(&path.key("kernels").index(index), message, hint);
             }
@@ -90,12 +95,12 @@ fn of_kernel(
 ) {
     let built_for = |variant: &schema::Variant| {
         let patterns = variant.kernels.as_ref();
-        patterns.is_none_or(|patterns| patterns.iter().any(|pattern| glob::matches(pattern, &kernel.name)))
+        patterns.is_none_or(|patterns| patterns.iter().any(|pattern| matches_pattern(pattern, &kernel.name)))
     };
     let mut ours: Vec<(usize, &schema::Variant)> =
         variants.iter().enumerate().filter(|(_, variant)| built_for(variant)).collect();
     ours.retain(|(index, variant)| {
-        let broken = conditions::broken(context, &path.index(*index).key("when"), variant.when.as_deref(), kernel);
+        let broken = broken(context, &path.index(*index).key("when"), variant.when.as_deref(), kernel);
         if let Some(when) = broken {
             let (kernel, variant) = (kernel.name.clone(), variant.name.clone());
             left_out.push(LeftOut { kernel, variant, patch: None, when });
@@ -142,7 +147,7 @@ fn of_kernel(
 /// Whether the kernel's version needs the patch; else its name and the condition.
 fn needed(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Result<(), (String, String)> {
     let OrText::Full(raw) = raw else { return Ok(()) };
-    match conditions::broken(context, &path.key("when"), raw.when.as_deref(), kernel) {
+    match broken(context, &path.key("when"), raw.when.as_deref(), kernel) {
         Some(when) => Err((raw.file.clone(), when)),
         None => Ok(()),
     }
@@ -162,7 +167,7 @@ fn patch(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Ker
 
 /// Patches go with sources, ready kernels with ready kernels.
 fn check_image(context: Context, path: &KeyPath, variant: &schema::Variant, kernel: &Kernel) {
-    let ready = matches!(kernel.source, Source::Image { .. });
+    let ready = kernel.source.is_ready();
     if ready && !variant.patches.is_empty() {
         let message = format!("{} is built already and cannot be patched", called(kernel));
         let hint = "give the variant an `image:` of its own, or the kernel a source that can be built";
@@ -234,4 +239,70 @@ fn base(
 
 fn called(kernel: &Kernel) -> String {
     if kernel.name.is_empty() { "the unnamed kernel".to_owned() } else { format!("kernel '{}'", kernel.name) }
+}
+
+/// The condition at `path`, when it does not hold for `kernel`. One that cannot be read or answered is an error.
+pub(super) fn broken(context: Context, path: &KeyPath, when: Option<&str>, kernel: &Kernel) -> Option<String> {
+    let condition = match Condition::parse(when?) {
+        Ok(condition) => condition,
+        Err(bound) => {
+            let message = format!("'{bound}' is no bound on a version");
+            let hint = "such as `when: \">=6.1,<6.13\"`; =, !=, <, <=, > and >= are known, `and` is a comma";
+            context.document.error(path, message, Some(hint.to_owned()));
+            return None;
+        }
+    };
+    let Some(known) = known(kernel) else {
+        let message = format!("nothing tells the version of kernel '{}', so '{condition}' has no answer", kernel.name);
+        context.document.error(path, message, Some("give the kernel a `series: '6.1'`".to_owned()));
+        return None;
+    };
+    match condition.holds(&known) {
+        Some(true) => None,
+        Some(false) => Some(condition.to_string()),
+        None => {
+            let message =
+                format!("kernel '{}' is only known to be a {known}, so '{condition}' has no answer", kernel.name);
+            let hint = "name the `version` of its Debian package, or pin it with `twinboot plan lock`";
+            context.document.error(path, message, Some(hint.to_owned()));
+            None
+        }
+    }
+}
+
+/// As much of a kernel's version as its source's name tells, else its series.
+fn known(kernel: &Kernel) -> Option<Version> {
+    let series = kernel.series.as_deref().and_then(Version::leading);
+    // A name that says something else than the series, such as that of a branch, is not about the version.
+    let named = kernel.source.named_version();
+    named.filter(|named| series.as_ref().is_none_or(|series| named.begins_with(series))).or(series)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::plan::model::{BaseConfig, Location};
+
+    #[test]
+    fn a_name_counts_where_it_fits_the_series() {
+        let known = |rev: &str, series: Option<&str>| {
+            let kernel = Kernel {
+                name: "k".to_owned(),
+                series: series.map(str::to_owned),
+                source: Source::Git { location: Location::Path(PathBuf::new()), rev: rev.to_owned() },
+                locked: None,
+                notes: None,
+                base_config: BaseConfig::Allnoconfig,
+                config: Vec::new(),
+                variants: Vec::new(),
+            };
+            known(&kernel).map(|version| version.to_string())
+        };
+        assert_eq!(known("v6.1.55", Some("6.1")).as_deref(), Some("6.1.55"));
+        assert_eq!(known("v2-fix", Some("6.1")).as_deref(), Some("6.1"));
+        assert_eq!(known("main", Some("6.1")).as_deref(), Some("6.1"));
+        assert_eq!(known("main", None), None);
+    }
 }

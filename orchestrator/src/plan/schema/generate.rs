@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::Plan;
+use super::kernel::Catalogue;
+use super::plan::Plan;
 
 /// JSON schema (draft 2020-12) of a plan.
 pub fn json_schema() -> Value {
@@ -19,7 +20,7 @@ pub fn json_schema() -> Value {
 /// JSON schema (draft 2020-12) of the catalogue.
 pub fn catalogue_schema() -> Value {
     let generator = schemars::generate::SchemaSettings::draft2020_12().into_generator();
-    let mut schema = generator.into_root_schema_for::<super::Catalogue>().to_value();
+    let mut schema = generator.into_root_schema_for::<Catalogue>().to_value();
     tidy(&mut schema);
     schema.sort_all_objects();
     schema

@@ -1,4 +1,4 @@
-//! Kernels and variants.
+//! Kernels, variants, and the catalogue of kernels.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -161,4 +161,24 @@ pub struct PatchFile {
     /// Versions that need it, as for a variant; it is left out of the others. All unless given.
     #[schemars(length(min = 1))]
     pub when: Option<String>,
+}
+
+/// Kernels that plans may name without saying where they come from, by their names.
+pub type Catalogue = BTreeMap<String, CatalogueEntry>;
+
+/// What a kernel of the catalogue is, where the plan says nothing else.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["source"]))]
+pub struct CatalogueEntry {
+    /// Where the tree comes from. Relative paths start at `kernels/`.
+    pub source: Option<Source>,
+    /// Folder under `kernels/patches/`; taken from the Debian package or the kernel's name unless given.
+    pub series: Option<String>,
+    /// What the configuration is built on.
+    pub base_config: BaseConfig,
+    /// Layers over it, as in a plan.
+    pub config: Vec<OrText<BTreeMap<String, Scalar>>>,
+    /// What a reader should know of this kernel; shown by `twinboot plan show`.
+    pub notes: String,
 }

@@ -126,7 +126,7 @@ impl JsonSchema for Matrix {
         let list = |description: &str, items: Schema| json_schema!({ "description": description, "type": "array", "minItems": 1, "items": items });
         let scalar = generator.subschema_for::<Scalar>();
         let point = generator.subschema_for::<BTreeMap<String, Scalar>>();
-        let size = generator.subschema_for::<super::Size>();
+        let size = generator.subschema_for::<super::value::Size>();
         let text = generator.subschema_for::<String>();
         json_schema!({
             "description": "Settings that take several values in turn; all combinations are run.",

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use miette::{GraphicalReportHandler, LabeledSpan, NamedSource, SourceCode};
 
-use super::BYTES_MAX;
-use super::path::KeyPath;
+use super::places::KeyPath;
 use super::places::{Mark, Places};
 use crate::printable::{one_line, paragraph, same_length};
+
+/// Bytes of the largest file that is read; a plan of ten thousand cells is a hundredth of it.
+pub const BYTES_MAX: usize = 1 << 20;
 
 /// One error in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

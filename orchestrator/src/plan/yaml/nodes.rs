@@ -6,7 +6,7 @@ use std::sync::Arc;
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, TScalarStyle};
 
-use super::path::{KeyPath, Step};
+use super::places::{KeyPath, Step};
 use super::places::{Mark, Places, lines};
 
 /// Maps and lists within each other; a file that means something has some ten. The scanners' work grows with the square

@@ -1,5 +1,7 @@
 //! serde's messages in the words of someone who writes YAML.
 
+use crate::suggest;
+
 /// An error of serde's, told anew.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wording {
@@ -53,31 +55,12 @@ pub(super) fn syntax(error: &str) -> String {
     message
 }
 
-/// The known word that `found` may be a slip for: good enough for a question.
-pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    most_like(found, known, 0.6)
-}
-
-/// The known word that `found` is in all likelihood a slip for: good enough to refuse it.
-pub fn likely_slip<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    most_like(found, known, 0.8)
-}
-
-fn most_like<'a>(found: &str, known: impl IntoIterator<Item = &'a str>, least: f64) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|word| (strsim::normalized_damerau_levenshtein(found, word), word))
-        .filter(|(likeness, _)| *likeness >= least)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, word)| word)
-}
-
 fn guess_near(found: &str, known: &[String]) -> Option<String> {
-    nearest(found, known.iter().map(String::as_str)).map(|word| format!("did you mean `{word}`?"))
+    suggest::did_you_mean(found, known.iter().map(String::as_str))
 }
 
 fn guess(found: &str, known: &[String]) -> Option<String> {
-    guess_near(found, known).or_else(|| (!known.is_empty()).then(|| format!("known here: {}", known.join(", "))))
+    suggest::did_you_mean_or(found, known.iter().map(String::as_str), "known here")
 }
 
 fn one_of(known: &[String]) -> String {
@@ -130,12 +113,6 @@ fn wanted(expected: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_word_is_near() {
-        assert_eq!(nearest("lzo-lre", ["lz4", "lzo-rle", "zstd"]), Some("lzo-rle"));
-        assert_eq!(nearest("gzip", ["lz4", "lzo-rle", "zstd"]), None);
-    }
 
     #[test]
     fn a_message_of_unknown_shape_stays_as_it_is() {

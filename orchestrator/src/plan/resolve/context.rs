@@ -1,10 +1,81 @@
-//! Files that a plan names: where they are, and whether they are there.
+//! What every part of the way from a written plan to a resolved one needs: the document, and where files are looked for.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Context, guess};
-use crate::plan::roots;
-use crate::plan::yaml::{KeyPath, nearest};
+use crate::plan::lock::LockFile;
+use crate::plan::roots::{self, Roots};
+use crate::plan::schema::Scalar;
+use crate::plan::validate::{self, Problem};
+use crate::plan::yaml::{Document, KeyPath};
+use crate::suggest::{did_you_mean_or, nearest, question};
+
+/// What every step of the way needs.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    /// The plan's text, and the errors found in it.
+    pub document: &'a Document,
+    /// The plan's folder: relative paths start there.
+    pub folder: &'a Path,
+    pub roots: &'a Roots,
+    pub lock: Option<&'a LockFile>,
+}
+
+impl Context<'_> {
+    /// Notes a problem with the value at `path`, if there is one.
+    pub(super) fn check(&self, path: &KeyPath, check: Result<(), Problem>) {
+        if let Err(Problem { message, hint }) = check {
+            self.document.error(path, message, hint);
+        }
+    }
+
+    /// Checks the name of the map at `path`: there, legal, and not among `seen`, which it joins.
+    pub(super) fn name<'n>(&self, path: &KeyPath, name: &'n str, what: &str, seen: &mut BTreeMap<&'n str, usize>) {
+        let at = path.key("name");
+        if !self.document.has(&at) {
+            self.document.missing(path, "name", Some(format!("every {what} has one: `name: …`")));
+            return;
+        }
+        if self.document.damaged(&at) {
+            return;
+        }
+        self.check(&at, validate::name(name));
+        let position = seen.len();
+        if seen.insert(name, position).is_some() && !name.is_empty() {
+            self.document.error(&at, format!("another {what} is called '{name}' already"), None);
+        }
+    }
+
+    /// Notes that the list `key` in the map at `path` has nothing in it, or is not there at all.
+    pub(super) fn no_items(&self, path: &KeyPath, key: &str, what: &str) {
+        let at = path.key(key);
+        if self.document.damaged(&at) {
+            return;
+        }
+        if self.document.has(&at) {
+            self.document.error(&at, "the list is empty", Some(format!("name at least one {what}")));
+        } else {
+            self.document.missing(path, key, Some(format!("name at least one {what}")));
+        }
+    }
+
+    /// A map of scalars with its values as they are spelled in the file, each checked to be one line.
+    pub(super) fn scalars(&self, path: &KeyPath, map: &BTreeMap<String, Scalar>) -> BTreeMap<String, String> {
+        map.iter()
+            .map(|(key, value)| {
+                let at = path.key(key);
+                let text = self.spelled(&at, value);
+                self.check(&at, validate::line(&text));
+                (key.clone(), text)
+            })
+            .collect()
+    }
+
+    /// A scalar as it is spelled in the file: `6.10` is not 6.1.
+    pub(super) fn spelled(&self, path: &KeyPath, value: &Scalar) -> String {
+        self.document.spelling(path).unwrap_or(&value.0).to_owned()
+    }
+}
 
 impl Context<'_> {
     /// A path as the plan means it: relative to the plan's folder.
@@ -48,7 +119,7 @@ impl Context<'_> {
         let path = self.roots.fragment(name);
         if !path.is_file() {
             let known = self.roots.fragments();
-            let hint = guess(name, known.iter().map(String::as_str), "in kernels/config");
+            let hint = did_you_mean_or(name, known.iter().map(String::as_str), "in kernels/config");
             self.document.error(at, format!("there is no configuration fragment '{name}'"), hint);
         }
         path
@@ -63,7 +134,7 @@ impl Context<'_> {
         let path = self.roots.recipe(name);
         if !path.is_file() {
             let known = self.roots.recipes();
-            let hint = guess(name, known.iter().map(String::as_str), "in images");
+            let hint = did_you_mean_or(name, known.iter().map(String::as_str), "in images");
             self.document.error(at, format!("there is no image recipe '{name}'"), hint);
         }
         path
@@ -95,7 +166,7 @@ impl Context<'_> {
         let stems: Vec<String> = known.iter().map(|name| stem(name)).collect();
         let hint = nearest(&stem(name), stems.iter().map(String::as_str))
             .and_then(|near| known.iter().find(|name| stem(name) == near))
-            .map(|near| format!("did you mean `{near}`?"));
+            .map(|near| question(near));
         let message = format!("there is no patch {name}, neither next to the plan nor in kernels/patches/{series}");
         self.document.error(at, message, hint);
         shipped

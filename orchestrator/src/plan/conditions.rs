@@ -1,7 +1,9 @@
-//! Kernel versions and conditions on them: `when: ">=6.1,<6.13"`.
+//! What kernels are chosen by: bounds on their version (`when: ">=6.1,<6.13"`), and patterns over names.
 
 use std::cmp::Ordering;
 use std::fmt;
+
+use wildmatch::WildMatch;
 
 /// Numbers of a version, or as many of its first ones as are known: of `6.1` every 6.1.y may be meant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,6 +129,11 @@ impl fmt::Display for Condition {
     }
 }
 
+/// Whether `pattern` matches all of `text`: `*` stands for any run of characters, `?` for one.
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
+    WildMatch::new(pattern).matches(text)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -213,6 +220,18 @@ mod tests {
                 let longer = Version(version.into_iter().chain([more]).collect());
                 prop_assert_eq!(condition.holds(&longer), Some(answer));
             }
+        }
+    }
+
+    #[test]
+    fn stars_and_question_marks() {
+        for (pattern, text) in
+            [("*", ""), ("linux-6.*", "linux-6.12"), ("*.1", "linux-6.1.1"), ("a?c", "abc"), ("a**b", "ab")]
+        {
+            assert!(matches_pattern(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("", "a"), ("linux-6.?", "linux-6.12"), ("a?", "a"), ("a*b", "abc"), ("A", "a")] {
+            assert!(!matches_pattern(pattern, text), "{pattern} {text}");
         }
     }
 }

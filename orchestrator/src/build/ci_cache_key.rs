@@ -17,7 +17,7 @@ const GUEST: &str = "x86_64";
 /// # Errors
 ///
 /// When a fragment, a patch or a ready kernel cannot be read.
-pub fn foreseen_key(kernel: &Kernel, variant: &Variant, home: &Path) -> Result<String, Error> {
+pub fn ci_cache_key(kernel: &Kernel, variant: &Variant, home: &Path) -> Result<String, Error> {
     let key = Key::new().part("recipe", RECIPE).part("guest", GUEST);
     let key = source(key, variant.image.as_ref().unwrap_or(&kernel.source), home)?;
     let key = key.part("locked", kernel.locked.as_ref().map(|locked| locked.identity.as_str()).unwrap_or_default());
@@ -93,11 +93,11 @@ mod tests {
     fn everything_that_a_build_is_made_of_changes_it_and_nothing_else() {
         let (here, there) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let (kernel, variant) = plan(here.path());
-        let key = |kernel: &Kernel, variant: &Variant| foreseen_key(kernel, variant, here.path()).expect("a key");
+        let key = |kernel: &Kernel, variant: &Variant| ci_cache_key(kernel, variant, here.path()).expect("a key");
         let first = key(&kernel, &variant);
 
         let (other, same) = plan(there.path());
-        assert_eq!(foreseen_key(&other, &same, there.path()).expect("a key"), first, "it depends on the place");
+        assert_eq!(ci_cache_key(&other, &same, there.path()).expect("a key"), first, "it depends on the place");
         assert_eq!(key(&Kernel { name: "renamed".to_owned(), ..kernel.clone() }, &variant), first);
 
         let reverse = Patch { reverse: true, ..variant.patches[0].clone() };
@@ -120,8 +120,8 @@ mod tests {
         let image = dir.path().join("bzImage");
         std::fs::write(&image, "one").expect("writes");
         kernel.source = Source::Image { kernel: image.clone(), modules: None, config: None };
-        let first = foreseen_key(&kernel, &variant, dir.path()).expect("a key");
+        let first = ci_cache_key(&kernel, &variant, dir.path()).expect("a key");
         std::fs::write(&image, "two").expect("writes");
-        assert_ne!(foreseen_key(&kernel, &variant, dir.path()).expect("a key"), first);
+        assert_ne!(ci_cache_key(&kernel, &variant, dir.path()).expect("a key"), first);
     }
 }

@@ -1,27 +1,12 @@
-//! A plan as it is written: the types behind `docs/plan.schema.json` and `docs/plan-reference.md`.
-//!
-//! Reading is forgiving, so that one pass finds every error: a required key that is missing reads as empty and is
-//! reported by [`super::resolve`]. The doc comments here are the reference that users read.
-
-mod catalogue;
-mod forced;
-mod generate;
-mod guest;
-mod kernel;
-mod matrix;
-mod test;
-mod value;
+//! The plan as a whole.
 
 use serde::{Deserialize, Serialize};
 
-pub use catalogue::{Catalogue, CatalogueEntry};
-pub use forced::{At, ByThread, Expect, Interleaving, Sweep};
-pub use generate::{catalogue_schema, json_schema, reference};
-pub use guest::{Brd, Guest, SwapDevice, SwapSetting, Zram};
-pub use kernel::{BaseConfig, Debian, Git, Image, Kernel, PatchFile, Source, Tarball, Variant};
-pub use matrix::{ARGS_OF_ALL, Axis, GUEST_AXES, Matrix};
-pub use test::{Deadlines, Stop, Test};
-pub use value::{Interval, OneOrMany, OrText, Scalar, Size};
+use super::guest::{Guest, Test};
+use super::interleaving::{Interleaving, Sweep};
+use super::kernel::{Kernel, Variant};
+use super::matrix::Matrix;
+use super::value::{Interval, OneOrMany, OrText};
 
 /// A test plan: which kernels to build, with and without which patches, in which guests to boot them, and what to
 /// race in them.

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Context, guess};
-use crate::diagram::{self, Diagram, DiagramError, StepLine};
+use super::context::Context;
+use crate::diagram;
+use crate::diagram::{Diagram, DiagramError, Operated, StepLine, held_point};
 use crate::journal::interleaving::ForcedExpectation;
-use crate::plan::derive;
-use crate::plan::model::{ConfigLayer, Interleaving, Kernel, Operation, Source, Sweep, Test};
-use crate::plan::schema::{self, ByThread, Expect, OrText, Scalar};
-use crate::plan::validate;
+use crate::plan::model::{ConfigLayer, Interleaving, Kernel, Operation, Sweep, Test};
+use crate::plan::schema::{ByThread, Expect, OrText, Scalar};
 use crate::plan::yaml::KeyPath;
+use crate::plan::{schema, validate};
+use crate::suggest::did_you_mean_or;
 
 /// Says how threads are raced that nothing forces.
 const STRATEGY: &str = "strategy";
@@ -40,7 +41,7 @@ pub(super) fn resolve(
         check_debug_information(context, kernels);
     }
     if !context.document.has(&KeyPath::root().key("sweep")) {
-        sweeps.extend(derive::sweeps(&interleavings, &names));
+        sweeps.extend(derive_sweeps(&interleavings, &names));
     }
     (interleavings, sweeps)
 }
@@ -200,7 +201,7 @@ fn expect(context: Context, path: &KeyPath, raw: &Expect, kernels: &[Kernel]) ->
         Expect::All(word) => variants.into_iter().map(|variant| (variant.to_owned(), *word)).collect(),
         Expect::Each(words) => {
             for variant in words.keys().filter(|name| !variants.contains(name.as_str())) {
-                let hint = guess(variant, variants.iter().copied(), "variants of this plan");
+                let hint = did_you_mean_or(variant, variants.iter().copied(), "variants of this plan");
                 context.document.key_error(&path.key(variant), format!("no variant is called '{variant}'"), hint);
             }
             words.clone()
@@ -291,7 +292,7 @@ fn check_debug_information(context: Context, kernels: &[Kernel]) {
             .any(|(name, value)| name.starts_with("DEBUG_INFO") && name != "DEBUG_INFO_NONE" && value != "n"),
     };
     for (index, kernel) in kernels.iter().enumerate() {
-        if matches!(kernel.source, Source::Image { .. }) || kernel.config.iter().any(has) {
+        if kernel.source.is_ready() || kernel.config.iter().any(has) {
             continue;
         }
         let path = KeyPath::keys(&["kernels"]).index(index);
@@ -303,4 +304,39 @@ fn check_debug_information(context: Context, kernels: &[Kernel]) {
         let message = format!("kernel '{}' is built without debug information, which forcing needs", kernel.name);
         context.document.error(&at, message, Some("add `symbols` to its `config:`".to_owned()));
     }
+}
+
+/// The sweep of each interleaving that holds a thread in a function while the others do something. `names` are taken.
+fn derive_sweeps(interleavings: &[Interleaving], names: &BTreeSet<String>) -> Vec<Sweep> {
+    let mut names = names.clone();
+    let mut sweeps: Vec<Sweep> = interleavings.iter().filter_map(derive_sweep).collect();
+    for sweep in &mut sweeps {
+        while !names.insert(sweep.name.clone()) {
+            sweep.name.push_str("-sweep");
+        }
+    }
+    sweeps
+}
+
+/// The victim is the first thread that is held, its interferers are what the others begin until it is released.
+fn derive_sweep(interleaving: &Interleaving) -> Option<Sweep> {
+    let held = held_point(&interleaving.diagram)?;
+    let operation = |Operated { thread, operation, object }: Operated| Operation {
+        thread: interleaving.diagram.threads[thread].clone(),
+        operation,
+        object,
+    };
+    Some(Sweep {
+        name: match interleaving.name.as_str() {
+            "interleaving" => "sweep".to_owned(),
+            name => format!("{name}-sweep"),
+        },
+        run: interleaving.run.clone(),
+        args: interleaving.args.clone(),
+        victim: operation(held.victim),
+        interferers: held.meanwhile.into_iter().map(operation).collect(),
+        functions: vec![held.function],
+        callees: Vec::new(),
+        deadline: interleaving.deadline,
+    })
 }
