@@ -18,6 +18,7 @@ pub mod patch;
 pub mod tree;
 
 mod backport;
+mod beneath;
 mod ci_cache_key;
 mod compile;
 mod error;

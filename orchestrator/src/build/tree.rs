@@ -15,22 +15,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::beneath::{Content, Found, Root};
 use super::patch::{self, Loaded};
 use super::{Error, objects};
 use crate::cache::{Key, Lock, Manifest, Place};
-
-/// A file's bytes and permission bits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Content {
-    bytes: Vec<u8>,
-    mode: u32,
-}
 
 /// Touched files of a variant and what they hold; none for a file that is not there.
 pub type Wanted = BTreeMap<String, Option<Content>>;
@@ -53,6 +46,10 @@ struct State {
 /// What the names of scratch folders in a work tree begin with.
 pub const UNPACKING: &str = "unpack-";
 const PATCHING: &str = "patch-";
+
+/// Records of what `src` and `obj` hold.
+const SOURCE: &str = "source.json";
+const OBJECTS: &str = "objects.json";
 
 /// A work tree under its lock.
 #[derive(Debug)]
@@ -142,11 +139,11 @@ impl Tree {
     }
 
     fn source_file(&self) -> PathBuf {
-        self.dir.join("source.json")
+        self.dir.join(SOURCE)
     }
 
     fn objects_file(&self) -> PathBuf {
-        self.dir.join("objects.json")
+        self.dir.join(OBJECTS)
     }
 
     /// Throws everything away, to be made from nothing.
@@ -155,8 +152,8 @@ impl Tree {
         for part in ["src", "pristine", "obj"] {
             remove_dir(&self.dir.join(part))?;
         }
-        for file in [self.source_file(), self.objects_file()] {
-            put(&file, None)?;
+        for file in [SOURCE, OBJECTS] {
+            put(&root(&self.dir)?, file, None)?;
         }
         fs::create_dir_all(self.obj()).map_err(Error::io("make", self.obj()))?;
         self.save()
@@ -178,7 +175,7 @@ impl Tree {
 
     /// Throws the object tree away.
     pub fn give_up_objects(&mut self) -> Result<(), Error> {
-        put(&self.objects_file(), None)?;
+        put(&root(&self.dir)?, OBJECTS, None)?;
         self.state.configured = None;
         self.save()?;
         remove_dir(&self.obj())?;
@@ -247,14 +244,14 @@ impl Tree {
         for (path, file) in &files {
             let outside = || patch::Error::Outside { path: path.to_path_buf(), file: (*file).clone() };
             if let Some(content) = self.original(file, outside)? {
-                put(&scratch.path().join(file), Some(&content))?;
+                put(&root(scratch.path())?, file, Some(&content))?;
             }
         }
         let notes = patch::apply(patches, scratch.path(), cancel).await?;
         let mut wanted = Wanted::new();
         for (path, file) in files {
             let outside = || patch::Error::Outside { path: path.to_path_buf(), file: file.clone() };
-            let content = look(&scratch.path().join(file), outside)?;
+            let content = look(&root(scratch.path())?, file, outside)?;
             if content != self.original(file, outside)? {
                 wanted.insert(file.clone(), content);
             }
@@ -265,10 +262,11 @@ impl Tree {
     /// Makes the source tree hold `wanted`, and everything else as the source has it. Returns the files it wrote.
     pub fn switch(&mut self, wanted: &Wanted) -> Result<Vec<String>, Error> {
         let concerned: BTreeSet<String> = self.state.touched.iter().chain(wanted.keys()).cloned().collect();
+        let src = root(&self.src())?;
         let mut changes = Wanted::new();
         for file in &concerned {
             let outside = || patch::Error::Outside { path: self.src(), file: file.clone() };
-            let now = look(&self.src().join(file), outside)?;
+            let now = look(&src, file, outside)?;
             let then = match wanted.get(file) {
                 Some(content) => content.clone(),
                 None => self.original(file, || patch::Error::Outside { path: PathBuf::new(), file: file.clone() })?,
@@ -282,7 +280,7 @@ impl Tree {
             self.save()?;
         }
         for (file, content) in &changes {
-            put(&self.src().join(file), content.as_ref())?;
+            put(&src, file, content.as_ref())?;
         }
         let touched = wanted.keys().cloned().collect();
         if self.state.touched != touched {
@@ -306,7 +304,7 @@ impl Tree {
     /// Notes that `make` is about to change the object tree, and its configuration unless `recipe` is what it was made for.
     pub fn building(&mut self, recipe: &str) -> Result<(), Error> {
         // What it was before says nothing any more.
-        put(&self.objects_file(), None)?;
+        put(&root(&self.dir)?, OBJECTS, None)?;
         self.state.building = true;
         self.state.configured = self.state.configured.take().filter(|configured| configured == recipe);
         self.save()
@@ -329,13 +327,15 @@ impl Tree {
         if self.state.absent.contains(file) {
             return Ok(None);
         }
-        let kept = self.dir.join("pristine").join(file);
-        if kept.is_file() {
-            return look(&kept, outside);
+        let pristine = self.dir.join("pristine");
+        fs::create_dir_all(&pristine).map_err(Error::io("make", &pristine))?;
+        let pristine = root(&pristine)?;
+        if let Found::File(content) = pristine.read(file).map_err(Error::io("read", pristine.path().join(file)))? {
+            return Ok(Some(content));
         }
-        let content = look(&self.src().join(file), outside)?;
+        let content = look(&root(&self.src())?, file, outside)?;
         if let Some(content) = &content {
-            put(&kept, Some(content))?;
+            put(&pristine, file, Some(content))?;
         } else {
             self.state.absent.insert(file.to_owned());
             self.save()?;
@@ -346,7 +346,7 @@ impl Tree {
     fn save(&self) -> Result<(), Error> {
         let path = self.dir.join("state.json");
         let bytes = serde_json::to_vec(&self.state).map_err(|error| Error::io("write", &path)(error.into()))?;
-        put(&path, Some(&Content { bytes, mode: 0o644 }))
+        put(&root(&self.dir)?, "state.json", Some(&Content { bytes, mode: 0o644 }))
     }
 }
 
@@ -360,7 +360,7 @@ pub struct Pristine {
 impl Pristine {
     /// Opens the work tree in `dir`; none where there is none, or no record of what its source holds.
     pub fn open(dir: &Path) -> Option<Self> {
-        let (src, file) = (dir.join("src"), dir.join("source.json"));
+        let (src, file) = (dir.join("src"), dir.join(SOURCE));
         let source = Manifest::read(place(&src, &file)).ok()??;
         src.is_dir().then(|| Self { dir: dir.to_path_buf(), source })
     }
@@ -399,36 +399,25 @@ pub fn kconfig_identity(wanted: &Wanted) -> String {
     key.finish()
 }
 
-/// A plain file's content, none when there is no such file. A symbolic link anywhere below would lead out of the tree.
-fn look(path: &Path, outside: impl FnOnce() -> patch::Error) -> Result<Option<Content>, Error> {
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_file() => {
-            let bytes = fs::read(path).map_err(Error::io("read", path))?;
-            Ok(Some(Content { bytes, mode: metadata.permissions().mode() & 0o777 }))
-        }
-        Ok(_) => Err(outside().into()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(error) => Err(Error::io("read", path)(error)),
+fn root(path: &Path) -> Result<Root, Error> {
+    Root::open(path).map_err(Error::io("open", path))
+}
+
+/// A plain file's content; none if there is no such file.
+fn look(root: &Root, file: &str, outside: impl FnOnce() -> patch::Error) -> Result<Option<Content>, Error> {
+    match root.read(file).map_err(Error::io("read", root.path().join(file)))? {
+        Found::File(content) => Ok(Some(content)),
+        Found::Absent => Ok(None),
+        Found::NotPlain => Err(outside().into()),
     }
 }
 
 /// Writes a file whole or not at all, or removes it.
-fn put(path: &Path, content: Option<&Content>) -> Result<(), Error> {
-    let Some(content) = content else {
-        return match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-            _ => Ok(()),
-        };
-    };
-    let parent = path.parent().unwrap_or(path);
-    fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
-    let mut file =
-        tempfile::Builder::new().prefix(".twinboot-").tempfile_in(parent).map_err(Error::io("write in", parent))?;
-    let io = Error::io("write", path);
-    let written = io::Write::write_all(&mut file, &content.bytes)
-        .and_then(|()| file.as_file().set_permissions(fs::Permissions::from_mode(content.mode)))
-        .and_then(|()| file.as_file().sync_all());
-    written.and_then(|()| file.persist(path).map(|_| ()).map_err(|error| error.error)).map_err(io)
+fn put(root: &Root, file: &str, content: Option<&Content>) -> Result<(), Error> {
+    match content {
+        Some(content) => root.write(file, content).map_err(Error::io("write", root.path().join(file))),
+        None => root.remove(file).map_err(Error::io("remove", root.path().join(file))),
+    }
 }
 
 /// Has everything on the file system of `path` on the disk: one syncfs(2) for 80,000 files.
@@ -554,6 +543,32 @@ mod tests {
         let patches = [patch::load(&model::Patch { path, reverse: false }).expect("reads")];
         let refused = tree.patched(&patches, &bench.cancel).await;
         assert!(matches!(refused, Err(Error::Patch(patch::Error::Outside { .. }))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_a_link_is_not_followed() {
+        let bench = Bench::new().await;
+        let mut tree = bench.open().await;
+        let outside = bench.dir.path().join("outside");
+        fs::create_dir(&outside).expect("makes");
+        fs::write(outside.join("memory.c"), "one\n").expect("writes");
+        std::os::unix::fs::symlink(&outside, tree.src().join("mm")).expect("links");
+        for diff in [
+            HELLO.replace("/a", "/mm/memory.c"),
+            "--- /dev/null\n+++ b/mm/fresh.c\n@@ -0,0 +1 @@\n+new\n".to_owned(),
+            "--- a/mm/memory.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-one\n".to_owned(),
+        ] {
+            let path = bench.dir.path().join("x.patch");
+            fs::write(&path, diff).expect("writes");
+            let patches = [patch::load(&model::Patch { path, reverse: false }).expect("reads")];
+            let refused = tree.patched(&patches, &bench.cancel).await;
+            assert!(matches!(refused, Err(Error::Patch(patch::Error::Outside { .. }))), "{refused:?}");
+        }
+        // Should a link appear between the check and the switch, the switch does not follow it either.
+        let wanted = Wanted::from([("mm/memory.c".to_owned(), Some(Content { bytes: b"evil".to_vec(), mode: 0o644 }))]);
+        tree.switch(&wanted).expect_err("does not follow the link");
+        assert_eq!(fs::read_to_string(outside.join("memory.c")).expect("is there"), "one\n");
+        assert_eq!(fs::read_dir(&outside).expect("lists").count(), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ pub mod run_dir;
 mod signals;
 
 pub use group::{Group, exit_text};
-pub use run::{Error, Line, capture, stream};
+pub use run::{Error, Line, capture, capture_bytes, stream};
 pub use signals::{end_by_closed_pipe, interrupts, is_ignored};
 
 use std::path::{Path, PathBuf};

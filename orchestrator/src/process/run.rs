@@ -68,9 +68,30 @@ pub enum Line<'a> {
 /// Runs `command` and hands each line of its output to `each` as it comes; bytes that are not UTF-8 are replaced.
 /// Returns how the command ended, whether well or not.
 pub async fn stream(
-    mut command: Command,
+    command: Command,
     cancel: &CancellationToken,
     mut each: impl FnMut(Line<'_>),
+) -> Result<ExitStatus, Error> {
+    // Boxed: the buffers of a running command would make every future that runs one large.
+    Box::pin(pump(command, cancel, |pipe, line| match pipe {
+        Pipe::Out => each(Line::Out(&text(line))),
+        Pipe::Err => each(Line::Err(&text(line))),
+    }))
+    .await
+}
+
+/// Which stream a line came from.
+#[derive(Clone, Copy)]
+enum Pipe {
+    Out,
+    Err,
+}
+
+/// Runs `command` and hands on each line as its bytes are, newline included.
+async fn pump(
+    mut command: Command,
+    cancel: &CancellationToken,
+    mut each: impl FnMut(Pipe, &[u8]),
 ) -> Result<ExitStatus, Error> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -87,14 +108,14 @@ pub async fn stream(
             more = read_line(&mut stdout, &mut out), if out_open => {
                 out_open = more.map_err(lost)?;
                 if out_open {
-                    each(Line::Out(&text(&out)));
+                    each(Pipe::Out, &out);
                     out.clear();
                 }
             }
             more = read_line(&mut stderr, &mut err), if err_open => {
                 err_open = more.map_err(lost)?;
                 if err_open {
-                    each(Line::Err(&text(&err)));
+                    each(Pipe::Err, &err);
                     err.clear();
                 }
             }
@@ -123,24 +144,31 @@ fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line).trim_end_matches(['\n', '\r']).to_owned()
 }
 
-/// Runs `command` and returns its standard output; anything but a clean exit is an error that carries its standard error.
+/// Runs `command` and returns its standard output as text; anything but a clean exit is an error that carries its standard
+/// error.
 pub async fn capture(command: Command, cancel: &CancellationToken) -> Result<String, Error> {
+    Ok(text_lines(&capture_bytes(command, cancel).await?))
+}
+
+/// As [`capture`], with the bytes as they are.
+pub async fn capture_bytes(command: Command, cancel: &CancellationToken) -> Result<Vec<u8>, Error> {
     let std = command.as_std();
     let line: Vec<_> =
         std::iter::once(std.get_program()).chain(std.get_args()).map(|arg| arg.to_string_lossy()).collect();
     let line = line.join(" ");
-    let (mut out, mut err) = (String::new(), String::new());
-    let status = stream(command, cancel, |line| {
-        let (buffer, line) = match line {
-            Line::Out(line) => (&mut out, line),
-            Line::Err(line) => (&mut err, line),
-        };
-        buffer.push_str(line);
-        buffer.push('\n');
-    })
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = Box::pin(pump(command, cancel, |pipe, line| match pipe {
+        Pipe::Out => out.extend_from_slice(line),
+        Pipe::Err => err.extend_from_slice(line),
+    }))
     .await?;
     if status.success() {
         return Ok(out);
     }
-    Err(Error::Failed { command: line, status: exit_text(status), stderr: err })
+    Err(Error::Failed { command: line, status: exit_text(status), stderr: text_lines(&err) })
+}
+
+/// Lines with one newline each, bytes that are not UTF-8 replaced.
+fn text_lines(bytes: &[u8]) -> String {
+    bytes.split_inclusive(|&byte| byte == b'\n').fold(String::new(), |all, line| all + &text(line) + "\n")
 }

@@ -6,6 +6,7 @@ mod backports;
 mod cache_damage;
 mod clean;
 mod foreign_results;
+mod git_traps;
 mod image;
 mod journal_mutations;
 mod kernel_build;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
-use super::git::git;
+use super::git::{View, git};
 use super::put;
 use crate::build::Error;
 use crate::cache::{Key, sha256};
@@ -32,24 +32,62 @@ pub async fn snapshot(dir: &Path, cancel: &CancellationToken) -> Result<Snapshot
 }
 
 async fn tracked(dir: PathBuf, cancel: &CancellationToken) -> Result<Snapshot, Error> {
-    let ask = async |args: &[&str]| -> Result<String, Error> {
-        let mut command = git(&dir);
+    let mut command = git(&dir);
+    command.args(["rev-parse", "--verify", "HEAD"]);
+    let head = match process::capture(command, cancel).await {
+        Ok(head) => head,
+        Err(process::Error::Failed { stderr, .. }) => {
+            return Err(Error::Tree { path: dir, reason: unreadable(&stderr) });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Comparing files with the index must not run the repository's filters.
+    let view = View::of(&dir, cancel).await?;
+    view.take_index()?;
+    let ask = async |args: &[&str]| -> Result<Vec<String>, Error> {
+        let mut command = view.with_work_tree(&dir);
         command.args(args);
-        Ok(process::capture(command, cancel).await?)
+        let said = process::capture(command, cancel).await?;
+        Ok(said.trim_end_matches('\n').split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect())
     };
-    let list = |text: String| -> Vec<PathBuf> {
-        text.trim_end_matches('\n').split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect()
-    };
-    let head = ask(&["rev-parse", "--verify", "HEAD"]).await?;
-    let changed = list(ask(&["diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", "HEAD"]).await?);
-    let untracked = list(ask(&["ls-files", "--others", "--exclude-standard", "-z"]).await?);
-    let known = list(ask(&["ls-files", "--cached", "-z"]).await?);
+    let tagged = ask(&["ls-files", "--cached", "-t", "-z"]).await?;
+    if tagged.iter().any(|entry| entry.starts_with("S ")) {
+        let reason =
+            "it is a sparse checkout, so files of the kernel are missing: run `git sparse-checkout disable` in \
+                      it, or name its revision with `git`"
+                .to_owned();
+        return Err(Error::Tree { path: dir, reason });
+    }
+    let paths = |names: Vec<String>| -> Vec<PathBuf> { names.into_iter().map(PathBuf::from).collect() };
+    let difference = ["diff-index", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv"];
+    let against = ["--ignore-submodules=all", "-z", head.trim(), "--"];
+    let changed = paths(ask(&[&difference[..], &against[..]].concat()).await?);
+    let untracked = paths(ask(&["ls-files", "--others", "--exclude-standard", "-z"]).await?);
+    let known = tagged.iter().filter_map(|entry| entry.split_once(' ').map(|(_, name)| PathBuf::from(name)));
     let mut key = Key::new().part("head", head.trim());
     for file in changed.iter().chain(&untracked) {
         key = key.part(&file.to_string_lossy(), content_identity(&dir.join(file))?);
     }
-    let files = known.into_iter().chain(untracked).filter(|file| is_leaf(&dir.join(file))).collect();
+    let files = known.chain(untracked).filter(|file| is_leaf(&dir.join(file))).collect();
     Ok(Snapshot { dir, identity: key.finish(), files })
+}
+
+/// Why git cannot read the repository of a tree, by what it said.
+fn unreadable(stderr: &str) -> String {
+    if stderr.contains("not a git repository") {
+        return "its `.git` names a repository that is not here, as in a worktree without its repository: bring the \
+                repository back, or remove `.git` to have the tree taken as it stands"
+            .to_owned();
+    }
+    if stderr.contains("dubious ownership") {
+        return "it belongs to another user, and git reads such a tree only if you say so: run `git config --global --add \
+                safe.directory` with its path"
+            .to_owned();
+    }
+    if stderr.contains("Needed a single revision") {
+        return "its repository has no commit yet: commit something, or remove `.git`".to_owned();
+    }
+    format!("git cannot read it: {}", stderr.trim())
 }
 
 /// What a file is: its mode, and its content's hash or its target; where there is none, so much.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -13,26 +14,150 @@ use crate::cache::{Cache, Filled, Kind, Lock};
 use crate::plan::model::Location;
 use crate::process;
 
-/// A `git` that writes nothing into `repository` of its own accord: no index refresh, no monitor, no hook.
+/// A `git` in `repository` that runs nothing which the repository asks for: no filter, hook, monitor, helper or pager,
+/// no lazy fetch of a partial clone, no transport at all. It writes nothing of its own accord and does not take
+/// a repository further up for the one that was named.
+///
+/// What cannot be switched off for all names at once, such as filter drivers, is kept out by [`View`], which every
+/// command uses that looks at files or at a work tree.
 pub fn git(repository: &Path) -> Command {
+    let mut command = plain(repository);
+    // An empty list would be taken for none set (git(1), GIT_ALLOW_PROTOCOL).
+    command.env("GIT_ALLOW_PROTOCOL", "none").env("GIT_NO_LAZY_FETCH", "1");
+    command.env("GIT_SSH_COMMAND", "false").env("GIT_ASKPASS", "false").env("SSH_ASKPASS", "false");
+    command
+}
+
+/// A `git` that may fetch from the address that a plan names, into a mirror that twinboot made itself. The user's own
+/// configuration of ssh, proxies and credentials applies.
+fn fetching(mirror: &Path) -> Command {
+    let mut command = plain(mirror);
+    command.env("GIT_ALLOW_PROTOCOL", "https:http:ssh:git:file");
+    command
+}
+
+fn plain(repository: &Path) -> Command {
     let mut command = Command::new("git");
     command.env("LC_ALL", "C").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
-    // Set where twinboot itself runs from a hook, they would lead to another repository.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"] {
+    if let Some(parent) = repository.canonicalize().ok().as_deref().and_then(Path::parent) {
+        command.env("GIT_CEILING_DIRECTORIES", parent);
+    }
+    // Set where twinboot itself runs from a hook, they would lead to another repository or configuration.
+    for name in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_COMMON_DIR",
+        "GIT_NAMESPACE",
+        "GIT_PREFIX",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_CONFIG_COUNT",
+        "GIT_EXTERNAL_DIFF",
+    ] {
         command.env_remove(name);
     }
-    command.arg("-C").arg(repository);
-    command.args([
-        "-c",
-        "core.fsmonitor=false",
-        "-c",
-        "core.hooksPath=/dev/null",
-        "-c",
-        "gc.auto=0",
-        "-c",
-        "maintenance.auto=false",
-    ]);
+    command.arg("-C").arg(repository).arg("--no-pager");
+    for setting in ["core.fsmonitor=false", "core.hooksPath=/dev/null", "gc.auto=0", "maintenance.auto=false"] {
+        command.args(["-c", setting]);
+    }
     command
+}
+
+/// A bare repository of twinboot's own that borrows the objects of another one and nothing else: neither its configuration
+/// nor its attributes. Filter drivers, textconv programs and the like are not defined in it, so none can run, and its
+/// attributes switch every conversion off, so that files are the blobs as they are.
+#[derive(Debug)]
+pub struct View {
+    dir: TempDir,
+    /// The other repository's folder (`.git`), for its index and its excludes.
+    git_dir: PathBuf,
+}
+
+impl View {
+    /// A view of `repository`.
+    ///
+    /// # Errors
+    /// It is no repository, or a scratch folder cannot be made.
+    pub async fn of(repository: &Path, cancel: &CancellationToken) -> Result<Self, Error> {
+        let mut command = git(repository);
+        command.args(["rev-parse", "--show-object-format", "--absolute-git-dir"]);
+        command.args(["--path-format=absolute", "--git-path", "objects"]);
+        let said = process::capture(command, cancel).await?;
+        let mut lines = said.lines();
+        let (Some(format), Some(git_dir), Some(objects)) = (lines.next(), lines.next(), lines.next()) else {
+            return Err(Error::Tree {
+                path: repository.to_path_buf(),
+                reason: "git does not say where its objects are".to_owned(),
+            });
+        };
+        let dir = tempfile::tempdir().map_err(Error::io("make a folder in", std::env::temp_dir()))?;
+        let version = u8::from(format != "sha1");
+        let config = format!(
+            "[core]\n\trepositoryformatversion = {version}\n\tbare = true\n\tautocrlf = false\n\tsymlinks = true\n\
+             [extensions]\n\tobjectFormat = {format}\n"
+        );
+        let files = [
+            ("HEAD", "ref: refs/heads/none\n".to_owned()),
+            ("config", if version == 0 { config.replace("[extensions]\n\tobjectFormat = sha1\n", "") } else { config }),
+            ("objects/info/alternates", format!("{}\n", quoted(objects))),
+            ("info/attributes", "* -text -ident -filter -working-tree-encoding -diff !eol\n".to_owned()),
+        ];
+        std::fs::create_dir(dir.path().join("refs")).map_err(Error::io("make", dir.path().join("refs")))?;
+        for (name, text) in files {
+            put(dir.path(), name, text.as_bytes())?;
+        }
+        Ok(Self { dir, git_dir: PathBuf::from(git_dir) })
+    }
+
+    /// A `git` that works on the view.
+    pub fn git(&self) -> Command {
+        let mut command = git(self.dir.path());
+        command.env("GIT_DIR", self.dir.path());
+        command
+    }
+
+    /// A `git` that works on the view with an index of its own, and with the work tree `tree`.
+    pub fn with_work_tree(&self, tree: &Path) -> Command {
+        let mut command = self.git();
+        command.args(["-c", "core.bare=false"]).arg("-C").arg(tree);
+        command.env("GIT_INDEX_FILE", self.dir.path().join("index")).env("GIT_WORK_TREE", tree);
+        command
+    }
+
+    /// Takes over the other repository's index and its list of excluded files.
+    pub fn take_index(&self) -> Result<(), Error> {
+        // With its time: git compares the contents of a file that is no older than the index ("racy git").
+        let with_time = |from: &Path, to: &Path| {
+            std::fs::copy(from, to)?;
+            let modified = from.metadata()?.modified()?;
+            std::fs::File::options().write(true).open(to)?.set_modified(modified)
+        };
+        let copy = |name: &Path, to: PathBuf| match with_time(&self.git_dir.join(name), &to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("copy to", to)(error)),
+            _ => Ok(()),
+        };
+        copy(Path::new("index"), self.dir.path().join("index"))?;
+        copy(Path::new("info/exclude"), self.dir.path().join("info/exclude"))?;
+        // A split index names the shared one, which stands beside it (git-update-index(1)).
+        let listed = std::fs::read_dir(&self.git_dir).map_err(Error::io("list", &self.git_dir))?;
+        for name in listed.filter_map(|entry| Some(entry.ok()?.file_name())) {
+            if name.to_string_lossy().starts_with("sharedindex.") {
+                copy(Path::new(&name), self.dir.path().join(&name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path as `objects/info/alternates` takes it (gitrepository-layout(5)): one with unusual characters is quoted as in C.
+fn quoted(path: &str) -> String {
+    if !path.starts_with(['"', '#']) && !path.contains(['\n', '\\']) {
+        return path.to_owned();
+    }
+    let escaped = path.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{escaped}\"")
 }
 
 /// A commit and the repository to export it from.
@@ -47,8 +172,8 @@ pub struct Revision {
     pub in_use: Option<Arc<Lock>>,
 }
 
-/// The repository to export from and the full id of the commit. A URL is mirrored into the cache, one commit deep; a commit
-/// or a tag that is there already needs no network.
+/// The repository to export from and the full id of the commit. A URL is mirrored into the cache, one commit deep. A
+/// commit that is there already needs no network; branches and tags are asked for each time.
 pub async fn resolve(
     location: &Location,
     rev: &str,
@@ -61,27 +186,27 @@ pub async fn resolve(
     }
     match location {
         Location::Path(path) => {
-            let commit = commit_of(path, rev, cancel)
-                .await?
-                .map_err(|reason| unknown(&path.display().to_string(), rev, reason))?;
+            let commit = match commit_of(path, rev, cancel).await? {
+                Ok(commit) => commit,
+                Err(reason) => return Err(not_found(path, rev, reason, cancel).await?),
+            };
             Ok(Revision { repository: path.clone(), commit, in_use: None })
         }
         Location::Url(url) => {
             let Filled { dir: mirror, in_use, .. } = mirror(url, cache, cancel).await?;
             let kept = format!("refs/twinboot/{}", short(rev));
             let full_id = rev.len() == 40 && rev.bytes().all(|byte| byte.is_ascii_hexdigit());
-            // Commits and annotated names under refs/tags do not move; branches do, and are asked for each time.
-            if (full_id || commit_of(&mirror, &format!("refs/tags/{rev}"), cancel).await?.is_ok())
-                && let Ok(commit) = commit_of(&mirror, &kept, cancel).await?
-            {
-                return Ok(Revision { repository: mirror, commit, in_use });
+            let known = commit_of(&mirror, &kept, cancel).await?.ok();
+            // Only a commit's full id means the same for ever: a branch grows, and a tag can be moved.
+            if let (true, Some(commit)) = (full_id, &known) {
+                return Ok(Revision { repository: mirror, commit: commit.clone(), in_use });
             }
             progress(Step::Fetch(format!("{url} {rev}")));
             let _lock = cache.lock(Kind::Git, &short(url), cancel).await?;
             let as_tag = format!("+refs/tags/{rev}:refs/tags/{rev}");
             let plain = format!("+{rev}:{kept}");
             let fetch = async |spec: &str| {
-                let mut command = git(&mirror);
+                let mut command = fetching(&mirror);
                 command.args(["fetch", "--quiet", "--depth=1", "--no-tags", "--", url, spec]);
                 process::capture(command, cancel).await
             };
@@ -93,7 +218,16 @@ pub async fn resolve(
                 match fetch(&plain).await {
                     Ok(_) => {}
                     Err(error @ process::Error::Interrupted { .. }) => return Err(error.into()),
-                    Err(error) => return Err(unknown(url, rev, error.to_string())),
+                    Err(error) => {
+                        let was_tag = commit_of(&mirror, &format!("refs/tags/{rev}"), cancel).await?.is_ok();
+                        let Some(commit) = known.filter(|_| was_tag) else {
+                            return Err(unknown(url, rev, error.to_string()));
+                        };
+                        progress(Step::Notice(format!(
+                            "{url} cannot be asked for tag {rev}, so it is taken as it was last time: {commit}"
+                        )));
+                        return Ok(Revision { repository: mirror, commit, in_use });
+                    }
                 }
             }
             let commit = commit_of(&mirror, &kept, cancel).await?.map_err(|reason| unknown(url, rev, reason))?;
@@ -105,6 +239,38 @@ pub async fn resolve(
 fn unknown(location: &str, rev: &str, reason: String) -> Error {
     let hint = "name a branch, a tag or a full commit id that the repository has".to_owned();
     Error::Source { what: format!("revision `{rev}` of {location}"), reason, hint }
+}
+
+/// Why `rev` cannot be had from a repository on this machine, and what to do.
+async fn not_found(path: &Path, rev: &str, reason: String, cancel: &CancellationToken) -> Result<Error, Error> {
+    let what = format!("revision `{rev}` of {}", path.display());
+    // "detected dubious ownership in repository at", since git 2.35.2.
+    if reason.contains("dubious ownership") {
+        return Ok(Error::Source {
+            what,
+            reason: "the repository belongs to another user, and git reads such a repository only if you say so"
+                .to_owned(),
+            hint: format!("trust it with `git config --global --add safe.directory {}`", path.display()),
+        });
+    }
+    if reason.contains("not a git repository") {
+        return Ok(Error::Source {
+            what,
+            reason: "there is no git repository in this folder".to_owned(),
+            hint: "name the repository's top folder or its bare repository; for a tree without git use `dir`"
+                .to_owned(),
+        });
+    }
+    let mut ask = git(path);
+    ask.args(["rev-parse", "--is-shallow-repository"]);
+    if process::capture(ask, cancel).await.is_ok_and(|said| said.trim() == "true") {
+        return Ok(Error::Source {
+            what,
+            reason: format!("the repository is a shallow clone: {reason}"),
+            hint: "fetch the rest with `git fetch --unshallow --tags`, or name a revision that it has".to_owned(),
+        });
+    }
+    Ok(unknown(&path.display().to_string(), rev, reason))
 }
 
 /// The full id of the commit that `rev` names, or git's words why there is none.
@@ -131,31 +297,26 @@ async fn mirror(url: &str, cache: &Cache, cancel: &CancellationToken) -> Result<
         .await
 }
 
-/// Writes the commit's files into `dest`. Its own index beside `dest` keeps the repository's as it is.
+/// Writes the commit's files into `dest`, each as its blob is.
 pub async fn export(repository: &Path, commit: &str, dest: &Path, cancel: &CancellationToken) -> Result<(), Error> {
-    let aside = tempfile::tempdir_in(dest.parent().unwrap_or(dest)).map_err(Error::io("make a folder beside", dest))?;
-    let with_index = || {
-        let mut command = git(repository);
-        command.env("GIT_INDEX_FILE", aside.path().join("index")).env("GIT_WORK_TREE", dest);
-        command
-    };
-    let mut read = with_index();
+    let view = View::of(repository, cancel).await?;
+    let mut read = view.with_work_tree(dest);
     read.args(["read-tree", commit]);
-    process::capture(with_git_dir(read, repository, cancel).await?, cancel).await?;
-    let mut write = with_index();
+    process::capture(read, cancel).await?;
+    let mut write = view.with_work_tree(dest);
     write.args(["checkout-index", "--all", "--force", "--quiet"]);
-    process::capture(with_git_dir(write, repository, cancel).await?, cancel).await?;
+    process::capture(write, cancel).await?;
     Ok(())
 }
 
 /// Whether the commit has this file; an error where the repository cannot tell.
-async fn has(repository: &Path, commit: &str, file: &str, cancel: &CancellationToken) -> Result<bool, process::Error> {
-    let mut command = git(repository);
+async fn has(view: &View, commit: &str, file: &str, cancel: &CancellationToken) -> Result<bool, process::Error> {
+    let mut command = view.git();
     command.args(["ls-tree", "--name-only", "--full-tree", commit, "--", file]);
     Ok(!process::capture(command, cancel).await?.is_empty())
 }
 
-/// Writes single files of the commit into `dest`.
+/// Writes single files of the commit into `dest`, each as its blob is.
 pub async fn take(
     repository: &Path,
     commit: &str,
@@ -163,23 +324,15 @@ pub async fn take(
     dest: &Path,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
+    let view = View::of(repository, cancel).await?;
     for file in files {
-        let mut command = git(repository);
+        let mut command = view.git();
         command.args(["cat-file", "blob", "--end-of-options"]).arg(format!("{commit}:{file}"));
-        match process::capture(command, cancel).await {
-            Ok(text) => put(dest, file, text.as_bytes())?,
-            Err(process::Error::Failed { .. }) if !has(repository, commit, file, cancel).await? => {}
+        match process::capture_bytes(command, cancel).await {
+            Ok(bytes) => put(dest, file, &bytes)?,
+            Err(process::Error::Failed { .. }) if !has(&view, commit, file, cancel).await? => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
-}
-
-/// A work tree that is named by hand needs the repository's own folder named too (git(1)).
-async fn with_git_dir(mut command: Command, repository: &Path, cancel: &CancellationToken) -> Result<Command, Error> {
-    let mut ask = git(repository);
-    ask.args(["rev-parse", "--absolute-git-dir"]);
-    let dir = process::capture(ask, cancel).await?;
-    command.env("GIT_DIR", dir.trim_end());
-    Ok(command)
 }
