@@ -91,12 +91,12 @@ pub struct RunStarted {
     pub forced: Vec<ForcedSpec>,
     /// Where this run was one share of a plan: the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub whole: Option<Box<Whole>>,
+    pub whole: Option<Box<FullPlan>>,
 }
 
 /// A plan of which a run was one share, so that the shares can be put together again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Whole {
+pub struct FullPlan {
     /// Which share: `slice:1/4`.
     pub share: String,
     /// All cells, in plan order.

@@ -1,6 +1,6 @@
 //! Merging: whatever was dealt out comes back as it was.
 
-use super::entry::{Entry, RoundOutcome, RunFinished, Whole};
+use super::entry::{Entry, FullPlan, RoundOutcome, RunFinished};
 use super::merge::{Part, merge};
 use super::rules::Rule;
 use crate::analysis::Results;
@@ -47,7 +47,7 @@ fn shares_put_together_are_the_run_of_one_machine() {
     let mut parts = [part("a", &whole, |cell, _| cell == "base"), part("b", &whole, |cell, _| cell == "patched")];
     for (part, own) in parts.iter_mut().zip(["base", "patched"]) {
         let run = run(&mut part.entries);
-        run.whole = Some(Box::new(Whole {
+        run.whole = Some(Box::new(FullPlan {
             share: "slice:1/2".to_owned(),
             cells: run.cells.clone(),
             comparisons: run.comparisons.clone(),

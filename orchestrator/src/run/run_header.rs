@@ -7,7 +7,7 @@ use super::options::Options;
 use crate::build::patch;
 use crate::interleave::sweep::diagram::words;
 use crate::journal::Load;
-use crate::journal::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted, Whole};
+use crate::journal::entry::{self, Accelerator, CellSpec, ComparisonSpec, FullPlan, PatchInfo, RunStarted};
 use crate::journal::interleaving::{Forced, ForcedExpectation, ForcedSpec};
 use crate::journal::rules::Rule;
 use crate::plan::model::{Cell, Comparison, ForcedCell, Guest, Interleaving, Kernel, Plan, Swap, Sweep, Test, Variant};
@@ -48,7 +48,7 @@ pub fn run_started(
         forced: forced(plan),
         comparisons: comparisons(plan),
         whole: options.share.as_ref().map(|share| {
-            Box::new(Whole {
+            Box::new(FullPlan {
                 share: share.partition.to_string(),
                 cells: cells(&share.whole),
                 comparisons: comparisons(&share.whole),

@@ -119,20 +119,21 @@ fn series(name: &str, source: &Source) -> Option<String> {
 }
 
 fn source(context: Context, path: &KeyPath, raw: &schema::Source) -> Option<Source> {
+    let schema::Source { debian, git, dir, tarball, image } = raw;
     let mut given = Vec::new();
-    if let Some(debian) = &raw.debian {
+    if let Some(debian) = debian {
         given.push(("debian", self::debian(context, &path.key("debian"), debian)));
     }
-    if let Some(git) = &raw.git {
+    if let Some(git) = git {
         given.push(("git", self::git(context, &path.key("git"), git)));
     }
-    if let Some(dir) = &raw.dir {
+    if let Some(dir) = dir {
         given.push(("dir", Some(Source::Dir(context.directory(&path.key("dir"), dir, "source tree")))));
     }
-    if let Some(tarball) = &raw.tarball {
+    if let Some(tarball) = tarball {
         given.push(("tarball", self::tarball(context, &path.key("tarball"), tarball)));
     }
-    if let Some(image) = &raw.image {
+    if let Some(image) = image {
         given.push(("image", Some(self::image(context, &path.key("image"), image))));
     }
     if given.len() > 1 {
