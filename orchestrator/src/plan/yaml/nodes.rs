@@ -364,7 +364,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> Refusal {
-        Scan::of(text, &Places::new(text)).expect_err("this is refused")
+        Scan::of(text, &Places::new(text)).err().expect("this is refused")
     }
 
     #[test]
