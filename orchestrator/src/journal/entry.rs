@@ -171,8 +171,16 @@ pub struct CellSpec {
     /// Where the plan wants each round's guest to come from.
     #[serde(default)]
     pub clone: Warmth,
+    /// Saved boots that warm rounds take by turns; 0 in older journals, whose rounds all came from one.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub boots: u32,
     /// Patches of the variant in order, as (file name, subject or first line, reversed).
     pub patches: Vec<PatchInfo>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_none_of_them(number: &u32) -> bool {
+    *number == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
@@ -270,6 +278,9 @@ pub struct Snapshot {
     pub bytes: u64,
     /// What the boot consisted of, as [`RoundFinished::boot`], up to `paused`.
     pub boot: Vec<(String, f64)>,
+    /// Which of the cell's saved boots, from 1; missing in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
 }
 
 /// How a round ended. A failure is an outcome like any other, and only `Finished` counts towards a rate.
@@ -360,6 +371,9 @@ pub struct RoundFinished {
     /// Where the guest came from.
     #[serde(default)]
     pub clone: Warmth,
+    /// The saved boot that a warm guest went on from, from 1; missing for a cold one and in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_boot: Option<u32>,
 }
 
 /// In [`RoundFinished::boot`]: the SSH session is there.

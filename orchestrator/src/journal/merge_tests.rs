@@ -6,8 +6,9 @@ use super::rules::Rule;
 use crate::analysis::Results;
 use crate::simulation::{Truth, World, play, started};
 
-const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 4, sequential: false };
-const WORLD: World = World { rate: 0.1, exposures: 2000, clustering: 0.0, truth: Truth::Ratio(0.0) };
+const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 4, sequential: false, exact: false };
+const WORLD: World =
+    World { rate: 0.1, exposures: 2000, clustering: 0.0, boot_clustering: 0.0, truth: Truth::Ratio(0.0) };
 
 /// A whole run, as one machine writes it.
 fn journal() -> Vec<Entry> {
