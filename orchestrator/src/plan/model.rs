@@ -185,6 +185,8 @@ pub struct Guest {
     pub image: PathBuf,
     /// Where each round's guest comes from.
     pub clone: Warmth,
+    /// Saved boots that warm rounds take by turns.
+    pub boots: u32,
 }
 
 /// A swap device, as the plan asks for it.

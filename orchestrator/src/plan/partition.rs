@@ -9,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 use super::model::{Cell, Comparison, ForcedCell, Plan};
 use crate::journal::rules::Expectation;
 
+/// Saved boots of each side of a control: as many as its level of 0.001 asks for, and three to spare.
+const CONTROL_BOOTS: u32 = 10;
+
 /// One share of several, counted from 1, with the two kinds of cargo-nextest's `--partition`. The
 /// unit is a group of cells that are connected by comparisons, because a verdict needs both sides
 /// from one machine.
@@ -198,6 +201,11 @@ impl Plan {
             }
             kernel.variants = variants;
         }
+        // Its units are boots, so that it needs more of them than a verdict does.
+        let rounds = self.tests.iter().map(|test| test.rounds).max().unwrap_or(1);
+        for guest in &mut self.guests {
+            guest.boots = guest.boots.max(rounds.min(CONTROL_BOOTS));
+        }
         self.keep_cells(|_| true);
         self
     }
@@ -313,6 +321,7 @@ mod tests {
         assert_eq!(variants.len(), 2);
         assert_eq!(variants[0].patches, variants[1].patches);
         assert_eq!(variants[0].expect, Expectation::Corrupt, "it must still reproduce the race");
-        assert_eq!((&control.tests, &control.guests), (&plan.tests, &plan.guests));
+        assert_eq!(control.tests, plan.tests);
+        assert!(control.guests.iter().all(|guest| guest.boots == CONTROL_BOOTS), "its sides differ by their boots");
     }
 }

@@ -11,6 +11,8 @@ const PAGE: u64 = 4096;
 /// A kernel, an initramfs and a test do not fit in less.
 const MEMORY_MIN: u64 = 128 << 20;
 const MIB: u64 = 1 << 20;
+/// More saved boots than a cell needs, each of which takes the memory of a guest on disk.
+const BOOTS_MAX: u32 = 64;
 /// More is a typing error: no test here uses so many.
 const CPUS_MAX: u32 = 64;
 /// Cell ids are folder names and four names long, and a folder name holds 255 bytes.
@@ -73,6 +75,15 @@ pub fn cpus(cpus: u32) -> Check {
         0 => problem("0 CPUs".to_owned(), "a guest needs at least one"),
         1..=CPUS_MAX => Ok(()),
         _ => problem(format!("{cpus} CPUs, at most {CPUS_MAX} are allowed"), ""),
+    }
+}
+
+/// Saved boots of a guest.
+pub fn boots(boots: u32) -> Check {
+    match boots {
+        0 => problem("0 boots".to_owned(), "warm rounds go on from at least one"),
+        1..=BOOTS_MAX => Ok(()),
+        _ => problem(format!("{boots} boots, at most {BOOTS_MAX} are allowed"), "`clone: cold` boots for every round"),
     }
 }
 

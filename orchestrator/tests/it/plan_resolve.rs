@@ -118,7 +118,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((guest.cpus, guest.memory, &guest.swap, guest.name.as_str()), (2, 512 << 20, &None, "default"));
     assert_eq!(plan.tests.iter().map(|test| test.rounds).collect::<Vec<_>>(), [3, 1]);
     assert_eq!(plan.tests.iter().map(|test| test.stop.alpha).collect::<Vec<_>>(), [0.01, 0.02]);
-    assert_eq!(plan.tests[0].stop.at_most, Duration::from_secs(60));
+    assert_eq!((plan.tests[0].stop.at_most, plan.guests[0].boots), (Duration::from_secs(10), 4));
     assert_eq!(plan.tests[0].deadlines.boot, Duration::from_secs(60));
     assert_eq!(plan.kernels[0].series, None);
 }

@@ -13,6 +13,9 @@ use super::value::{Interval, Scalar, Size};
 use crate::journal::rules::Warmth;
 use crate::plan::model;
 
+/// Saved boots of a cell where the plan does not say.
+const BOOTS: u32 = 4;
+
 /// The virtual machine.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -31,9 +34,13 @@ pub struct Guest {
     /// Image recipe: a name in `images/` (`default` is `images/default.yaml`) or a path (with a `/`
     /// or `.yaml` in it).
     pub image: String,
-    /// Where each round's guest comes from: `warm` boots one guest, saves it, and lets every round
-    /// go on from there in a QEMU of its own; `cold` boots one for every round.
+    /// Where each round's guest comes from: `warm` boots guests, saves them, and lets every round go on from one of them in
+    /// a QEMU of its own; `cold` boots one for every round.
     pub clone: Warmth,
+    /// Boots that are saved for warm rounds, which take them by turns. What a boot leaves to chance, such as the swap slots
+    /// in use, differs from one to the next; a verdict on one boot says little of others.
+    #[schemars(range(min = 1, max = 64))]
+    pub boots: u32,
 }
 
 impl Default for Guest {
@@ -46,6 +53,7 @@ impl Default for Guest {
             cmdline: String::new(),
             image: "default".to_owned(),
             clone: Warmth::Warm,
+            boots: BOOTS,
         }
     }
 }
@@ -175,7 +183,7 @@ pub struct Stop {
     pub alpha: Option<f64>,
     /// Smallest residual rate that matters, as a share of the base's rate, between 0 and 1; 0.1
     /// unless given. A patched kernel is `fixed` only if it had so many clean exposures that this
-    /// rate would have shown up with 99 %.
+    /// rate would have shown up with 99.9 %.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub residual: Option<f64>,
     /// Rounds of each side before its answer counts as known; 3 unless given, or `rounds` where

@@ -69,6 +69,6 @@ pub struct Defaults {
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { alpha: 1e-6, at_most: Interval::seconds(60), rounds: 10 }
+        Self { alpha: 1e-6, at_most: Interval::seconds(10), rounds: 24 }
     }
 }
