@@ -10,6 +10,7 @@ pub mod aim;
 pub mod args;
 pub mod ballast;
 pub mod error;
+pub mod factors;
 pub mod guest;
 pub mod oracle;
 pub mod preflight;

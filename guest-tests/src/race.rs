@@ -3,10 +3,11 @@
 use std::sync::mpsc::Sender;
 
 use rand_chacha::ChaCha8Rng;
-use twinboot_protocol::{Corruption, CorruptionKind, Counts, PartTime, StopReason, SwapEntry};
+use twinboot_protocol::{Corruption, CorruptionKind, Counts, Factor, PartTime, StopReason, SwapEntry};
 
 use crate::aim::Timing;
 use crate::error::Error;
+use crate::factors::{Counters, Varied};
 use crate::profile::Histogram;
 use crate::records::Tally;
 use crate::stop::Stop;
@@ -17,6 +18,14 @@ use crate::sys::signals;
 pub trait Target {
     /// Brings it into the state in which a try can begin.
     fn prepare(&mut self) -> Result<(), Error>;
+
+    /// Draws the level of each factor that it varies from try to try; asked before each try.
+    fn draw(&mut self, _rng: &mut ChaCha8Rng) {}
+
+    /// The factors that it varies, at the levels that were drawn last. Always the same ones in the same order.
+    fn varied(&self) -> Vec<&Varied> {
+        Vec::new()
+    }
 
     /// The operation that is attacked.
     fn victim(&mut self);
@@ -73,6 +82,8 @@ pub struct Finish {
     pub first_corruption_ns: Option<u64>,
     /// Why it ended.
     pub stopped_by: StopReason,
+    /// Counters by level of what was varied.
+    pub factors: Vec<Factor>,
     /// Where the time of a try went, as far as this loop sees it.
     pub profile: Vec<PartTime>,
 }
@@ -95,6 +106,7 @@ impl Race<'_> {
         let mut counts = Counts::default();
         let mut first = None;
         let mut times = Times::default();
+        let mut counters = Counters::default();
         self.tally.begin();
         let stopped_by = loop {
             let elapsed = self.tally.elapsed_ns();
@@ -105,6 +117,7 @@ impl Race<'_> {
             if signals::asked_to_stop() {
                 break StopReason::Signal;
             }
+            target.draw(&mut self.rng);
             target.prepare()?;
             let shot = strategy.shoot(&mut self.rng, &mut || target.victim())?;
             times.shot(self.tally.elapsed_ns());
@@ -112,6 +125,7 @@ impl Race<'_> {
             let judgement = if shot.ran { target.judge(shot)? } else { Judgement::default() };
             if shot.timing != Timing::Calibration {
                 count(&mut counts, shot, &judgement);
+                counters.count(target.varied().into_iter().chain(strategy.varied()), shot, &judgement);
             }
             if let Some(damage) = judgement.damage {
                 self.report(damage, &mut counts, &mut first);
@@ -122,7 +136,13 @@ impl Race<'_> {
             self.report(damage, &mut counts, &mut first);
         }
         self.tally.publish(&counts);
-        Ok(Finish { counts, first_corruption_ns: first, stopped_by, profile: times.parts() })
+        Ok(Finish {
+            counts,
+            first_corruption_ns: first,
+            stopped_by,
+            factors: counters.into_factors(),
+            profile: times.parts(),
+        })
     }
 
     fn report(&self, damage: Damage, counts: &mut Counts, first: &mut Option<u64>) {

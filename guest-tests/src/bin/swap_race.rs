@@ -62,7 +62,7 @@ fn sides(strategy: Kind, ground: &Preflight) -> Result<session::Sides, Error> {
     strategy.check(preemption, &ground.kernel_version, ground.cpus as usize)?;
     let slots = require_small_swap(ground)?;
     let page = RacedPage::new()?;
-    let strategy = strategy.start(page.interference())?;
+    let strategy = strategy.start(ground.seed, page.interference())?;
     let target = SwapTarget::new(page, slots, &strategy.cpus())?;
     Ok((Box::new(target), strategy))
 }

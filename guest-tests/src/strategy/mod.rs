@@ -13,6 +13,7 @@ pub use smp::Smp;
 
 use crate::aim::Timing;
 use crate::error::Error;
+use crate::factors::Varied;
 use crate::sys::sched;
 use crate::sys::uname::Preemption;
 
@@ -39,6 +40,11 @@ pub trait Strategy {
 
     /// CPUs that the two sides are bound to.
     fn cpus(&self) -> Vec<usize>;
+
+    /// The factors that it varies, at this round's levels.
+    fn varied(&self) -> Vec<&Varied> {
+        Vec::new()
+    }
 
     /// Figures for people, as (name, value with unit).
     fn details(&self) -> Vec<(String, String)>;
@@ -78,14 +84,29 @@ impl Kind {
         }
     }
 
-    /// Binds the calling thread, which becomes the victim's, to its CPU, and starts the interferer. The highest CPUs
-    /// are taken: device interrupts favour the lowest.
-    pub fn start(self, interference: Interference) -> Result<Box<dyn Strategy>, Error> {
+    /// Binds the calling thread, which becomes the victim's, to its CPU, and starts the interferer. `seed` chooses among all
+    /// CPUs, or all ordered pairs of them.
+    pub fn start(self, seed: u64, interference: Interference) -> Result<Box<dyn Strategy>, Error> {
         let cpus = sched::allowed_cpus()?;
-        match (self, cpus.as_slice()) {
-            (Self::Preempt, [.., last]) => Ok(Box::new(Preempt::start(*last, interference)?)),
-            (Self::Smp, [.., before, last]) => Ok(Box::new(Smp::start(*last, *before, interference)?)),
-            (_, cpus) => Err(Error::TooFewCpus(cpus.len())),
+        let many = cpus.len();
+        let cpu = |name, phrase, level| Varied { level, ..Varied::new(name, phrase, &cpus) };
+        let chosen = |choices: usize| usize::try_from(seed % choices as u64).unwrap_or(0);
+        match self {
+            Self::Preempt if many > 0 => {
+                Ok(Box::new(Preempt::start(cpus[chosen(many)], cpu("CPU", "on CPU {}", chosen(many)), interference)?))
+            }
+            Self::Smp if many > 1 => {
+                let (victim, step) = (chosen(many * (many - 1)) % many, chosen(many * (many - 1)) / many + 1);
+                let interferer = (victim + step) % many;
+                let victim = cpu("victim's CPU", "with the victim on CPU {}", victim);
+                let interferer = cpu("interferer's CPU", "with the interferer on CPU {}", interferer);
+                Ok(Box::new(Smp::start(
+                    (cpus[victim.level], victim),
+                    (cpus[interferer.level], interferer),
+                    interference,
+                )?))
+            }
+            Self::Preempt | Self::Smp => Err(Error::TooFewCpus(many)),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::duel::{Duel, Post};
 use super::{Interference, Shot, Strategy};
 use crate::aim::Aim;
 use crate::error::Error;
+use crate::factors::Varied;
 use crate::sys::sched;
 
 /// Any real-time priority beats every ordinary thread.
@@ -22,14 +23,15 @@ pub struct Preempt {
     duel: Duel,
     aim: Aim,
     cpu: usize,
+    varied: Varied,
 }
 
 impl Preempt {
-    /// Binds the calling thread to `cpu` and starts the interferer there.
-    pub fn start(cpu: usize, interference: Interference) -> Result<Self, Error> {
+    /// Binds the calling thread to `cpu`, which is the level of `varied`, and starts the interferer there.
+    pub fn start(cpu: usize, varied: Varied, interference: Interference) -> Result<Self, Error> {
         sched::pin(cpu)?;
         let duel = Duel::start(Post { cpu, priority: PRIORITY }, interference)?;
-        Ok(Self { duel, aim: Aim::default(), cpu })
+        Ok(Self { duel, aim: Aim::default(), cpu, varied })
     }
 }
 
@@ -42,6 +44,10 @@ impl Strategy for Preempt {
 
     fn cpus(&self) -> Vec<usize> {
         vec![self.cpu]
+    }
+
+    fn varied(&self) -> Vec<&Varied> {
+        vec![&self.varied]
     }
 
     fn details(&self) -> Vec<(String, String)> {

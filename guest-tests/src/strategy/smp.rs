@@ -11,6 +11,7 @@ use super::stretch::Stretch;
 use super::{Interference, Shot, Strategy};
 use crate::aim::{Aim, Timing};
 use crate::error::Error;
+use crate::factors::Varied;
 use crate::sys::sched;
 
 /// Any real-time priority beats every ordinary thread.
@@ -23,15 +24,20 @@ pub struct Smp {
     aim: Aim,
     stretch: Stretch,
     cpus: (usize, usize),
+    varied: [Varied; 2],
 }
 
 impl Smp {
-    /// Binds the calling thread to `victim` and starts the interferer on `interferer`.
-    pub fn start(victim: usize, interferer: usize, interference: Interference) -> Result<Self, Error> {
+    /// Binds the calling thread to the victim's CPU and starts the interferer on its own, each with its level.
+    pub fn start(
+        (victim, victims): (usize, Varied),
+        (interferer, interferers): (usize, Varied),
+        interference: Interference,
+    ) -> Result<Self, Error> {
         sched::pin(victim)?;
         let stretch = Stretch::new()?;
         let duel = Duel::start(Post { cpu: interferer, priority: PRIORITY }, interference)?;
-        Ok(Self { duel, aim: Aim::default(), stretch, cpus: (victim, interferer) })
+        Ok(Self { duel, aim: Aim::default(), stretch, cpus: (victim, interferer), varied: [victims, interferers] })
     }
 }
 
@@ -53,6 +59,10 @@ impl Strategy for Smp {
 
     fn cpus(&self) -> Vec<usize> {
         vec![self.cpus.0, self.cpus.1]
+    }
+
+    fn varied(&self) -> Vec<&Varied> {
+        self.varied.iter().collect()
     }
 
     fn details(&self) -> Vec<(String, String)> {

@@ -1,14 +1,17 @@
 //! The page that both sides race for, and the race seen from either side.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use rand::Rng as _;
+use rand_chacha::ChaCha8Rng;
 use twinboot_protocol::{PartTime, SwapEntry};
 
 use super::settle::{Settler, Swappable};
 use crate::error::Error;
-use crate::oracle;
+use crate::factors::Varied;
+use crate::oracle::{self, Stamp};
 use crate::profile::Histogram;
 use crate::race::{Damage, Judgement, Target};
 use crate::strategy::{Interference, Shot};
@@ -50,6 +53,8 @@ pub struct RacedPage {
     generation: AtomicU64,
     before: SharedEntry,
     after: SharedEntry,
+    /// The interferer reads the page before it writes to it.
+    reads_first: AtomicBool,
     writing: Histogram,
     paging_out: Histogram,
 }
@@ -64,6 +69,7 @@ impl RacedPage {
             generation: AtomicU64::new(0),
             before: SharedEntry::new(),
             after: SharedEntry::new(),
+            reads_first: AtomicBool::new(false),
             writing: Histogram::default(),
             paging_out: Histogram::default(),
         }))
@@ -76,6 +82,18 @@ impl RacedPage {
         self.generation.store(generation, Release);
     }
 
+    /// Makes the word that a writing victim has overwritten one with its neighbour, so that the oracle judges the others.
+    fn give_back_victims_word(&self, expected: u64) {
+        let words = self.region.words(0);
+        let neighbour = VICTIMS_WORD + 1;
+        let (page, generation) = match Stamp::decode(words[neighbour].load(Relaxed), neighbour) {
+            Stamp::Of { page, generation } => (page, generation),
+            Stamp::Zero => return words[VICTIMS_WORD].store(0, Relaxed),
+            Stamp::Unknown => (NUMBER, expected),
+        };
+        oracle::stamp_words(words, VICTIMS_WORD..neighbour, page, generation);
+    }
+
     /// The interferer's side. A page still at its entry says that the victim's fault hasn't mapped it: then the
     /// interferer writes a new generation and swaps the page out. On a kernel with the fix the write waits for the
     /// victim; that is the fix at work, and the try counts like any other.
@@ -85,6 +103,9 @@ impl RacedPage {
             return Ok(false);
         }
         let begin = clock::now();
+        if self.reads_first.load(Relaxed) {
+            self.touch();
+        }
         self.write();
         let written = clock::now();
         self.page_out()?;
@@ -115,6 +136,7 @@ impl Swappable for RacedPage {
     }
 
     fn touch(&self) {
+        // A fault for reading.
         std::hint::black_box(self.region.words(0)[0].load(Relaxed));
     }
 }
@@ -125,7 +147,21 @@ pub struct SwapTarget {
     page: Arc<RacedPage>,
     settler: Settler,
     home: SwapEntry,
+    /// What the victim does to the page, and how the interferer gets to write to it.
+    access: Varied,
+    way: Varied,
 }
+
+/// Levels of the victim's access.
+const ACCESSES: [&str; 2] = ["read", "write"];
+/// Index of `write` in [`ACCESSES`].
+const WRITE: usize = 1;
+/// The word that a writing victim overwrites with its mark, which the oracle then leaves out: a plain store faults for
+/// writing on every kernel and accelerator, and needs not know what the interferer has written meanwhile.
+const VICTIMS_WORD: usize = 0;
+const VICTIMS_MARK: u64 = u64::MAX;
+/// Levels of the interferer's way.
+const WAYS: [&str; 2] = ["write", "read and write"];
 
 impl SwapTarget {
     /// Fills a swap device of `slots` slots with ballast and swaps `page` out to the slot that is left, one that each of
@@ -134,11 +170,23 @@ impl SwapTarget {
         let mut settler = Settler::new(slots, NUMBER + 1, 0, Some(0))?;
         page.write();
         let home = settler.place(&*page, cpus)?;
-        Ok(Self { page, settler, home })
+        let access = Varied::new("access", "on {} faults", ACCESSES);
+        let way = Varied::new("interferer", "when the interferer's way is to {}", WAYS);
+        Ok(Self { page, settler, home, access, way })
     }
 }
 
 impl Target for SwapTarget {
+    fn draw(&mut self, rng: &mut ChaCha8Rng) {
+        self.access.level = rng.random_range(0..ACCESSES.len());
+        self.way.level = rng.random_range(0..WAYS.len());
+        self.page.reads_first.store(self.way.level == 1, Relaxed);
+    }
+
+    fn varied(&self) -> Vec<&Varied> {
+        vec![&self.access, &self.way]
+    }
+
     fn prepare(&mut self) -> Result<(), Error> {
         self.page.before.set(Some(self.home));
         self.page.after.set(None);
@@ -146,7 +194,11 @@ impl Target for SwapTarget {
     }
 
     fn victim(&mut self) {
-        self.page.touch();
+        if self.access.level == WRITE {
+            self.page.region.words(0)[VICTIMS_WORD].store(VICTIMS_MARK, Relaxed);
+        } else {
+            self.page.touch();
+        }
     }
 
     fn judge(&mut self, shot: Shot) -> Result<Judgement, Error> {
@@ -157,6 +209,9 @@ impl Target for SwapTarget {
             entry_after = Some(self.settler.settle(page)?);
         }
         let expected = page.generation.load(Acquire);
+        if self.access.level == WRITE && shot.ran {
+            page.give_back_victims_word(expected);
+        }
         let mismatch = oracle::inspect(page.region.words(0), NUMBER, expected).err();
         if mismatch.is_some() {
             page.write();
@@ -194,6 +249,8 @@ impl Target for SwapTarget {
 
 #[cfg(test)]
 mod tests {
+    use twinboot_protocol::CorruptionKind;
+
     use super::*;
 
     #[test]
@@ -206,6 +263,25 @@ mod tests {
         }
         shared.set(None);
         assert_eq!(shared.get(), None);
+    }
+
+    #[test]
+    fn what_a_writing_victim_maps_is_judged_by_the_other_words() {
+        let page = RacedPage::new().expect("a page");
+        page.write();
+        let words = page.region.words(0);
+        let judged = |expected| {
+            words[VICTIMS_WORD].store(VICTIMS_MARK, Relaxed);
+            page.give_back_victims_word(expected);
+            oracle::inspect(words, NUMBER, expected).map_err(|mismatch| mismatch.kind)
+        };
+        assert_eq!(judged(1), Ok(()));
+        assert_eq!(judged(2), Err(CorruptionKind::LostUpdate), "the page as it was before");
+        words.iter().for_each(|word| word.store(0, Relaxed));
+        assert_eq!(judged(2), Err(CorruptionKind::ZeroPage));
+        oracle::stamp(words, NUMBER, 2);
+        words[7].store(VICTIMS_MARK, Relaxed);
+        assert_eq!(judged(2), Err(CorruptionKind::TornPage));
     }
 
     #[test]
