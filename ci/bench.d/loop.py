@@ -23,7 +23,7 @@ def fix(nonce):
 with measure.scratch() as folder:
     folder = Path(folder)
     patch = folder / "fix.patch"
-    test = "{name: race, run: swap-race, args: {memory: anon, strategy: preempt}, rounds: 12, stop: {at_most: 250ms, min_rounds: 2, alpha: 1e-6}}"
+    test = "{name: race, run: swap-race, args: {memory: anon, strategy: preempt}, rounds: 24, stop: {at_most: 250ms, min_rounds: 2, alpha: 1e-6}}"
     plan = measure.plan(folder, name="loop", tests=[test], variants=[
         f"{{name: unpatched, patches: [{measure.UNPIN}], expect: corrupt}}",
         f"{{name: patched, patches: [{measure.UNPIN}, fix.patch], expect: clean}}"])

@@ -90,6 +90,7 @@ fn record_race<W: Write>(
             first_corruption_ns: finish.first_corruption_ns,
             stopped_by: finish.stopped_by,
             seed,
+            factors: Vec::new(),
             details,
             profile,
         })

@@ -25,7 +25,8 @@ pub fn did_you_mean<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -
     nearest(found, known).map(question)
 }
 
-/// Asks whether `found` was meant to be one of `known`, or lists them behind `what`; none where there are none.
+/// Asks whether `found` was meant to be one of `known`, or lists them behind `what`; none where
+/// there are none.
 pub fn did_you_mean_or<'a>(found: &str, known: impl IntoIterator<Item = &'a str>, what: &str) -> Option<String> {
     let known: Vec<&str> = known.into_iter().collect();
     let list = || (!known.is_empty()).then(|| format!("{what}: {}", known.join(", ")));

@@ -223,12 +223,42 @@ pub struct Summary {
     pub stopped_by: StopReason,
     /// Seed that was used.
     pub seed: u64,
+    /// What the test varied although a right fix does not depend on it, counted by level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub factors: Vec<Factor>,
     /// Numbers particular to the strategy, for people (name, value with unit).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<(String, String)>,
     /// Where the time of a try went, in the order of the try.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profile: Vec<PartTime>,
+}
+
+/// Something a right fix does not depend on and a wrong one may, such as the victim's access or CPU. Every try has one level
+/// of it, drawn by the test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Factor {
+    /// Name, unique in the test: `access`.
+    pub name: String,
+    /// How a report says at which level something happened, with `{}` for the level's name: `on {} faults`. Empty for
+    /// `at NAME {}`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phrase: String,
+    /// Its levels, those without a try included.
+    pub levels: Vec<Level>,
+}
+
+/// The tries at one level of a [`Factor`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// Name, unique in the factor: `write`.
+    pub name: String,
+    /// As [`Counts::tries`].
+    pub tries: u64,
+    /// As [`Counts::exposures`].
+    pub exposures: u64,
+    /// As [`Counts::corruptions`].
+    pub corruptions: u64,
 }
 
 /// How long one part of a try took, over all tries that came to it. Parts of different threads overlap.

@@ -1,11 +1,14 @@
 //! One cell of the plan and everything its rounds showed.
 
+use std::collections::BTreeMap;
+
 use twinboot_protocol::Counts;
 
 use super::trouble::{self, Trouble};
 use crate::analysis::stats::ratio::Count;
 use crate::analysis::stats::survival::{self, Time};
 use crate::journal::entry::{Built, CellSpec, RoundFinished, RoundOutcome, Stopped};
+use crate::journal::rules::Warmth;
 
 /// One round as the journal left it.
 #[derive(Debug, Clone, PartialEq)]
@@ -206,6 +209,16 @@ impl CellResult {
         self.rounds.iter().filter(|round| round.counts().is_some()).count() as u64
     }
 
+    /// Rounds that came to an end, well or not.
+    pub fn ended_rounds(&self) -> usize {
+        self.rounds.iter().filter(|round| round.state != RoundState::Lost).count()
+    }
+
+    /// Whether all planned rounds have ended.
+    pub fn is_used_up(&self) -> bool {
+        self.ended_rounds() >= self.spec.rounds as usize
+    }
+
     /// (corrupt, clean) among the rounds that count and had exposures or corruptions.
     pub fn corrupt_and_clean_rounds(&self) -> (u64, u64) {
         let exposed = self.rounds.iter().filter_map(Round::counts).filter(|it| it.exposures > 0 || it.corruptions > 0);
@@ -221,6 +234,20 @@ impl CellResult {
     pub fn counts_per_round(&self) -> Vec<Count> {
         let counts = self.rounds.iter().filter_map(Round::counts);
         counts.map(|it| Count { events: it.corruptions, exposures: it.exposures }).collect()
+    }
+
+    /// Corruptions and exposures of each boot, over its rounds that count: a saved boot has those of all rounds that went on
+    /// from it, a cold round is a boot by itself. Older journals name no saved boot, so all their warm rounds are of one.
+    pub fn counts_per_boot(&self) -> Vec<Count> {
+        let mut boots: BTreeMap<(Warmth, u32), Count> = BTreeMap::new();
+        for round in &self.rounds {
+            let (Some(end), Some(counts)) = (round.end(), round.counts()) else { continue };
+            let number = if end.clone == Warmth::Cold { round.number } else { end.saved_boot.unwrap_or(0) };
+            let boot = boots.entry((end.clone, number)).or_insert(Count { events: 0, exposures: 0 });
+            boot.events = boot.events.saturating_add(counts.corruptions);
+            boot.exposures = boot.exposures.saturating_add(counts.exposures);
+        }
+        boots.into_values().collect()
     }
 
     /// Trouble the kernel has to answer for.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::cell::{BuildState, CellResult, Round};
-use super::numbers::{Direction, Numbers};
+use super::coverage::Coverage;
+use super::numbers::{Direction, EvidenceKind, Numbers};
 use super::stats::fisher;
 use super::trouble::{self, Trouble};
 use super::verdict::{Comparison, Reason, Verdict};
@@ -22,7 +23,8 @@ const MORE_OFTEN: f64 = 0.01;
 pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Comparison {
     let measured = base.counted_rounds() > 0 && patched.counted_rounds() > 0;
     let numbers = measured.then(|| Numbers::of(base, patched, rule));
-    let (verdict, reason) = decide(base, patched, numbers.as_ref(), rule);
+    let coverage = numbers.as_ref().map(|numbers| Coverage::of(base, patched, numbers, rule)).unwrap_or_default();
+    let (verdict, reason) = decide(base, patched, numbers.as_ref().map(|numbers| (numbers, &coverage)), rule);
     let direction = if verdict == Verdict::Regressed { Direction::Higher } else { Direction::Lower };
     let evidence = numbers
         .as_ref()
@@ -41,11 +43,16 @@ pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Com
         alpha: rule.alpha,
         p: evidence.map(|evidence| evidence.p(direction)),
         evidence,
+        rounds_needed: numbers
+            .as_ref()
+            .filter(|_| reason == Reason::TooFewRounds)
+            .and_then(|it| it.rounds_needed(rule)),
+        coverage,
         exposures_needed: enough
             .filter(|_| missing)
             .map(|enough| enough.saturating_sub(patched.totals.exposures))
             .filter(|&more| more > 0),
-        caveats: caveats(base, patched, numbers.as_ref()),
+        caveats: older(verdict, rule).into_iter().chain(caveats(base, patched, numbers.as_ref())).collect(),
         forced: Vec::new(),
         by_races: None,
         contradictions: Vec::new(),
@@ -53,7 +60,12 @@ pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Com
     }
 }
 
-fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, rule: &Rule) -> (Verdict, Reason) {
+fn decide(
+    base: &CellResult,
+    patched: &CellResult,
+    known: Option<(&Numbers, &Coverage)>,
+    rule: &Rule,
+) -> (Verdict, Reason) {
     let inconclusive = |reason| (Verdict::Inconclusive, reason);
     if matches!(base.build, BuildState::Failed(_)) || matches!(patched.build, BuildState::Failed(_)) {
         return inconclusive(Reason::BuildFailed);
@@ -66,16 +78,17 @@ fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, ru
     if patched.kernel_trouble().next().is_some() && !only_shared(base, patched) && !base_fails_too {
         return (Verdict::Broken, Reason::KernelTrouble);
     }
-    let Some(numbers) = numbers else { return inconclusive(Reason::NoRounds) };
+    let Some((numbers, coverage)) = known else { return inconclusive(Reason::NoRounds) };
     let two_rounds = base.counted_rounds() >= FEWEST_ROUNDS && patched.counted_rounds() >= FEWEST_ROUNDS;
     if patched.corruptions_seen > 0 {
+        let ratio_alpha = rule.ratio_alpha(base.is_used_up() && patched.is_used_up());
         // Corruptions of rounds that did not come to their end are in no rate, so no rate can be called lower.
         let uncounted = patched.corruptions_seen.saturating_sub(patched.totals.corruptions);
-        return if two_rounds && numbers.carrying(Direction::Higher, rule.ratio_alpha()).is_some() {
+        return if two_rounds && numbers.carrying(Direction::Higher, ratio_alpha).is_some() {
             (Verdict::Regressed, Reason::MoreCorruptions)
         } else if base.totals.corruptions == 0 {
             (Verdict::NotReproduced, Reason::BaseClean)
-        } else if two_rounds && uncounted == 0 && numbers.carrying(Direction::Lower, rule.ratio_alpha()).is_some() {
+        } else if two_rounds && uncounted == 0 && numbers.carrying(Direction::Lower, ratio_alpha).is_some() {
             (Verdict::Reduced, Reason::FewerCorruptions)
         } else {
             (Verdict::NotFixed, Reason::StillCorrupts)
@@ -92,9 +105,11 @@ fn decide(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>, ru
     } else if !two_rounds {
         inconclusive(Reason::TooFewRounds)
     } else if numbers.carrying(Direction::Lower, rule.alpha).is_none() {
-        inconclusive(Reason::NotEnoughExposures)
+        inconclusive(lacking(numbers, rule))
     } else if !numbers.residual_excluded() {
         inconclusive(Reason::ResidualNotExcluded)
+    } else if rule.exact && !coverage.is_complete() {
+        inconclusive(Reason::NotCovered)
     } else {
         (Verdict::Fixed, Reason::CleanAndExposed)
     }
@@ -113,6 +128,28 @@ fn is_shared(ours: &Trouble, base: &CellResult, patched: &CellResult) -> bool {
     let without = |trouble: &Trouble, cell: &CellResult| (cell.rounds.len() as u64).saturating_sub(shown(trouble));
     let p = fisher::second_is_higher((shown(theirs), without(theirs, base)), (shown(ours), without(ours, patched)));
     !p.below(MORE_OFTEN)
+}
+
+/// What an older journal cannot tell of a kernel that it calls fixed.
+fn older(verdict: Verdict, rule: &Rule) -> Option<String> {
+    (verdict == Verdict::Fixed && !rule.exact).then(|| {
+        "an older run: the verdict rests on a model of what happens within a round, and what was covered is not known"
+            .to_owned()
+    })
+}
+
+/// What is missing where the patched kernel is clean and nothing carries that.
+fn lacking(numbers: &Numbers, rule: &Rule) -> Reason {
+    let reaches = |kind| numbers.evidence_of(kind).is_some_and(|it| it.p_lower.below(rule.alpha));
+    if !rule.exact || !reaches(EvidenceKind::Exposures) {
+        Reason::NotEnoughExposures
+    } else if !reaches(EvidenceKind::Rounds) {
+        Reason::TooFewRounds
+    } else if !numbers.boots_agree(Direction::Lower) {
+        Reason::TooFewBoots
+    } else {
+        Reason::NotEnoughExposures
+    }
 }
 
 fn same_code(base: &CellResult, patched: &CellResult) -> bool {

@@ -2,7 +2,8 @@
 
 use super::cell::{BuildState, CellResult};
 use super::compare::{self, FEWEST_ROUNDS};
-use super::numbers::{Direction, Numbers};
+use super::coverage::Coverage;
+use super::numbers::{Direction, EvidenceKind, Numbers};
 use super::verdict::{Comparison, Reason, Verdict};
 use crate::journal::rules::Rule;
 
@@ -11,16 +12,36 @@ use crate::journal::rules::Rule;
 const ALPHA: f64 = 1e-3;
 
 /// Holds a kernel against itself. That the code is the same is the point here and no reason to refuse.
+///
+/// Its units are the boots alone, of which each side has its own: what the two sides of a control may differ by chance is
+/// mostly what their boots differ by. An older run had one boot for both sides, and is judged by its rounds.
 pub(super) fn judge(base: &CellResult, again: &CellResult) -> Comparison {
     let measured = base.counted_rounds() > 0 && again.counted_rounds() > 0;
-    let numbers = measured.then(|| Numbers::of(base, again, &Rule::without_stopping(ALPHA)));
-    let found = numbers.as_ref().and_then(|numbers| {
-        [Direction::Lower, Direction::Higher].into_iter().find(|&way| numbers.carrying(way, ALPHA / 2.0).is_some())
-    });
-    let (verdict, reason) = decide(base, again, found.is_some());
+    let exact = again.spec.rule.is_some_and(|rule| rule.exact);
+    let rule = Rule { exact, ..Rule::without_stopping(ALPHA) };
+    let numbers = measured.then(|| Numbers::of(base, again, &rule));
+    let carrying = |numbers: &Numbers, way| {
+        if exact {
+            numbers.evidence_of(EvidenceKind::Boots).filter(|it| it.p(way).below(ALPHA / 2.0))
+        } else {
+            numbers.carrying(way, ALPHA / 2.0)
+        }
+    };
+    let strongest = |numbers: &Numbers, way| {
+        if exact { numbers.evidence_of(EvidenceKind::Boots) } else { numbers.strongest(way) }
+    };
+    let ways = [Direction::Lower, Direction::Higher];
+    let found = numbers.as_ref().and_then(|numbers| ways.into_iter().find(|&way| carrying(numbers, way).is_some()));
+    let supported = !exact || numbers.as_ref().is_some_and(|numbers| numbers.boots_support(ALPHA / 2.0));
+    let (verdict, reason) = match decide(base, again, found.is_some()) {
+        (Verdict::NoDifference, _) if !supported => (Verdict::Inconclusive, Reason::TooFewBoots),
+        decided => decided,
+    };
     let told = numbers.as_ref().and_then(|numbers| {
-        let way = found.unwrap_or_else(|| nearer(numbers));
-        let evidence = numbers.carrying(way, ALPHA / 2.0).or_else(|| numbers.strongest(way))?;
+        // The direction in which the sides differ more, if not enough.
+        let p = |way: &Direction| strongest(numbers, *way).map_or(0.0, |evidence| evidence.p(*way).ln());
+        let way = found.or_else(|| ways.into_iter().min_by(|a, b| p(a).total_cmp(&p(b))))?;
+        let evidence = carrying(numbers, way).or_else(|| strongest(numbers, way))?;
         Some((evidence, evidence.p(way).twice()))
     });
     Comparison {
@@ -33,6 +54,8 @@ pub(super) fn judge(base: &CellResult, again: &CellResult) -> Comparison {
         p: told.map(|(_, p)| p),
         evidence: told.map(|(evidence, _)| evidence),
         exposures_needed: None,
+        rounds_needed: None,
+        coverage: Coverage::default(),
         caveats: compare::caveats(base, again, numbers.as_ref()),
         forced: Vec::new(),
         by_races: None,
@@ -55,10 +78,4 @@ fn decide(base: &CellResult, again: &CellResult, differ: bool) -> (Verdict, Reas
     } else {
         (Verdict::NoDifference, Reason::SidesAgree)
     }
-}
-
-/// The direction in which the sides differ more, if not enough.
-fn nearer(numbers: &Numbers) -> Direction {
-    let p = |way| numbers.strongest(way).map_or(0.0, |evidence| evidence.p(way).ln());
-    if p(Direction::Lower) <= p(Direction::Higher) { Direction::Lower } else { Direction::Higher }
 }

@@ -3,6 +3,9 @@
 mod cell;
 mod compare;
 mod control;
+pub mod coverage;
+#[cfg(test)]
+mod coverage_tests;
 pub mod exit;
 pub mod forced;
 mod numbers;
@@ -17,9 +20,10 @@ mod trouble;
 mod verdict;
 
 pub use cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
+pub use coverage::{Coverage, FactorCoverage, LevelCoverage, LevelState};
 pub use exit::exit_code;
 pub use forced::{ForcedComparison, ForcedResult, ForcedVerdict, SweepResult};
-pub use numbers::{Evidence, EvidenceKind, Numbers, Rate};
+pub use numbers::{Evidence, EvidenceKind, Numbers, Rate, Units};
 pub use results::Results;
 pub use trouble::{Trouble, TroubleKind};
 pub use verdict::{Comparison, Reason, Verdict};

@@ -4,7 +4,7 @@ use super::cell::CellResult;
 use crate::analysis::stats::dispersion::{self, Dispersion};
 use crate::analysis::stats::interval::{self, Interval};
 use crate::analysis::stats::ratio::{self, Count, RateRatio};
-use crate::analysis::stats::{LnProb, cluster, fisher};
+use crate::analysis::stats::{LnProb, cluster, fisher, permutation};
 use crate::journal::rules::Rule;
 
 /// One-sided error of the base rate's lower limit, which the patched side's zero is held against.
@@ -15,7 +15,9 @@ const OVERDISPERSED_P: f64 = 0.5;
 /// Confidence of the upper limit of the dispersion, which an empty round's probability is computed with.
 const DISPERSION_CONFIDENCE: f64 = 0.9;
 /// Zero corruptions must be this improbable at the smallest residual rate that matters.
-const RESIDUAL_P: f64 = 0.01;
+const RESIDUAL_P: f64 = 1e-3;
+/// The same by the rule of older journals.
+const OLD_RESIDUAL_P: f64 = 0.01;
 
 /// How often a cell corrupted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +56,13 @@ impl Rate {
     }
 }
 
+/// The p-value over boots that a difference must reach where so many boots can support it. They are few, since each costs a
+/// boot, so that they only see to it that no single boot makes a difference.
+const BOOTS_P: f64 = 0.05;
+/// Boots differ more than their rounds do where chance alone would do so more rarely than this. Not half, as for the rounds:
+/// the scatter of few boots is known so badly that every second true fix would have to be raced several times as long.
+const BOOTS_DIFFER_P: f64 = 0.1;
+
 /// What the evidence counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -62,8 +71,12 @@ pub enum EvidenceKind {
     Exposures,
     /// Exposures, each round with its own luck as the scatter between rounds tells.
     Clusters,
-    /// Whole rounds, corrupt or clean.
+    /// Whole rounds by their rates, dealt out in all ways to the two sides.
     Rounds,
+    /// Boots, each with the rounds that came from it, dealt out in the same way.
+    Boots,
+    /// Exposures, each boot with its own luck as the scatter between boots tells.
+    BootClusters,
 }
 
 /// One test of the difference.
@@ -101,6 +114,27 @@ pub struct Numbers {
     pub evidence: Vec<Evidence>,
     /// Clean exposures that would have been enough for `fixed`, at the alpha and the residual rate in force.
     pub exposures_enough: Option<u64>,
+    /// Corruptions of a round of the base, on average.
+    pub base_corruptions_a_round: f64,
+    /// Rounds of the base that corrupted.
+    pub base_corrupt_rounds: u64,
+    /// Rounds that count and boots of the base.
+    pub base_units: Units,
+    /// The same of the patched kernel.
+    pub patched_units: Units,
+    /// Whether boots differ more than the rounds of one boot do, so that rounds are not independent.
+    pub boots_differ: bool,
+    /// The verdict rests on exact tests ([`Rule::exact`]).
+    pub exact: bool,
+}
+
+/// What a p-value rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+pub struct Units {
+    /// Rounds with exposures.
+    pub rounds: usize,
+    /// Boots with exposures.
+    pub boots: usize,
 }
 
 /// Which way a difference goes.
@@ -158,18 +192,32 @@ impl Numbers {
                 p_higher,
             }));
         }
-        let rounds = (base.corrupt_and_clean_rounds(), patched.corrupt_and_clean_rounds());
-        evidence.push(Evidence {
-            kind: EvidenceKind::Rounds,
-            p_lower: fisher::second_is_lower(rounds.0, rounds.1),
-            p_higher: fisher::second_is_higher(rounds.0, rounds.1),
-        });
+        let boots = Boots::of(base, patched);
+        evidence.extend(unit_evidence(rule.exact, (&base_rounds, &patched_rounds), (base, patched), &boots));
+        let boots_differ = rule.exact && boots.differ;
+        if let (true, Some(dispersion), Some(rate)) = (boots_differ, &boots.dispersion, boots.rate_low(rule.exact)) {
+            let both = if second.events == 0 {
+                let expected = boots.patched.iter().map(|boot| boot.exposures as f64 * rate);
+                let upper = dispersion.upper(DISPERSION_CONFIDENCE);
+                Some((cluster::no_event(expected, boots.mean(), upper), LnProb::ONE))
+            } else {
+                ratio::compare_dispersed(first, second, dispersion.index, dispersion.freedom)
+            };
+            let kind = EvidenceKind::BootClusters;
+            evidence.extend(both.map(|(p_lower, p_higher)| Evidence { kind, p_lower, p_higher }));
+        }
 
         let mean = first.events as f64 / base_rounds.len().max(1) as f64;
         let spread = dispersion.filter(|_| overdispersed).map_or(1.0, |it| it.upper(DISPERSION_CONFIDENCE));
         let p_residual = base_rate_low.filter(|_| second.events == 0).map(|rate| {
             let expected = patched_rounds.iter().map(|round| round.exposures as f64 * rate * rule.residual);
-            cluster::no_event(expected, mean, spread)
+            let by_rounds = cluster::no_event(expected, mean, spread);
+            let by_boots = boots.dispersion.filter(|_| boots_differ).zip(boots.rate_low(rule.exact));
+            let by_boots = by_boots.map_or(by_rounds, |(dispersion, rate)| {
+                let expected = boots.patched.iter().map(|boot| boot.exposures as f64 * rate * rule.residual);
+                cluster::no_event(expected, boots.mean(), dispersion.upper(DISPERSION_CONFIDENCE))
+            });
+            LnProb::from_ln(by_rounds.ln().max(by_boots.ln()))
         });
         let exposures_enough = base_rate_low.filter(|&rate| rate > 0.0).map(|rate| {
             let per_round = (second.exposures.max(1) as f64 / patched_rounds.len().max(1) as f64).max(1.0);
@@ -180,9 +228,9 @@ impl Numbers {
             let conditional = first.exposures as f64 * (-rule.alpha.ln() / first.events as f64).exp_m1();
             let plain = (-rule.alpha.ln() / rate).max(conditional);
             let enough = if overdispersed {
-                plain.max(rounds_for(rule.alpha, rate)).max(rounds_for(RESIDUAL_P, rate * rule.residual))
+                plain.max(rounds_for(rule.alpha, rate)).max(rounds_for(residual_p(rule), rate * rule.residual))
             } else {
-                plain.max(-RESIDUAL_P.ln() / (rate * rule.residual))
+                plain.max(-residual_p(rule).ln() / (rate * rule.residual))
             };
             whole(enough.ceil())
         });
@@ -197,37 +245,155 @@ impl Numbers {
             overdispersed,
             evidence,
             exposures_enough,
+            base_corruptions_a_round: mean,
+            base_corrupt_rounds: base.corrupt_and_clean_rounds().0,
+            base_units: units(&base_rounds, &boots.base),
+            patched_units: units(&patched_rounds, &boots.patched),
+            boots_differ,
+            exact: rule.exact,
         }
     }
 
-    /// The evidence that proves a difference at `alpha`: exposures, and where rounds scatter too much, also the
-    /// rounds themselves or the model of their scatter.
+    /// The evidence that proves a difference at `alpha`. By an exact rule that is the test over rounds; the boots must agree as
+    /// far as their number supports it, and no model may object. By an older one it is the exposures, and where rounds scatter
+    /// too much, also the rounds themselves or the model of their scatter.
     pub(super) fn carrying(&self, direction: Direction, alpha: f64) -> Option<Evidence> {
         let proof = |kind: EvidenceKind| self.evidence_of(kind).filter(|it| it.p(direction).below(alpha));
         let plain = proof(EvidenceKind::Exposures)?;
-        if self.overdispersed {
+        if self.exact {
+            let rounds = proof(EvidenceKind::Rounds)?;
+            let over_boots = !self.boots_differ || proof(EvidenceKind::BootClusters).is_some();
+            (self.boots_agree(direction) && over_boots).then_some(rounds)
+        } else if self.overdispersed {
             proof(EvidenceKind::Rounds).or_else(|| proof(EvidenceKind::Clusters))
         } else {
             Some(plain)
         }
     }
 
-    /// Whether zero corruptions speak against the smallest residual rate that matters.
-    pub(super) fn residual_excluded(&self) -> bool {
-        self.p_residual.is_some_and(|p| p.below(RESIDUAL_P))
+    /// Whether the boots show the difference too, as far as so many boots can.
+    pub(super) fn boots_agree(&self, direction: Direction) -> bool {
+        let supported = permutation::smallest(self.base_units.boots, self.patched_units.boots);
+        let shown = self.evidence_of(EvidenceKind::Boots).is_some_and(|it| it.p(direction).below(BOOTS_P));
+        shown || !supported.below(BOOTS_P)
     }
 
-    /// The evidence to name where none carries: the strongest of those that could.
+    /// Rounds of each side that are missing to reach alpha over rounds, if the base's go on to corrupt as often and the
+    /// patched kernel's stay clean. None where the base has no corrupt round.
+    pub(super) fn rounds_needed(&self, rule: &Rule) -> Option<u64> {
+        const MOST: u64 = 10_000;
+        let (rounds, corrupt) = (self.base_units.rounds as u64, self.base_corrupt_rounds);
+        let enough = |rounds_a_side: u64| {
+            let hits = rounds_a_side * corrupt / rounds.max(1);
+            fisher::second_is_lower((hits, rounds_a_side - hits), (0, rounds_a_side)).below(rule.alpha)
+        };
+        let have = self.base_units.rounds.min(self.patched_units.rounds) as u64;
+        let wanted = (have..MOST).find(|&rounds| enough(rounds)).filter(|_| corrupt > 0)?;
+        Some((wanted - have).max(1))
+    }
+
+    /// Whether so many boots can support a p-value below `alpha` at all.
+    pub(super) fn boots_support(&self, alpha: f64) -> bool {
+        permutation::smallest(self.base_units.boots, self.patched_units.boots).below(alpha)
+    }
+
+    /// Whether zero corruptions speak against the smallest residual rate that matters.
+    pub(super) fn residual_excluded(&self) -> bool {
+        let wanted = if self.exact { RESIDUAL_P } else { OLD_RESIDUAL_P };
+        self.p_residual.is_some_and(|p| p.below(wanted))
+    }
+
+    /// The evidence to name where none carries: that over rounds, or by an older rule the strongest of those that could.
     pub(super) fn strongest(&self, direction: Direction) -> Option<Evidence> {
+        if self.exact {
+            return self.evidence_of(EvidenceKind::Rounds);
+        }
         let able = |it: &&Evidence| !self.overdispersed || it.kind != EvidenceKind::Exposures;
         let by_p = |a: &&Evidence, b: &&Evidence| a.p(direction).ln().total_cmp(&b.p(direction).ln());
         self.evidence.iter().filter(able).min_by(by_p).copied()
+    }
+
+    /// How rounds cluster, for what is expected at one level of a factor: the variance inflation of the base's counts, and the
+    /// upper limit of the dispersion. Both are 1 for rounds that do not.
+    pub(super) fn clustering(&self) -> (f64, f64) {
+        let dispersion = self.dispersion.filter(|_| self.overdispersed);
+        (dispersion.map_or(1.0, |it| it.index.max(1.0)), dispersion.map_or(1.0, |it| it.upper(DISPERSION_CONFIDENCE)))
     }
 
     /// The evidence of one kind.
     pub fn evidence_of(&self, kind: EvidenceKind) -> Option<Evidence> {
         self.evidence.iter().find(|it| it.kind == kind).copied()
     }
+}
+
+/// The probability at which the residual rate counts as excluded.
+fn residual_p(rule: &Rule) -> f64 {
+    if rule.exact { RESIDUAL_P } else { OLD_RESIDUAL_P }
+}
+
+/// The boots of both sides.
+struct Boots {
+    base: Vec<Count>,
+    patched: Vec<Count>,
+    dispersion: Option<Dispersion>,
+    differ: bool,
+}
+
+impl Boots {
+    fn of(base: &CellResult, patched: &CellResult) -> Self {
+        let (of_base, of_patched) = (base.counts_per_boot(), patched.counts_per_boot());
+        let dispersion = dispersion::index(&[&of_base, &of_patched]);
+        let rounds = dispersion::index(&[&base.counts_per_round(), &patched.counts_per_round()]);
+        let differ = dispersion.zip(rounds).is_some_and(|(boots, rounds)| {
+            boots.index > 1.0 && dispersion::groups_differ(&boots, &rounds).is_some_and(|p| p.below(BOOTS_DIFFER_P))
+        });
+        Self { base: of_base, patched: of_patched, dispersion, differ }
+    }
+
+    /// Corruptions of a boot of the base, on average.
+    fn mean(&self) -> f64 {
+        self.base.iter().map(|boot| boot.events as f64).sum::<f64>() / self.base.len().max(1) as f64
+    }
+
+    /// The base's rate at least, its counts divided by their variance inflation over boots.
+    fn rate_low(&self, exact: bool) -> Option<f64> {
+        let inflation = self.dispersion.filter(|_| exact)?.index.max(1.0);
+        let events: f64 = self.base.iter().map(|boot| boot.events as f64).sum();
+        let exposures: f64 = self.base.iter().map(|boot| boot.exposures as f64).sum();
+        (exposures > 0.0).then(|| interval::poisson_lower(events / inflation, BASE_RATE_TAIL) * inflation / exposures)
+    }
+}
+
+/// The tests over whole rounds and boots.
+fn unit_evidence(
+    exact: bool,
+    (base_rounds, patched_rounds): (&[Count], &[Count]),
+    (base, patched): (&CellResult, &CellResult),
+    boots: &Boots,
+) -> Vec<Evidence> {
+    if !exact {
+        let rounds = (base.corrupt_and_clean_rounds(), patched.corrupt_and_clean_rounds());
+        return vec![Evidence {
+            kind: EvidenceKind::Rounds,
+            p_lower: fisher::second_is_lower(rounds.0, rounds.1),
+            p_higher: fisher::second_is_higher(rounds.0, rounds.1),
+        }];
+    }
+    let of = |kind, first: &[Count], second: &[Count]| {
+        let (p_lower, p_higher) = permutation::second_is_lower_or_higher(&rates(first), &rates(second));
+        Evidence { kind, p_lower, p_higher }
+    };
+    vec![of(EvidenceKind::Rounds, base_rounds, patched_rounds), of(EvidenceKind::Boots, &boots.base, &boots.patched)]
+}
+
+/// The rate of each unit that had exposures.
+pub(super) fn rates(units: &[Count]) -> Vec<f64> {
+    let exposed = units.iter().filter(|unit| unit.exposures > 0 || unit.events > 0);
+    exposed.map(|unit| unit.events as f64 / unit.exposures.max(1) as f64).collect()
+}
+
+fn units(rounds: &[Count], boots: &[Count]) -> Units {
+    Units { rounds: rates(rounds).len(), boots: rates(boots).len() }
 }
 
 fn total(cell: &CellResult) -> Count {

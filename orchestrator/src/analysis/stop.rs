@@ -1,6 +1,6 @@
 //! When a cell needs no more rounds: pure rules over what is known so far. `docs/stopping.md` argues for them.
 
-use super::cell::{BuildState, CellResult, RoundState};
+use super::cell::{BuildState, CellResult};
 use super::results::Results;
 use super::verdict::{Comparison, Reason, Verdict};
 use crate::analysis::stats::ratio::{self, Count};
@@ -56,23 +56,15 @@ fn done(results: &Results, id: &str) -> bool {
     let Some(cell) = results.cell(id) else { return true };
     cell.stopped.is_some()
         || matches!(cell.build, BuildState::Failed(_))
-        || used_up(cell)
+        || cell.is_used_up()
         || answer(results, id).is_some()
-}
-
-fn ended(cell: &CellResult) -> usize {
-    cell.rounds.iter().filter(|round| round.state != RoundState::Lost).count()
-}
-
-fn used_up(cell: &CellResult) -> bool {
-    ended(cell) >= cell.spec.rounds as usize
 }
 
 /// Why one comparison's verdict will not change any more in a way that matters.
 fn settled(base: &CellResult, patched: &CellResult, it: &Comparison, rule: &Rule) -> Option<Why> {
     let fewest = rule.min_rounds;
     // Rounds that died count for `broken`, whose evidence they are; rates need rounds that came to their end.
-    let tried = ended(patched) >= fewest as usize;
+    let tried = patched.ended_rounds() >= fewest as usize;
     let measured = base.counted_rounds() >= u64::from(fewest) && patched.counted_rounds() >= u64::from(fewest);
     match it.verdict {
         Verdict::Broken => tried.then_some(Why::Broken),
@@ -80,7 +72,9 @@ fn settled(base: &CellResult, patched: &CellResult, it: &Comparison, rule: &Rule
         Verdict::Reduced => measured.then_some(Why::Reduced),
         Verdict::Regressed => measured.then_some(Why::Regressed),
         Verdict::NotFixed => (measured && as_often(base, patched, it)).then_some(Why::StillCorrupts),
-        Verdict::NotReproduced => (tried && used_up(base) && patched.corruptions_seen == 0).then_some(Why::BaseClean),
+        Verdict::NotReproduced => {
+            (tried && base.is_used_up() && patched.corruptions_seen == 0).then_some(Why::BaseClean)
+        }
         Verdict::Inconclusive => (tried && it.reason == Reason::IdenticalKernels).then_some(Why::IdenticalKernels),
         Verdict::NoDifference | Verdict::Difference => None,
     }

@@ -8,7 +8,7 @@ use crate::journal::Entry;
 use crate::journal::entry::{RoundOutcome, Stage, Stopped};
 use crate::journal::rules::{Rule, Why};
 
-const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 5, sequential: true };
+const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 5, sequential: true, exact: false };
 
 /// Folds `case` with `rule` in both cells, as a control if so wished.
 fn with_rule(mut case: Case, rule: Rule, control: bool) -> Results {
@@ -105,8 +105,11 @@ fn corrupting_cells_stop_when_the_ratio_is_settled() {
 
 #[test]
 fn a_ratio_is_tested_at_the_share_of_alpha_of_one_look() {
-    assert!((RULE.ratio_alpha() - 1e-7).abs() < 1e-20);
-    assert!((Rule { sequential: false, ..RULE }.ratio_alpha() - 1e-6).abs() < 1e-20);
+    assert!((RULE.ratio_alpha(false) - 1e-7).abs() < 1e-20);
+    assert!((Rule { sequential: false, ..RULE }.ratio_alpha(false) - 1e-6).abs() < 1e-20);
+    // By an exact rule the last look has half of it, and those before share the other half.
+    let exact = Rule { exact: true, ..RULE };
+    assert!((exact.ratio_alpha(true) - 5e-7).abs() < 1e-20 && (exact.ratio_alpha(false) - 5e-8).abs() < 1e-20);
     // p between 1e-7 and 1e-6: a reduction when looked at once, not when looked at after each round.
     let case = || Case::new(&[(2000, 40); 2], &[(2000, 14); 2]);
     let once = with_rule(case(), Rule { sequential: false, ..RULE }, false);

@@ -32,6 +32,7 @@ pub(super) fn spec(variant: &str, expect: Expectation) -> CellSpec {
         memory: 512 << 20,
         swap: None,
         clone: Warmth::default(),
+        boots: 0,
         patches: Vec::new(),
     }
 }
@@ -85,6 +86,7 @@ pub(super) fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> R
             first_corruption_ns: (corruptions > 0).then_some(20_000_000 * u64::from(round)),
             stopped_by: StopReason::Deadline,
             seed: 1,
+            factors: Vec::new(),
             details: Vec::new(),
             profile: Vec::new(),
         }),
@@ -95,6 +97,7 @@ pub(super) fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> R
         stages: Vec::new(),
         boot: Vec::new(),
         clone: Warmth::default(),
+        saved_boot: None,
     }
 }
 

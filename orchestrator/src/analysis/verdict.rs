@@ -1,5 +1,6 @@
 //! The verdict on one variant and the numbers it stands on. `docs/verdicts.md` tells how it is reached.
 
+use super::coverage::Coverage;
 use super::forced::ForcedComparison;
 use super::numbers::{Evidence, EvidenceKind, Numbers};
 use crate::analysis::stats::LnProb;
@@ -76,8 +77,12 @@ pub enum Reason {
     /// `inconclusive`: zero corruptions, fewer than the base's, but so few exposures that the smallest residual rate
     /// that matters would have stayed unseen too often.
     ResidualNotExcluded,
-    /// `inconclusive`: fewer than two rounds on a side, so clustering can't be judged.
+    /// `inconclusive`: fewer rounds than the test over rounds needs to reach alpha.
     TooFewRounds,
+    /// `inconclusive`: the boots do not show the difference, though so many could.
+    TooFewBoots,
+    /// `inconclusive`: clean, but at a level of a factor not often enough to exclude the residual rate there.
+    NotCovered,
     /// `inconclusive`: rounds of the patched kernel were lost and might have hidden a failure.
     RoundsLost,
     /// `no-difference`: both sides of a control corrupt alike.
@@ -114,6 +119,10 @@ pub struct Comparison {
     pub p: Option<LnProb>,
     /// Clean exposures of the patched kernel still needed for `fixed`, where only those are missing.
     pub exposures_needed: Option<u64>,
+    /// Rounds of each side still needed for `fixed`, should they be like those so far, where the rounds are too few.
+    pub rounds_needed: Option<u64>,
+    /// Which levels of which factors are covered.
+    pub coverage: Coverage,
     /// What else a reader must know, one sentence each.
     pub caveats: Vec<String>,
     /// Forced interleavings and sweeps of the same kernel and variants, in any guest.

@@ -1,25 +1,27 @@
-//! What a build will be keyed on, as far as it can be told without a network and without the machine that will build it.
+//! The CI cache key of a build: what is known of its inputs without a network and without the build
+//! machine.
 
 use std::path::Path;
 
-use super::{Error, RECIPE, base, config, options, patch};
+use super::{Error, RECIPE, base, config, options, patch, source};
 use crate::cache::Key;
-use crate::plan::model::{Kernel, Location, Source, Variant};
+use crate::plan::model::{Kernel, Variant};
 
 /// Machine the guests are.
 const GUEST: &str = "x86_64";
 
-/// Changes when the variant would be built from something else: another source, configuration or patch, or in another
-/// way. `home` is the folder that paths are named from, so that checkouts in different places agree. Left out, because
-/// only the machine that builds knows them: the version behind a package without `version` or a branch, a source
-/// folder's contents, and the compiler. What is kept under it is therefore checked again, by the key of the build itself.
+/// A key that changes with the variant's source, configuration, patches or way of building. Paths
+/// are relative to `home`, so that checkouts in different places agree. The key leaves out what
+/// only the build machine knows: the version behind a package without `version` or a branch, the
+/// contents of a source folder, and the compiler. The build's own key therefore checks cached
+/// results again.
 ///
 /// # Errors
 ///
 /// When a fragment, a patch or a ready kernel cannot be read.
 pub fn ci_cache_key(kernel: &Kernel, variant: &Variant, home: &Path) -> Result<String, Error> {
     let key = Key::new().part("recipe", RECIPE).part("guest", GUEST);
-    let key = source(key, variant.image.as_ref().unwrap_or(&kernel.source), home)?;
+    let key = source::ci_key(key, variant.image.as_ref().unwrap_or(&kernel.source), home)?;
     let key = key.part("locked", kernel.locked.as_ref().map(|locked| locked.identity.as_str()).unwrap_or_default());
     let (base_name, base_text) = base(&kernel.base_config)?;
     let key = key
@@ -33,34 +35,11 @@ pub fn ci_cache_key(kernel: &Kernel, variant: &Variant, home: &Path) -> Result<S
     Ok(patched.finish())
 }
 
-fn source(key: Key, source: &Source, home: &Path) -> Result<Key, Error> {
-    let place = |path: &Path| path.strip_prefix(home).unwrap_or(path).to_string_lossy().into_owned();
-    Ok(match source {
-        Source::Debian { package, suite, version } => key
-            .part("debian", package)
-            .part("suite", suite.as_deref().unwrap_or_default())
-            .part("version", version.as_deref().unwrap_or_default()),
-        Source::Git { location, rev } => {
-            let from = match location {
-                Location::Path(path) => place(path),
-                Location::Url(url) => url.clone(),
-            };
-            key.part("git", from).part("rev", rev)
-        }
-        Source::Dir(path) => key.part("dir", place(path)),
-        Source::Tarball { sha256, .. } => key.part("tarball", sha256),
-        Source::Image { kernel, .. } => {
-            let bytes = std::fs::read(kernel).map_err(Error::io("read", kernel))?;
-            key.part("image", crate::cache::sha256(bytes))
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::journal::rules::Expectation;
-    use crate::plan::model::{BaseConfig, ConfigLayer, Patch};
+    use crate::plan::model::{BaseConfig, ConfigLayer, Patch, Source};
 
     const DIFF: &str = "--- a/mm/memory.c\n+++ b/mm/memory.c\n@@ -1 +1 @@\n-a\n+b\n";
 

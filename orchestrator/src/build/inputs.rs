@@ -1,4 +1,5 @@
-//! The files that a plan names beside its sources, read and checked before anything is fetched or built.
+//! The files that a plan names beside its sources, read and checked before anything is fetched or
+//! built.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +7,8 @@ use super::{base, config, initramfs, patch};
 use crate::causes::chain;
 use crate::plan::model::{BaseConfig, ConfigLayer, Plan};
 
-/// What is wrong with the plan's fragments, base configurations, patches and image recipes: each once, in plan order. A
-/// file that is not there is an error of the plan, and passed over here.
+/// What is wrong with the plan's fragments, base configurations, patches and image recipes: each
+/// once, in plan order. A file that is not there is an error of the plan, and passed over here.
 pub fn check_inputs(plan: &Plan) -> Vec<String> {
     let mut problems = Vec::new();
     for kernel in &plan.kernels {

@@ -303,11 +303,21 @@ pub struct SimulateArgs {
     /// Variance of the factor that each round's rate is multiplied by, gamma distributed with mean 1.
     #[arg(long, value_name = "VARIANCE", value_delimiter = ',', default_values_t = [0.0, 0.5])]
     pub clustering: Vec<f64>,
+    /// Variance of the factor that all rounds of one boot are multiplied by.
+    #[arg(long, value_name = "VARIANCE", value_delimiter = ',', default_values_t = [0.0, 0.5])]
+    pub boot_clustering: Vec<f64>,
+    /// Levels of a factor of which the patch leaves one open; a level is a try's or a round's, and told to the judge or not.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [10],
+          value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub levels: Vec<u32>,
+    /// Print the exact probability of a false `fixed` by the test over rounds at the worst share of corrupt rounds, and stop.
+    #[arg(long)]
+    pub exact: bool,
     /// Exposures of each round.
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     pub exposures: u64,
     /// Rounds of each side, at most.
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 24)]
     pub rounds: u32,
     /// `stop.min_rounds` of the plan [default: 3].
     #[arg(long, value_name = "N")]

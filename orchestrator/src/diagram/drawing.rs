@@ -3,7 +3,8 @@
 use super::model::{Diagram, DiagramError, Placed, thread_name};
 use super::{point, steps};
 
-/// Reads a drawing: a row with the names of the threads, a ruler if one likes, and a row for each step.
+/// Reads a drawing: a row with the names of the threads, a ruler if one likes, and a row for each
+/// step.
 ///
 /// # Errors
 ///
@@ -167,8 +168,8 @@ pub(super) fn without_comment(row: &str) -> &str {
     row.trim_end()
 }
 
-/// The texts of a row, which stand at least two blanks apart. A text that begins exactly under a name, behind one blank,
-/// begins anew; a `.` that stands alone is a text of its own.
+/// The texts of a row, which stand at least two blanks apart. A text that begins exactly under a
+/// name, behind one blank, begins anew; a `.` that stands alone is a text of its own.
 pub(super) fn texts(row: &str, columns: &[Column]) -> Vec<Text> {
     let characters: Vec<char> = row.chars().collect();
     let blank = |at: usize| characters.get(at).is_none_or(|c| c.is_whitespace());
@@ -215,8 +216,8 @@ pub(super) fn columns(row: usize, header: &str, errors: &mut Vec<DiagramError>) 
     columns
 }
 
-/// Which column a text belongs to: the one that it begins under exactly, else the only one that it is set in from or
-/// has slipped from; on an error, what is wrong with it.
+/// Which column a text belongs to: the one that it begins under exactly, else the only one that it
+/// is set in from or has slipped from; on an error, what is wrong with it.
 pub(super) fn column_of(columns: &[Column], text: &Text) -> Result<usize, (String, String)> {
     if let Some(exact) = columns.iter().position(|column| column.start == text.start) {
         return Ok(exact);

@@ -1,7 +1,8 @@
-//! The language of drawn interleavings: what a mailing list draws in columns, as data. `docs/diagrams.md` tells it whole.
+//! The language of drawn interleavings: what a mailing list draws in columns, as data.
+//! `docs/diagrams.md` tells it whole.
 //!
-//! Pure: no I/O, and nothing of any kernel is known here. Whether a point exists is for [`kernel_debug::Symbols`] to say, whether an
-//! operation does for the guest test.
+//! Pure: no I/O, and nothing of any kernel is known here. Whether a point exists is for
+//! [`kernel_debug::Symbols`] to say, whether an operation does for the guest test.
 
 mod drawing;
 mod model;

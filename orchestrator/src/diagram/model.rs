@@ -31,8 +31,9 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// The thread does an operation of the guest test. Done when it came back, or, when the thread's next step is an
-    /// [`Action::Reach`], at once; with `start` before it, at once as well ([`Action::Finish`] waits for it later).
+    /// The thread does an operation of the guest test. Done when it came back, or, when the
+    /// thread's next step is an [`Action::Reach`], at once; with `start` before it, at once as well
+    /// ([`Action::Finish`] waits for it later).
     Operate {
         /// Word of the guest test's: `read`, `write`, `pageout`.
         operation: String,
@@ -45,10 +46,11 @@ pub enum Action {
     Reach(Point),
     /// The thread stays at the point it has just reached until [`Action::Release`].
     Hold(Hold),
-    /// The thread goes on from where it is held. Done when its operation came back, or at once when its next step is an
-    /// [`Action::Reach`].
+    /// The thread goes on from where it is held. Done when its operation came back, or at once when
+    /// its next step is an [`Action::Reach`].
     Release,
-    /// The operation came back that was begun with `start`, or that ran on from a point where it was not held.
+    /// The operation came back that was begun with `start`, or that ran on from a point where it
+    /// was not held.
     Finish,
 }
 
@@ -58,7 +60,8 @@ pub enum Action {
 pub enum Hold {
     /// `hold`: it is put to sleep like any task that waits; refused where the kernel may not sleep.
     Sleep,
-    /// `freeze`: its virtual CPU stands still while the others run, for points where sleeping is illegal.
+    /// `freeze`: its virtual CPU stands still while the others run, for points where sleeping is
+    /// illegal.
     Freeze,
 }
 
@@ -159,8 +162,8 @@ pub struct HeldPoint {
     pub meanwhile: Vec<Operated>,
 }
 
-/// Finds the first hold at a point that names its function; none where there is no such hold, or where the others do
-/// nothing before the release.
+/// Finds the first hold at a point that names its function; none where there is no such hold, or
+/// where the others do nothing before the release.
 pub fn held_point(diagram: &Diagram) -> Option<HeldPoint> {
     let steps = &diagram.steps;
     let held = steps.iter().enumerate().filter(|(_, step)| matches!(step.action, Action::Hold(_)));
@@ -191,7 +194,8 @@ fn operated(diagram: &Diagram, step: usize) -> Option<Operated> {
     }
 }
 
-/// Whether a thread can be called so: letters, digits, `_`, `-` and `.`, and a letter, a digit or `_` first.
+/// Whether a thread can be called so: letters, digits, `_`, `-` and `.`, and a letter, a digit or
+/// `_` first.
 ///
 /// # Errors
 ///

@@ -10,7 +10,8 @@ const PLACES: [&str; 3] = ["after", "before", "return"];
 const FORMS: &str = "a point is `function`, `function: after callee`, `function: before callee`, `function: return`, \
                      `function+0x1f` or `file.c:line`";
 
-/// Reads a point: `do_swap_page: after swap_readpage|swap_read_folio`. Whether a kernel has it is not looked at.
+/// Reads a point: `do_swap_page: after swap_readpage|swap_read_folio`. Whether a kernel has it is
+/// not looked at.
 ///
 /// # Errors
 ///
@@ -104,7 +105,8 @@ fn place(function: &str, rest: &str, rest_at: usize) -> Result<Point, Wrong> {
     }
 }
 
-/// A number of bytes, `0x1f` or `31`; what kernel messages add, the size in `do_swap_page+0x1f/0x890`, is passed over.
+/// A number of bytes, `0x1f` or `31`; what kernel messages add, the size in
+/// `do_swap_page+0x1f/0x890`, is passed over.
 fn offset(text: &str) -> Option<u64> {
     let number = |text: &str| match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+')),
@@ -157,9 +159,10 @@ const START: &str = "start";
 
 /// Reads a cell; `set_in` when it begins to the right of where its thread's name does.
 ///
-/// `hold`, `freeze`, `release` and `finish` are what they say. Whatever has a `:`, a `+` or a `|` in it is a point of the
-/// kernel, and whatever has two words an operation. That leaves a single word: set in it is a point, the function's first
-/// instruction, and under the thread's name it is an operation.
+/// `hold`, `freeze`, `release` and `finish` are what they say. Whatever has a `:`, a `+` or a `|`
+/// in it is a point of the kernel, and whatever has two words an operation. That leaves a single
+/// word: set in it is a point, the function's first instruction, and under the thread's name it is
+/// an operation.
 pub(super) fn read(text: &str, set_in: bool) -> Result<Action, Wrong> {
     let words: Vec<&str> = text.split_whitespace().collect();
     match words.as_slice() {

@@ -4,7 +4,8 @@ use super::model::{Action, Diagram, DiagramError, Placed, Step, Wrong, thread_na
 use super::point;
 use crate::suggest;
 
-/// A column is at least so wide: short names would stand too close to each other to be read as columns.
+/// A column is at least so wide: short names would stand too close to each other to be read as
+/// columns.
 const COLUMN_MIN: usize = 12;
 /// Blanks between columns, and before a point.
 const GAP: usize = 2;
@@ -102,7 +103,8 @@ enum State {
     Unknown,
 }
 
-/// Notes every step that cannot follow those before it. Steps that could not be read stand for anything.
+/// Notes every step that cannot follow those before it. Steps that could not be read stand for
+/// anything.
 pub(super) fn check(threads: &[String], steps: &[Placed], errors: &mut Vec<DiagramError>) {
     let mut states = vec![State::New; threads.len()];
     let mut started = vec![false; threads.len()];

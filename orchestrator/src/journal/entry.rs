@@ -94,12 +94,12 @@ pub struct RunStarted {
     pub forced: Vec<ForcedSpec>,
     /// Where this run was one share of a plan: the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub whole: Option<Box<Whole>>,
+    pub whole: Option<Box<FullPlan>>,
 }
 
 /// A plan of which a run was one share, so that the shares can be put together again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Whole {
+pub struct FullPlan {
     /// Which share: `slice:1/4`.
     pub share: String,
     /// All cells, in plan order.
@@ -174,8 +174,16 @@ pub struct CellSpec {
     /// Where the plan wants each round's guest to come from.
     #[serde(default)]
     pub clone: Warmth,
+    /// Saved boots that warm rounds take by turns; 0 in older journals, whose rounds all came from one.
+    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    pub boots: u32,
     /// Patches of the variant in order, as (file name, subject or first line, reversed).
     pub patches: Vec<PatchInfo>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_none_of_them(number: &u32) -> bool {
+    *number == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
@@ -273,6 +281,9 @@ pub struct Snapshot {
     pub bytes: u64,
     /// What the boot consisted of, as [`RoundFinished::boot`], up to `paused`.
     pub boot: Vec<(String, f64)>,
+    /// Which of the cell's saved boots, from 1; missing in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
 }
 
 /// How a round ended. A failure is an outcome like any other, and only `Finished` counts towards a rate.
@@ -363,6 +374,9 @@ pub struct RoundFinished {
     /// Where the guest came from.
     #[serde(default)]
     pub clone: Warmth,
+    /// The saved boot that a warm guest went on from, from 1; missing for a cold one and in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved_boot: Option<u32>,
 }
 
 /// In [`RoundFinished::boot`]: the SSH session is there.

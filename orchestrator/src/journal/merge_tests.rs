@@ -1,13 +1,14 @@
 //! Merging: whatever was dealt out comes back as it was.
 
-use super::entry::{Entry, RoundOutcome, RunFinished, Whole};
+use super::entry::{Entry, FullPlan, RoundOutcome, RunFinished};
 use super::merge::{Part, merge};
 use super::rules::Rule;
 use crate::analysis::Results;
 use crate::simulation::{Truth, World, play, started};
 
-const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 4, sequential: false };
-const WORLD: World = World { rate: 0.1, exposures: 2000, clustering: 0.0, truth: Truth::Ratio(0.0) };
+const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 4, sequential: false, exact: false };
+const WORLD: World =
+    World { rate: 0.1, exposures: 2000, clustering: 0.0, boot_clustering: 0.0, truth: Truth::Ratio(0.0) };
 
 /// A whole run, as one machine writes it.
 fn journal() -> Vec<Entry> {
@@ -47,7 +48,7 @@ fn shares_put_together_are_the_run_of_one_machine() {
     let mut parts = [part("a", &whole, |cell, _| cell == "base"), part("b", &whole, |cell, _| cell == "patched")];
     for (part, own) in parts.iter_mut().zip(["base", "patched"]) {
         let run = run(&mut part.entries);
-        run.whole = Some(Box::new(Whole {
+        run.whole = Some(Box::new(FullPlan {
             share: "slice:1/2".to_owned(),
             cells: run.cells.clone(),
             comparisons: run.comparisons.clone(),

@@ -16,7 +16,9 @@ pub enum Expectation {
 }
 
 /// Where a round's guest comes from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Warmth {
     /// One boot for all rounds: each goes on from a saved state, in a QEMU of its own.
@@ -52,22 +54,29 @@ pub struct Rule {
     pub rounds: u32,
     /// Stop as soon as the answer is known.
     pub sequential: bool,
+    /// The verdict rests on exact tests over rounds and boots, and on the levels that were covered. False in older
+    /// journals, which were run by a rule that asked for neither.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
 }
 
 impl Rule {
-    /// The rule of a run that uses up its rounds, judged at `alpha`.
+    /// The rule of an older run that names none: all rounds are used, and the verdict is judged at `alpha`.
     pub fn without_stopping(alpha: f64) -> Self {
-        Self { alpha, residual: RESIDUAL, min_rounds: 1, rounds: 1, sequential: false }
+        Self { alpha, residual: RESIDUAL, min_rounds: 1, rounds: 1, sequential: false, exact: false }
     }
 
-    /// Significance of a difference between two rates that are both not zero.
+    /// Significance of a difference between two rates that are both not zero; `last` says that no round is left.
     ///
-    /// Such a test is looked at after every round of either side, so alpha is shared out equally among as many looks as
-    /// there can be. Source: the inequality of C. E. Bonferroni, Pubblicazioni del R. Istituto Superiore di Scienze
-    /// Economiche e Commerciali di Firenze 8 (1936) 3–62.
-    pub fn ratio_alpha(&self) -> f64 {
-        let looks = if self.sequential { 2 * self.rounds.max(1) } else { 1 };
-        self.alpha / f64::from(looks)
+    /// Such a test is looked at after every round of either side. The last look has half of alpha, and the other half is
+    /// shared out equally among as many looks as there can be before it. Source: the inequality of C. E. Bonferroni,
+    /// Pubblicazioni del R. Istituto Superiore di Scienze Economiche e Commerciali di Firenze 8 (1936) 3–62.
+    pub fn ratio_alpha(&self, last: bool) -> f64 {
+        match (self.sequential, self.exact && last) {
+            (false, _) => self.alpha,
+            (true, true) => self.alpha / 2.0,
+            (true, false) => self.alpha / f64::from(2 * self.rounds.max(1)) / if self.exact { 2.0 } else { 1.0 },
+        }
     }
 }
 

@@ -1,23 +1,25 @@
-//! What kernels are chosen by: bounds on their version (`when: ">=6.1,<6.13"`), and patterns over names.
+//! What kernels are chosen by: bounds on their version (`when: ">=6.1,<6.13"`), and patterns over
+//! names.
 
 use std::cmp::Ordering;
 use std::fmt;
 
 use wildmatch::WildMatch;
 
-/// Numbers of a version, or as many of its first ones as are known: of `6.1` every 6.1.y may be meant.
+/// The numbers of a version that are known, from the left: `6.1` may stand for any 6.1.y.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(Vec<u32>);
 
 impl Version {
-    /// Reads the numbers that `text` begins with: `6.1.192-2` is 6.1.192, `7.3~rc1` is 7.3; none where it begins with none.
+    /// Reads the numbers at the start of `text`: `6.1.192-2` is 6.1.192, `7.3~rc1` is 7.3. None if
+    /// there are none.
     pub fn leading(text: &str) -> Option<Self> {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let numbers: Vec<u32> = text[..end].split('.').map_while(|number| number.parse().ok()).collect();
         (!numbers.is_empty()).then_some(Self(numbers))
     }
 
-    /// Reads `6.1` or `6.1.80`; none where the text is anything else.
+    /// Reads `6.1` or `6.1.80`; none for anything else.
     pub fn exact(text: &str) -> Option<Self> {
         let legal = |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         let numbers = text.split('.').map(|number| if legal(number) { number.parse().ok() } else { None });
@@ -25,12 +27,12 @@ impl Version {
         (numbers.len() <= 4).then_some(Self(numbers))
     }
 
-    /// Whether the first numbers of `self` are all those of `other`.
+    /// Whether `self` begins with all the numbers of `other`.
     pub fn begins_with(&self, other: &Self) -> bool {
         self.0.starts_with(&other.0)
     }
 
-    /// `self` held against `bound` in as many numbers as the bound has; none where too few of them are known.
+    /// Compares as many numbers as `bound` has; none if too few are known.
     fn against(&self, bound: &Self) -> Option<Ordering> {
         for (index, wanted) in bound.0.iter().enumerate() {
             match self.0.get(index)?.cmp(wanted) {
@@ -71,10 +73,10 @@ const RELATIONS: [(&str, Relation); 6] = [
     ("=", Relation::Equal),
 ];
 
-/// Bounds that a version must keep, all of them.
+/// Bounds that a version must all meet.
 ///
-/// A bound is compared in the numbers it has: `=6.1` and `<=6.1` take every 6.1.y, `>6.1` begins with 6.2, `<6.1` ends
-/// before 6.1.0.
+/// A bound is compared in the numbers it has: `=6.1` and `<=6.1` take every 6.1.y, `>6.1` begins
+/// with 6.2, `<6.1` ends before 6.1.0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition(Vec<(Relation, Version)>);
 
@@ -83,7 +85,7 @@ impl Condition {
     ///
     /// # Errors
     ///
-    /// The bound that is none.
+    /// The part that is not a bound.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bounds = text.split(',').map(|bound| {
             let bound = bound.trim();
@@ -96,7 +98,7 @@ impl Condition {
         bounds.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether `version` keeps every bound; none where too little of it is known to say.
+    /// Whether `version` meets every bound; none if too little of it is known.
     pub fn holds(&self, version: &Version) -> Option<bool> {
         let kept = |(relation, bound): &(Relation, Version)| {
             let order = version.against(bound)?;
@@ -110,7 +112,7 @@ impl Condition {
             })
         };
         let answers: Vec<Option<bool>> = self.0.iter().map(kept).collect();
-        // One bound that is broken settles it, whatever the others would say.
+        // One broken bound is enough.
         if answers.contains(&Some(false)) {
             Some(false)
         } else {
@@ -211,7 +213,7 @@ mod tests {
             }
         }
 
-        /// More numbers of a version never turn an answer round.
+        /// Knowing more numbers of a version never reverses an answer.
         #[test]
         fn an_answer_stands(bounds in proptest::collection::vec((relation(), numbers()), 1..4), version in numbers(), more in 0..20u32) {
             let text: Vec<String> = bounds.iter().map(|(sign, numbers)| format!("{sign}{}", Version(numbers.clone()))).collect();

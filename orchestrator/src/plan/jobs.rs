@@ -1,4 +1,4 @@
-//! A plan dealt out to the jobs of an engine that runs them on machines of its own choice.
+//! Splits a plan into jobs for a CI engine or a cluster that places them on machines itself.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -11,7 +11,8 @@ use super::partition::{Kind, Partition};
 /// What one machine is to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Job {
-    /// For people, unique in the plan: `linux-6.1 anon-preempt`, or `3 of 8` where the job holds several groups.
+    /// For people, unique in the plan: `linux-6.1 anon-preempt`, or `3 of 8` where the job holds
+    /// several groups.
     pub name: String,
     /// Its share, for `twinboot run --partition`.
     #[serde(serialize_with = "as_text")]
@@ -20,7 +21,7 @@ pub struct Job {
     pub cells: Vec<String>,
     /// Kernel and variant of every cell, each once, in plan order.
     pub builds: Vec<Build>,
-    /// Most seconds that its guests race, one after the other; boots and builds come on top.
+    /// Upper bound in seconds for racing, guests one after the other; boots and builds come on top.
     pub seconds: u64,
 }
 
@@ -44,8 +45,8 @@ struct Group<'a> {
 }
 
 impl Plan {
-    /// One job for each group of cells that are compared with each other, those that race longest first. Where that makes
-    /// more than `most`, the groups are dealt out to `most` jobs in turn.
+    /// One job for each group of cells that are compared with each other, longest first. If there
+    /// are more than `most` groups, they are dealt round-robin to `most` jobs.
     pub fn jobs(&self, most: u32) -> Vec<Job> {
         let cells: HashMap<&str, &Cell> = self.cells.iter().map(|cell| (&*cell.id, cell)).collect();
         let forced: HashMap<&str, &ForcedCell> = self.forced.iter().map(|cell| (&*cell.id, cell)).collect();
@@ -122,13 +123,15 @@ impl<'a> Times<'a> {
         }
     }
 
-    /// What the rounds of a group take at most, with the boots that many short rounds take longer for than they race.
+    /// Upper bound for a group's rounds including their boots, which dominate when rounds are
+    /// short.
     fn expected(&self, group: &Group) -> Duration {
         self.sum(group, Test::all_rounds)
     }
 
-    /// Longest time that the group's guests race. A forced round has steps instead of a duration, and takes a fraction of
-    /// a second unless one of them is stuck: the deadline of a step stands for a cell.
+    /// Upper bound for the group's racing time. A forced round has steps instead of a duration and
+    /// takes a fraction of a second unless a step is stuck, so a step's deadline is counted for
+    /// each cell.
     fn racing(&self, group: &Group) -> Duration {
         self.sum(group, |test| test.stop.at_most.saturating_mul(test.rounds))
     }

@@ -1,7 +1,8 @@
-//! The lock file beside a plan, `<plan>.lock.yaml`: the very sources, patches and fragments that runs must use.
+//! The lock file beside a plan, `<plan>.lock.yaml`: the exact sources, patches and fragments that
+//! runs must use.
 //!
-//! `twinboot plan lock` writes it. While it is there, every command that reads the plan takes the versions it names and
-//! refuses whatever is not what it says.
+//! `twinboot plan lock` writes it. While it exists, every command that reads the plan uses the
+//! versions it names and refuses anything that differs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,10 +15,10 @@ use super::roots::Roots;
 use super::validate;
 use crate::plan::yaml::{Diagnostics, Document, KeyPath};
 
-/// What the format is called; another one is not read.
+/// The format's version; no other is read.
 const FORMAT: u32 = 1;
 
-/// What to do about a lock that does not fit.
+/// Hint for a lock that does not match.
 const UPDATE: &str = "`twinboot plan lock --update` writes it anew; see that the change is meant";
 
 /// What a lock file says.
@@ -28,7 +29,8 @@ pub struct Lock {
     pub format: u32,
     /// Kernels by name.
     pub kernels: BTreeMap<String, LockedKernel>,
-    /// SHA-256 of every fragment, base configuration and patch: relative to the data folder, or after `./` to the plan's.
+    /// SHA-256 of every fragment, base configuration and patch: relative to the data folder, or
+    /// after `./` to the plan's.
     pub files: BTreeMap<String, String>,
 }
 
@@ -40,7 +42,8 @@ pub struct LockedKernel {
     pub source: String,
     /// Version of the Debian package, or the git commit; none for sources that have neither.
     pub version: Option<String>,
-    /// What the source must be: `sha256` of a package, an archive or a ready kernel, `git` and a commit, `dir` and a digest.
+    /// What the source must be: `sha256` of a package, an archive or a ready kernel, `git` and a
+    /// commit, `dir` and a digest.
     pub identity: String,
 }
 
@@ -55,7 +58,7 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// It does not have the form of one.
+    /// It is malformed.
     #[error("{0}")]
     Form(Diagnostics),
 }
@@ -88,7 +91,8 @@ pub fn files(plan: &Plan, roots: &Roots) -> BTreeMap<String, PathBuf> {
         paths.extend(kernel.variants.iter().flat_map(|variant| &variant.patches).map(|patch| &patch.path));
     }
     let name = |path: &Path| {
-        // Both ends are compared with their links followed: a plan's folder is known by its real path.
+        // Both ends are compared with their links followed: a plan's folder is known by its real
+        // path.
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let (file, folder, data) = (real(path), real(folder), real(roots.data()));
         match (file.strip_prefix(data.join("kernels")), file.strip_prefix(&folder)) {
@@ -118,7 +122,7 @@ impl Lock {
         Ok(Self { format: FORMAT, kernels, files: hashed.collect::<Result<_, _>>()? })
     }
 
-    /// With the number of the format that is written now.
+    /// The same lock in the current format.
     #[must_use]
     pub fn with_format(self) -> Self {
         Self { format: FORMAT, ..self }
@@ -153,7 +157,7 @@ impl LockFile {
     ///
     /// # Errors
     ///
-    /// When it cannot be read, or does not have the form of one.
+    /// When it cannot be read or is malformed.
     pub fn beside(plan: &Path) -> Result<Option<Self>, Error> {
         let path = path_of(plan);
         match std::fs::read_to_string(&path) {
@@ -167,7 +171,7 @@ impl LockFile {
     ///
     /// # Errors
     ///
-    /// Everything in which it does not have the form of one.
+    /// Everything that is malformed.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Diagnostics> {
         let (lock, document) = Document::read::<Lock>(text, path);
         let Some(lock) = lock else { return Err(document.into_diagnostics()) };
@@ -211,7 +215,8 @@ impl LockFile {
         &self.lock
     }
 
-    /// Pins the kernel's source to what the lock says; where the lock does not fit it, that is noted.
+    /// Pins the kernel's source to the locked version. Mismatches are collected for
+    /// [`LockFile::verify`].
     pub fn pin(&self, kernel: &mut Kernel) {
         let named = kernel.source.to_string();
         let Some(locked) = self.lock.kernels.get(&kernel.name) else {
@@ -233,11 +238,12 @@ impl LockFile {
         kernel.locked = Some(Locked { file: self.path.clone(), label, identity: locked.identity.clone() });
     }
 
-    /// Holds the lock against the plan that was resolved with it and against the files as they are now.
+    /// Compares the lock with the plan that was resolved with it and with the files as they are
+    /// now.
     ///
     /// # Errors
     ///
-    /// Everything in which they differ.
+    /// All differences.
     pub fn verify(self, plan: &Plan, roots: &Roots) -> Result<(), Diagnostics> {
         let error = |path: &KeyPath, message: String| self.document.error(path, message, Some(UPDATE.to_owned()));
         for name in self.lock.kernels.keys().filter(|name| !plan.kernels.iter().any(|kernel| kernel.name == **name)) {

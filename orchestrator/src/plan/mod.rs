@@ -1,6 +1,7 @@
 //! Test plans: what to build, boot and race, read from YAML and checked before anything runs.
 //!
-//! [`schema`] is a plan as written, [`model`] a plan ready to run, [`resolve`] the way from one to the other.
+//! [`schema`] is a plan as written, [`model`] a plan ready to run, [`resolve`] the way from one to
+//! the other.
 
 pub mod conditions;
 pub mod jobs;
@@ -52,15 +53,15 @@ pub enum Error {
 /// A plan, and everything that is wrong with it.
 #[derive(Debug)]
 pub struct Examined {
-    /// As much of it as could be made out; meant to be run only when there are no errors. None where the file makes no
-    /// sense as a whole.
+    /// The plan as far as it could be read; run it only if there are no errors. None if the file as
+    /// a whole cannot be read.
     pub plan: Option<model::Plan>,
     /// What is wrong with the plan, and with its lock file.
     pub errors: Vec<Diagnostics>,
 }
 
-/// Reads, checks and resolves the plan in `path`. `data` is the data folder when the user names one; see
-/// [`Roots::find`].
+/// Reads, checks and resolves the plan in `path`. `data` is the data folder when the user names
+/// one; see [`Roots::find`].
 ///
 /// # Errors
 ///
@@ -74,7 +75,7 @@ pub fn load(path: &Path, data: Option<&Path>) -> Result<model::Plan, Error> {
     }
 }
 
-/// Like [`load`], for those who look at a plan with errors all the same.
+/// Like [`load`], but also returns a plan that has errors.
 ///
 /// # Errors
 ///
@@ -105,11 +106,12 @@ pub fn examine(path: &Path, data: Option<&Path>) -> Result<Examined, Error> {
     Ok(Examined { plan, errors })
 }
 
-/// The kernels of the plan in `path` without their variants, as if there were no lock file: what a new one is made from.
+/// The kernels of the plan in `path` without their variants and ignoring the lock file, to make a
+/// new lock from.
 ///
 /// # Errors
 ///
-/// As for [`load`], of what concerns the kernels.
+/// As for [`load`], as far as kernels are concerned.
 pub fn load_kernels(path: &Path, data: Option<&Path>) -> Result<Vec<model::Kernel>, Error> {
     let (text, roots) = read(path, data)?;
     let (raw, document) = read_plan(&text, path);
@@ -119,7 +121,8 @@ pub fn load_kernels(path: &Path, data: Option<&Path>) -> Result<Vec<model::Kerne
     Ok(kernels)
 }
 
-/// The plan in `path` with its sources pinned to what `lock` says, whatever lock file there is; and its data folder.
+/// The plan in `path` with its sources pinned by `lock` instead of the lock file beside it, and its
+/// data folder.
 ///
 /// # Errors
 ///
@@ -147,8 +150,9 @@ fn read_plan(text: &str, path: &Path) -> (Option<schema::Plan>, Document) {
     Document::read_except(text, path, |key| key.starts_with("x-"))
 }
 
-/// Checks and resolves a plan given as text. `path` is where it comes from: its folder is where relative paths start.
-/// Files that the plan names are looked for, not read, but for the catalogue of kernels. No lock file counts.
+/// Checks and resolves a plan given as text. `path` is where it comes from: its folder is where
+/// relative paths start. Only the catalogue of kernels is read; other files that the plan names
+/// only have to exist. Lock files are ignored.
 ///
 /// # Errors
 ///
@@ -157,8 +161,8 @@ pub fn parse(text: &str, path: &Path, roots: &Roots) -> Result<model::Plan, Diag
     parse_locked(text, path, roots, None)
 }
 
-/// Like [`parse`], with the sources pinned to what `lock` says. Where it does not fit the plan, that is noted in its
-/// document: see [`lock::LockFile::verify`].
+/// Like [`parse`], with the sources pinned by `lock`. [`lock::LockFile::verify`] reports where the
+/// two do not match.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! A resolved plan: every default filled in, every path absolute, every axis expanded. Plain data, no YAML.
+//! A resolved plan: every default filled in, every path absolute, every axis expanded. Plain data,
+//! no YAML.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ pub struct Plan {
     pub tests: Vec<Test>,
     /// Every kernel × variant × guest × test that is to run, in plan order.
     pub cells: Vec<Cell>,
-    /// Which cells are held against which, in plan order.
+    /// Which cells are compared with which, in plan order.
     pub comparisons: Vec<Comparison>,
     /// Drawn interleavings, in plan order.
     pub interleavings: Vec<Interleaving>,
@@ -42,12 +43,13 @@ pub struct Plan {
     pub sweeps: Vec<Sweep>,
     /// Every kernel × variant × guest × interleaving that is to be forced, in plan order.
     pub forced: Vec<ForcedCell>,
-    /// Every kernel × variant × guest × sweep, in plan order; left alone by `twinboot run`.
+    /// Every kernel × variant × guest × sweep, in plan order; `twinboot run` ignores them.
     pub swept: Vec<ForcedCell>,
 }
 
 impl Plan {
-    /// Keeps only the cells whose id `wanted` takes, the comparisons between them, and the variants they are made from.
+    /// Keeps only the cells whose id `wanted` takes, the comparisons between them, and the variants
+    /// they are made from.
     pub fn keep_cells(&mut self, wanted: impl Fn(&str) -> bool) {
         self.cells.retain(|cell| wanted(&cell.id));
         self.forced.retain(|cell| wanted(&cell.id));
@@ -132,10 +134,11 @@ pub enum BaseConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfigLayer {
-    /// A `.config` fragment; `CONFIG_X=v` and `# CONFIG_X is not set` lines. A trailing `# optional` on the line
-    /// before an option allows it to be absent from the result.
+    /// A `.config` fragment; `CONFIG_X=v` and `# CONFIG_X is not set` lines. A trailing `#
+    /// optional` on the line before an option allows it to be absent from the result.
     Fragment(PathBuf),
-    /// Options written in the plan: name without `CONFIG_` → value as `.config` spells it (`y`, `m`, `n`, `100`, `"text"`).
+    /// Options written in the plan: name without `CONFIG_` → value as `.config` spells it (`y`,
+    /// `m`, `n`, `100`, `"text"`).
     Inline(BTreeMap<String, String>),
 }
 
@@ -182,6 +185,8 @@ pub struct Guest {
     pub image: PathBuf,
     /// Where each round's guest comes from.
     pub clone: Warmth,
+    /// Saved boots that warm rounds take by turns.
+    pub boots: u32,
 }
 
 /// A swap device, as the plan asks for it.
@@ -219,8 +224,8 @@ pub struct Test {
     pub deadlines: Deadlines,
 }
 
-/// What a round takes beside its race: the boot, a login and the power-off. In software emulation some two seconds, and
-/// more where the host is busy; with hardware acceleration less.
+/// What a round takes besides racing: boot, login and power-off. About two seconds in software
+/// emulation, more on a busy host, less with hardware acceleration.
 const AROUND_A_ROUND: Duration = Duration::from_secs(3);
 
 impl Test {
@@ -296,7 +301,8 @@ pub struct Cell {
 /// A drawn interleaving, and the guest program whose threads act it out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Interleaving {
-    /// Name, unique among the plan's tests, interleavings and sweeps; `interleaving` where the plan does not say.
+    /// Name, unique among the plan's tests, interleavings and sweeps; `interleaving` where the plan
+    /// does not say.
     pub name: String,
     /// Program in the image.
     pub run: String,
@@ -306,7 +312,7 @@ pub struct Interleaving {
     pub diagram: Diagram,
     /// Forced rounds for each cell, and as many without a hold.
     pub rounds: u32,
-    /// How long a step may take that nothing holds up.
+    /// How long a step may take when nothing delays it.
     pub deadline: Duration,
     /// What is expected of each variant, by name; [`ForcedExpectation::Any`] of the others.
     pub expect: BTreeMap<String, ForcedExpectation>,
@@ -327,9 +333,10 @@ pub struct Sweep {
     pub interferers: Vec<Operation>,
     /// Functions whose points are swept, each with its names in other versions.
     pub functions: Vec<Names>,
-    /// Folders (ending in `/`) and files whose functions are swept too when the victim comes through them.
+    /// Folders (ending in `/`) and files whose functions are swept too when the victim comes
+    /// through them.
     pub callees: Vec<String>,
-    /// How long an operation may take that nothing holds up.
+    /// How long an operation may take when nothing delays it.
     pub deadline: Duration,
 }
 
@@ -353,7 +360,7 @@ pub struct ForcedCell {
     pub kernel: String,
     /// [`Variant::name`].
     pub variant: String,
-    /// Variant it is held against; none for a base.
+    /// Variant it is compared with; none for a base.
     pub base: Option<String>,
     /// [`Guest::name`].
     pub guest: String,
@@ -368,6 +375,6 @@ pub struct Comparison {
     pub base: String,
     /// Cell id of the variant under judgement.
     pub patched: String,
-    /// The same kernel on both sides, on purpose.
+    /// Both sides are the same kernel, on purpose.
     pub control: bool,
 }

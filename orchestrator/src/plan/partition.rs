@@ -1,4 +1,4 @@
-//! What of a plan is run: a share of it for one of several machines, or its A/A control.
+//! Subsets of a plan: one machine's share, or the A/A control.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -9,8 +9,12 @@ use sha2::{Digest as _, Sha256};
 use super::model::{Cell, Comparison, ForcedCell, Plan};
 use crate::journal::rules::Expectation;
 
-/// One share of several, from 1. The two kinds are those of cargo-nextest's `--partition`; what is dealt out here are groups of
-/// cells that hang together through comparisons, since a verdict needs both its sides from one machine.
+/// Saved boots of each side of a control: as many as its level of 0.001 asks for, and three to spare.
+const CONTROL_BOOTS: u32 = 10;
+
+/// One share of several, counted from 1, with the two kinds of cargo-nextest's `--partition`. The
+/// unit is a group of cells that are connected by comparisons, because a verdict needs both sides
+/// from one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Partition {
     /// How groups are dealt out.
@@ -75,8 +79,8 @@ impl Partition {
 }
 
 impl Plan {
-    /// Cells that hang together, in plan order: those of one comparison, and all that are compared with any of them. Drawn
-    /// interleavings go with their base. Each group is called by its first cell.
+    /// Groups of cells that are connected by comparisons, in plan order. Interleavings go with
+    /// their base. A group is named after its first cell.
     pub fn groups(&self) -> Vec<Vec<String>> {
         let ids: Vec<&str> =
             self.cells.iter().map(|cell| &*cell.id).chain(self.forced.iter().map(|it| &*it.id)).collect();
@@ -117,12 +121,12 @@ impl Plan {
     }
 }
 
-/// Which of a number of things hang together: a forest whose roots are the first of their trees (R. E. Tarjan, Journal of
-/// the ACM 22 (1975) 215-225).
+/// A disjoint-set forest over `0..n` in which the least element of a set is its root (R. E. Tarjan,
+/// Journal of the ACM 22 (1975) 215-225).
 struct Groups {
-    /// The parent of each thing; its own where it is a root.
+    /// The parent of each element; a root is its own parent.
     parents: Vec<usize>,
-    /// Steps taken from things to their parents.
+    /// Steps taken from elements to their parents.
     steps: usize,
 }
 
@@ -145,7 +149,7 @@ impl Groups {
         self.parents[one.max(other)] = one.min(other);
     }
 
-    /// The groups by their first things, each in order.
+    /// The sets by their least elements, each sorted.
     fn members(&mut self) -> Vec<Vec<usize>> {
         let mut members = BTreeMap::<usize, Vec<usize>>::new();
         for thing in 0..self.parents.len() {
@@ -156,8 +160,9 @@ impl Groups {
 }
 
 impl Plan {
-    /// Makes each base run twice, as itself and as a second variant of the same patches, and drops everything else,
-    /// interleavings and sweeps too: whatever differs between the two is the setup's doing and not a patch's.
+    /// Runs each base twice, as itself and as a second variant with the same patches, and drops
+    /// everything else, including interleavings and sweeps. Any difference comes from the setup,
+    /// not from a patch.
     #[must_use]
     pub fn control(mut self) -> Self {
         let is_base = |cell: &Cell| !self.comparisons.iter().any(|pair| pair.patched == cell.id);
@@ -195,6 +200,11 @@ impl Plan {
                 variants.push(again);
             }
             kernel.variants = variants;
+        }
+        // Its units are boots, so that it needs more of them than a verdict does.
+        let rounds = self.tests.iter().map(|test| test.rounds).max().unwrap_or(1);
+        for guest in &mut self.guests {
+            guest.boots = guest.boots.max(rounds.min(CONTROL_BOOTS));
         }
         self.keep_cells(|_| true);
         self
@@ -311,6 +321,7 @@ mod tests {
         assert_eq!(variants.len(), 2);
         assert_eq!(variants[0].patches, variants[1].patches);
         assert_eq!(variants[0].expect, Expectation::Corrupt, "it must still reproduce the race");
-        assert_eq!((&control.tests, &control.guests), (&plan.tests, &plan.guests));
+        assert_eq!(control.tests, plan.tests);
+        assert!(control.guests.iter().all(|guest| guest.boots == CONTROL_BOOTS), "its sides differ by their boots");
     }
 }

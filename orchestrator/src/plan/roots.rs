@@ -1,11 +1,12 @@
-//! The data folder: configuration fragments, patches, image recipes and plans that come with twinboot.
+//! The data folder: configuration fragments, patches, image recipes and plans that come with
+//! twinboot.
 
 use std::path::{Path, PathBuf};
 
-/// Names the data folder when the command line does not.
+/// Environment variable that names the data folder when the command line does not.
 pub const VARIABLE: &str = "TWINBOOT_DATA";
 
-/// What a data folder is known by.
+/// What marks a data folder.
 const SIGN: &str = "kernels/config";
 
 /// The data folder.
@@ -17,7 +18,7 @@ pub struct Roots {
 /// Why there is no data folder.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The one that was named is none.
+    /// The named folder is not a data folder.
     #[error("{} (named by {by}) is not a data folder: it has no {SIGN}; name the folder that holds kernels/ and images/", path.display())]
     NotOne {
         /// What was named.
@@ -25,7 +26,7 @@ pub enum Error {
         /// The option or the variable.
         by: &'static str,
     },
-    /// None was named and none found.
+    /// No folder was named and none was found.
     #[error(
         "no data folder: no folder above {} and none above the twinboot program has {SIGN}; name the folder that holds kernels/ and images/ with --data DIR or {VARIABLE}",
         plan.display()
@@ -37,17 +38,18 @@ pub enum Error {
 }
 
 impl Roots {
-    /// A data folder that is known to be one.
+    /// Takes `data` as the data folder without a check.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         Self { data: data.into() }
     }
 
-    /// Finds the data folder for a plan: the one that is named (`--data`), else `TWINBOOT_DATA`, else the nearest folder
-    /// above the plan, else above the running program, that has `kernels/config`.
+    /// Finds the data folder for a plan: the one that is named (`--data`), else `TWINBOOT_DATA`,
+    /// else the nearest folder above the plan, else above the running program, that has
+    /// `kernels/config`.
     ///
     /// # Errors
     ///
-    /// When there is none, or a named one is none.
+    /// When there is none, or the named folder is not one.
     pub fn find(plan: &Path, named: Option<&Path>) -> Result<Self, Error> {
         let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
         let program = std::env::current_exe().ok();
@@ -114,7 +116,8 @@ impl Roots {
     }
 }
 
-/// Names of the files in a folder that end in `suffix`, without it, sorted; none when the folder cannot be read.
+/// Names of the files in a folder that end in `suffix`, without it, sorted; none when the folder
+/// cannot be read.
 pub(super) fn names(folder: &Path, suffix: &str) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

@@ -1,4 +1,5 @@
-//! Where kernels come from, as a resolved plan has it: what a source is called, and what its name tells of the version.
+//! Where kernels come from: the kinds of sources, their one-line form, and the version that a name
+//! reveals.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -74,7 +75,7 @@ impl Source {
         }
     }
 
-    /// As much of the kernel's version as the source's name tells.
+    /// The kernel's version as far as the source's name reveals it.
     pub fn named_version(&self) -> Option<Version> {
         let of_name = |name: &str| {
             let start = name.find(|c: char| c.is_ascii_digit())?;
@@ -88,7 +89,7 @@ impl Source {
         }
     }
 
-    /// Takes the version that a lock file names, where there is such a thing; says what is built then, for people.
+    /// Pins the version, for the kinds that have one, and returns a label for people.
     pub fn pin(&mut self, pinned: &str) -> String {
         match self {
             Self::Debian { version, package, .. } => {
@@ -106,7 +107,7 @@ impl Source {
 }
 
 impl fmt::Display for Source {
-    /// In one line, as the plan names it; lock files hold this text.
+    /// One line, as the plan names the source. Lock files contain this text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Debian { package, suite, version } => {

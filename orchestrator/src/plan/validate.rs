@@ -1,16 +1,19 @@
-//! What a value of a plan must be like, apart from where it stands and of what is on disk.
+//! Checks of single values, independent of their place in the plan and of the disk.
 
 use super::schema::Size;
 use crate::suggest;
 
-/// Slots of the smallest swap area that mkswap makes, header included (`mkswap(8)` refuses less than ten pages).
+/// Slots of the smallest swap area that mkswap makes, header included (`mkswap(8)` refuses less
+/// than ten pages).
 const SWAP_MIN: u64 = 10 * PAGE;
 /// x86-64's page; zram and brd sizes that are no multiple of it would be rounded.
 const PAGE: u64 = 4096;
-/// Less does not hold a kernel, an initramfs and a test.
+/// A kernel, an initramfs and a test do not fit in less.
 const MEMORY_MIN: u64 = 128 << 20;
 const MIB: u64 = 1 << 20;
-/// More than any test here can use; a slip otherwise.
+/// More saved boots than a cell needs, each of which takes the memory of a guest on disk.
+const BOOTS_MAX: u32 = 64;
+/// More is a typing error: no test here uses so many.
 const CPUS_MAX: u32 = 64;
 /// Cell ids are folder names and four names long, and a folder name holds 255 bytes.
 const NAME_MAX: usize = 48;
@@ -75,6 +78,15 @@ pub fn cpus(cpus: u32) -> Check {
     }
 }
 
+/// Saved boots of a guest.
+pub fn boots(boots: u32) -> Check {
+    match boots {
+        0 => problem("0 boots".to_owned(), "warm rounds go on from at least one"),
+        1..=BOOTS_MAX => Ok(()),
+        _ => problem(format!("{boots} boots, at most {BOOTS_MAX} are allowed"), "`clone: cold` boots for every round"),
+    }
+}
+
 /// Memory of a guest, in bytes.
 pub fn memory(bytes: u64) -> Check {
     if bytes < MEMORY_MIN {
@@ -105,8 +117,8 @@ pub fn swap_size(bytes: u64) -> Check {
     Ok(())
 }
 
-/// A zram compressor. Kernels may have others than those known here, so only what cannot be one is refused, and what
-/// looks like a slip.
+/// A zram compressor. Kernels may know others than those listed here, so only impossible names and
+/// likely typing errors are refused.
 pub fn algorithm(algorithm: &str) -> Check {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     let others = || ALGORITHMS.into_iter().filter(|known| *known != algorithm);
@@ -181,7 +193,7 @@ pub fn min_rounds(min_rounds: u32, rounds: u32) -> Check {
     }
 }
 
-/// A duration that something is to take or wait for.
+/// A duration, which must not be zero.
 pub fn interval(interval: std::time::Duration) -> Check {
     if interval.is_zero() { problem("the duration is zero".to_owned(), "") } else { Ok(()) }
 }
@@ -219,7 +231,7 @@ pub fn option(name: &str, value: &str) -> Check {
 ///
 /// # Errors
 ///
-/// What was meant in all likelihood.
+/// What was probably meant.
 pub fn option_value(value: &str) -> Result<(), String> {
     let digits = value.strip_prefix('-').unwrap_or(value);
     let decimal = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());

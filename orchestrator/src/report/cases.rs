@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::words::{clipped, count, counted, one_line};
-use super::{forced, story, table};
+use super::{coverage, forced, story, table};
 use crate::analysis::forced::ForcedState;
 use crate::analysis::{BuildState, CellOutcome, CellResult, ForcedResult, Met, Rate, Results, SweepResult, Trouble};
 use crate::journal::interleaving::ForcedExpectation;
@@ -210,6 +210,10 @@ fn races(results: &Results, cell: &CellResult) -> Vec<String> {
     for it in results.comparisons.iter().filter(|it| it.patched == cell.spec.id) {
         lines.push(story::sentence(results, it, "->"));
         lines.push(story::reason(it));
+        if it.numbers.is_some() && !it.control {
+            lines.push(format!("covered: {}", it.coverage.words()));
+        }
+        lines.extend(coverage::lines(it));
         lines.extend(it.contradictions.iter().map(|words| format!("contradiction: {words}")));
         lines.extend(it.forced.iter().map(|pair| format!("forced: {}", forced::sentence(results, pair, "->"))));
         lines.extend(it.caveats.iter().cloned());

@@ -6,8 +6,8 @@ mod evidence;
 
 use super::table::Table;
 use super::words::{counted, drawn, memory, number, one_line, short};
-use super::{Format, RenderError, boot, forced, profile, story};
-use crate::analysis::{BuildState, CellResult, Comparison, Results, Trouble};
+use super::{Format, RenderError, boot, coverage, forced, profile, story};
+use crate::analysis::{BuildState, CellResult, Comparison, EvidenceKind, Results, Trouble, Units};
 use crate::journal::entry::{Built, CellSpec, PatchInfo};
 
 /// The Markdown format (GitHub's and GitLab's dialect).
@@ -100,6 +100,20 @@ fn comparison(results: &Results, it: &Comparison) -> String {
     for caveat in &it.caveats {
         text += &format!("- {}\n", escaped(&capital(caveat)));
     }
+    text + &covered(it)
+}
+
+/// What was covered, level by level.
+fn covered(it: &Comparison) -> String {
+    if it.coverage.factors.is_empty() {
+        return String::new();
+    }
+    let titles = coverage::COLUMNS.join(" | ");
+    let mut text = format!("\n| {titles} |\n|---|---|---:|---:|---:|---:|---|\n");
+    for row in coverage::rows(it) {
+        let row: Vec<String> = row.iter().map(|cell| escaped(cell)).collect();
+        text += &format!("| {} |\n", row.join(" | "));
+    }
     text
 }
 
@@ -112,7 +126,22 @@ pub(super) fn facts(it: &Comparison) -> Vec<(&'static str, String)> {
             format!("{} (asked for: {}), by {}", p.told(), number(it.alpha), evidence_words(evidence.kind)),
         ));
     }
+    if it.numbers.is_some() && !it.control {
+        facts.push(("covered", it.coverage.words()));
+    }
     if let Some(numbers) = &it.numbers {
+        let lower = |kind| numbers.evidence_of(kind).map(|evidence| evidence.p_lower);
+        if let (Some(boots), true) = (lower(EvidenceKind::Boots), numbers.exact && !it.control) {
+            let Units { boots: base, .. } = numbers.base_units;
+            facts.push((
+                "p-value by boots",
+                format!("{} ({base} + {} boots, exact test)", boots.told(), numbers.patched_units.boots),
+            ));
+        }
+        let models = [(EvidenceKind::Clusters, "rounds"), (EvidenceKind::BootClusters, "boots")];
+        for (p, units) in models.into_iter().filter_map(|(kind, units)| Some((lower(kind)?, units))) {
+            facts.push(("p-value by a model", format!("{} (gamma distributed rates of {units})", p.told())));
+        }
         if let Some((ratio, estimate)) = numbers.ratio.and_then(|ratio| Some((ratio, ratio.estimate?))) {
             let limits = format!("{} to {}", number(ratio.lower95), number(ratio.upper95));
             let limits = if estimate == 0.0 { format!("at most {}", number(ratio.upper95)) } else { limits };
@@ -156,7 +185,9 @@ pub(super) fn evidence_words(kind: crate::analysis::EvidenceKind) -> &'static st
     match kind {
         crate::analysis::EvidenceKind::Exposures => "exposures (conditional exact test)",
         crate::analysis::EvidenceKind::Clusters => "exposures grouped in rounds (clustered model)",
-        crate::analysis::EvidenceKind::Rounds => "rounds (Fisher's exact test)",
+        crate::analysis::EvidenceKind::Rounds => "rounds (exact test)",
+        crate::analysis::EvidenceKind::Boots => "boots (exact test)",
+        crate::analysis::EvidenceKind::BootClusters => "exposures grouped in boots (clustered model)",
     }
 }
 

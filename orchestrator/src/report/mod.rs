@@ -2,6 +2,7 @@
 
 mod boot;
 mod cases;
+mod coverage;
 mod forced;
 mod html;
 mod junit;

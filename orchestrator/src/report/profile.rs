@@ -124,6 +124,7 @@ mod tests {
             first_corruption_ns: None,
             stopped_by: StopReason::Deadline,
             seed: 1,
+            factors: Vec::new(),
             details: Vec::new(),
             profile: parts.iter().map(part).collect(),
         }

@@ -2,8 +2,10 @@
 
 use twinboot_protocol::{Corruption, CorruptionKind, SwapEntry};
 
+use super::coverage;
 use super::words::{clipped, count, counted, duration, number, one_line};
-use crate::analysis::{CellResult, Comparison, Reason, Results, Verdict};
+use crate::analysis::stats::LnProb;
+use crate::analysis::{CellResult, Comparison, EvidenceKind, Reason, Results, Verdict};
 
 /// What a cell's corruptions are called: by their kind where all samples agree.
 pub(super) fn corruptions(cell: &CellResult) -> (&'static str, &'static str) {
@@ -142,18 +144,34 @@ fn patched_words(cell: &CellResult, it: &Comparison) -> String {
     };
     match it.verdict {
         Verdict::Broken => format!("{}; {counts}", trouble_words(cell)),
-        Verdict::Fixed | Verdict::Inconclusive | Verdict::NoDifference => match it.p {
-            Some(p) => format!("{counts}, {p}"),
-            None => counts,
-        },
+        Verdict::Fixed | Verdict::Inconclusive | Verdict::NoDifference => format!("{counts}{}", p_words(it)),
         Verdict::NotFixed | Verdict::Reduced | Verdict::Regressed | Verdict::Difference => {
             let ratio = it.numbers.as_ref().and_then(|numbers| numbers.ratio?.estimate);
             let ratio = ratio.map_or_else(String::new, |ratio| format!(", {} times the base's rate", number(ratio)));
-            let p = it.p.map_or_else(String::new, |p| format!(", {p}"));
-            format!("{counts}{ratio}{p}")
+            let only = it.coverage.only.as_ref().map_or_else(String::new, |only| format!("{only}: "));
+            format!("{only}{counts}{ratio}{}", p_words(it))
         }
         Verdict::NotReproduced => counts,
     }
+}
+
+/// The p-value of a headline and what it rests on: independent units alone, whole rounds or the boots of a control. Models
+/// of what happens within a round stand among the details.
+fn p_words(it: &Comparison) -> String {
+    let Some(numbers) = &it.numbers else { return String::new() };
+    let (base, patched) = (numbers.base_units, numbers.patched_units);
+    let boots = format!("{} + {} boots", base.boots, patched.boots);
+    if it.control && numbers.exact {
+        return it.p.map_or_else(String::new, |p| format!(", {p} ({boots})"));
+    }
+    let Some(evidence) = numbers.evidence_of(EvidenceKind::Rounds) else { return String::new() };
+    let p = match it.verdict {
+        Verdict::Regressed => evidence.p_higher,
+        _ if it.control => LnProb::from_ln(evidence.p_lower.ln().min(evidence.p_higher.ln())).twice(),
+        _ => evidence.p_lower,
+    };
+    let boots = if numbers.exact { format!(", {boots}") } else { String::new() };
+    format!(", {p} ({} + {} rounds{boots})", base.rounds, patched.rounds)
 }
 
 /// Why no round of a cell counts.
@@ -191,6 +209,10 @@ pub(super) fn reason(it: &Comparison) -> String {
         Some(more) => format!("; about {} are needed", counted(more, "more clean exposure", "more clean exposures")),
         None => String::new(),
     };
+    let rounds = || match it.rounds_needed {
+        Some(more) => format!("; about {} of either side are needed", counted(more, "more round", "more rounds")),
+        None => String::new(),
+    };
     match it.reason {
         Reason::CleanAndExposed => {
             "the base reproduced the race in this run, and the patched kernel stayed clean over enough exposures"
@@ -222,7 +244,11 @@ pub(super) fn reason(it: &Comparison) -> String {
         }
         Reason::ForcedCorruption => "the patched kernel corrupts when the interleaving is forced".to_owned(),
         Reason::ForcedCrash => "the patched kernel dies of a forced interleaving that the base survives".to_owned(),
-        Reason::TooFewRounds => "fewer than two rounds on a side: whether corruptions cluster can't be told".to_owned(),
+        Reason::TooFewRounds => format!("clean, but too few rounds for the significance asked for{}", rounds()),
+        Reason::TooFewBoots => {
+            "so few boots show the difference that it may be theirs: raise `guest.boots`, or `rounds`".to_owned()
+        }
+        Reason::NotCovered => format!("clean, but not at every level often enough: {}", coverage::missing(it)),
         Reason::RoundsLost => "rounds of the patched kernel were lost and might have hidden a failure".to_owned(),
     }
 }

@@ -4,7 +4,7 @@ mod evidence;
 
 use super::table::Table;
 use super::words::{counted, one_line, wrapped};
-use super::{forced, story, words};
+use super::{coverage, forced, story, words};
 use crate::analysis::{BuildState, Results, Trouble, Verdict};
 
 /// How the terminal wants it.
@@ -174,6 +174,9 @@ fn verdicts(results: &Results, look: Look) -> Vec<String> {
                     .into_iter()
                     .map(|line| if line.starts_with("  ") { line } else { format!("  {line}") }),
             );
+        }
+        for line in coverage::lines(it) {
+            lines.extend(evidence::item(&line, look));
         }
         for words in &it.contradictions {
             lines.extend(evidence::item(&format!("! contradiction: {}", one_line(words)), look));

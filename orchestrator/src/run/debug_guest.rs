@@ -17,7 +17,7 @@ use crate::journal::entry::RoundId;
 use crate::plan::model::{Cell, Plan};
 use crate::process;
 use crate::vm::{self, Boot, Vm, ssh};
-use crate::vm::{Logs, Machine};
+use crate::vm::{Logs, Machine, Origin};
 
 /// A guest with a private folder for its logs and login files. Dropping it kills the guest.
 pub struct DebugGuest {
@@ -56,6 +56,7 @@ impl DebugGuest {
             },
             folder: dir.path().to_path_buf(),
             snapshots: None,
+            origin: Origin::default(),
         };
         let logs = Logs { console: dir.path().join("console.log"), qemu: dir.path().join("qemu.log") };
         let spec = task.machine.spec(task.seed, dir.path(), logs).map_err(Error::Seal)?;

@@ -14,14 +14,15 @@ use super::messages::{Event, Observer};
 use super::options::Options;
 use super::results_dir::{self, failed};
 use super::resume::{PreviousRun, Replay};
+use super::schedule::{self, Paired};
 use super::sequence::Sequence;
-use super::{Error, run_header, schedule};
+use super::{Error, run_header};
 use crate::build::initramfs::Keys;
 use crate::journal::entry::{RoundId, RunFinished, RunStarted};
 use crate::journal::writer::Journal;
 use crate::journal::{self, Entry};
 use crate::plan::model::{Cell, Guest, Plan};
-use crate::vm::Machine;
+use crate::vm::{Machine, Origin};
 
 /// Whether a run is new.
 #[derive(Debug)]
@@ -205,9 +206,13 @@ impl Dispatcher<'_> {
         let cell = self.plan.cells.iter().find(|cell| cell.id == id.cell)?;
         let guest = run_header::guest(self.plan, cell).clone();
         let machine = self.machine(&cell.kernel, &cell.variant, &guest)?;
-        let (seed, test) = (schedule::round_seed(self.seed, &id), self.test(cell).clone());
+        let test = self.test(cell).clone();
+        let paired = Paired { kernel: &cell.kernel, guest: &cell.guest, test: &cell.test };
+        let seed = schedule::round_seed(self.seed, paired, id.round);
+        let number = schedule::boot_of(id.round, guest.boots);
+        let origin = Origin { number, seed: schedule::boot_seed(self.seed, paired, number) };
         let (folder, snapshots) = (folders.get(&id.cell)?.clone(), Some(self.artifacts.snapshots.clone()));
-        Some(RoundTask { id, seed, machine, test, folder, snapshots })
+        Some(RoundTask { id, seed, machine, test, folder, snapshots, origin })
     }
 
     /// A guest of this shape with this kernel; none if the kernel was not built.

@@ -18,7 +18,7 @@ use crate::journal::entry::{FIRST_RECORD, LOGIN, RoundFinished, RoundId, RoundOu
 use crate::journal::rules::Warmth;
 use crate::plan::model::Test;
 use crate::vm::{self, DeathKind, How, Vm, ssh};
-use crate::vm::{GuestLogs, Machine, Snapshots, milestones};
+use crate::vm::{GuestLogs, Machine, Origin, Snapshots, milestones};
 
 /// How long the console may take to say why a guest's SSH session broke off.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -38,6 +38,8 @@ pub struct RoundTask {
     pub folder: PathBuf,
     /// Where a guest that is to be a warm clone finds what to go on from.
     pub snapshots: Option<Arc<Snapshots>>,
+    /// Which of its saved boots that is.
+    pub origin: Origin,
 }
 
 /// A round that is over, and what else has to be journalled before it.
@@ -92,6 +94,7 @@ pub async fn run(task: &RoundTask, observer: &Observer, cancel: &CancellationTok
         stages,
         boot,
         clone,
+        saved_boot: Some(task.origin.number).filter(|_| clone == Warmth::Warm),
     };
     Ok(FinishedRound { round, news })
 }

@@ -11,7 +11,6 @@ use super::dispatcher::Dispatcher;
 use super::{Error, results_dir, run_header, schedule};
 use crate::interleave::{self, SymbolCache};
 use crate::journal::Entry;
-use crate::journal::entry::RoundId;
 use crate::plan::model::{Deadlines, ForcedCell, Interleaving};
 use crate::vm::Machine;
 
@@ -81,7 +80,11 @@ impl Dispatcher<'_> {
         let machine = self.machine(&cell.kernel, &cell.variant, guest);
         let folder = results_dir::cell(&self.results, &cell.id, machine.as_ref().map(|machine| &machine.kernel))?;
         let Some(machine) = machine else { return Ok(None) };
-        let seed = schedule::round_seed(self.seed, &RoundId { cell: cell.id.clone(), round: 0 });
+        let seed = schedule::round_seed(
+            self.seed,
+            schedule::Paired { kernel: &cell.kernel, guest: &cell.guest, test: &cell.name },
+            0,
+        );
         let interleaving = run_header::interleaving(self.plan, cell).clone();
         Ok(Some(ForcedTask { id: cell.id.clone(), interleaving, machine, seed, folder }))
     }

@@ -231,8 +231,9 @@ mod tests {
     use crate::journal::rules::Rule;
     use crate::simulation::{Truth, World, play, started};
 
-    const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 8, sequential: true };
-    const WORLD: World = World { rate: 0.1, exposures: 2000, clustering: 0.5, truth: Truth::Ratio(0.3) };
+    const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 8, sequential: true, exact: false };
+    const WORLD: World =
+        World { rate: 0.1, exposures: 2000, clustering: 0.5, boot_clustering: 0.0, truth: Truth::Ratio(0.3) };
 
     /// The end of a round, always the same for the same round.
     fn end(results: &Results, id: &RoundId) -> RoundFinished {

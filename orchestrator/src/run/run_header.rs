@@ -7,9 +7,9 @@ use super::options::Options;
 use crate::build::patch;
 use crate::interleave::sweep::diagram::words;
 use crate::journal::Load;
-use crate::journal::entry::{self, Accelerator, CellSpec, ComparisonSpec, PatchInfo, RunStarted, Whole};
+use crate::journal::entry::{self, Accelerator, CellSpec, ComparisonSpec, FullPlan, PatchInfo, RunStarted};
 use crate::journal::interleaving::{Forced, ForcedExpectation, ForcedSpec};
-use crate::journal::rules::Rule;
+use crate::journal::rules::{Rule, Warmth};
 use crate::plan::model::{Cell, Comparison, ForcedCell, Guest, Interleaving, Kernel, Plan, Swap, Sweep, Test, Variant};
 
 /// Significance in the header of a run without statistical tests, where it has no effect.
@@ -48,7 +48,7 @@ pub fn run_started(
         forced: forced(plan),
         comparisons: comparisons(plan),
         whole: options.share.as_ref().map(|share| {
-            Box::new(Whole {
+            Box::new(FullPlan {
                 share: share.partition.to_string(),
                 cells: cells(&share.whole),
                 comparisons: comparisons(&share.whole),
@@ -94,6 +94,7 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         memory: guest.memory,
         swap: guest.swap.as_ref().map(swap_text),
         clone: guest.clone,
+        boots: if guest.clone == Warmth::Warm { guest.boots } else { 0 },
         patches: variant.patches.iter().map(patch_info).collect(),
     }
 }
@@ -149,6 +150,7 @@ fn rule(test: &Test) -> Rule {
         min_rounds: test.stop.min_rounds,
         rounds: test.rounds,
         sequential: test.stop.sequential,
+        exact: true,
     }
 }
 

@@ -243,12 +243,41 @@ impl Schedule {
     }
 }
 
-/// The seed of one round: the same for the same run seed, cell and round, unrelated for any other.
-pub fn round_seed(seed: u64, id: &RoundId) -> u64 {
+/// What rounds are paired by: those of a kernel's variants in the same guest and test, or drawing, have the same seeds.
+#[derive(Debug, Clone, Copy)]
+pub struct Paired<'a> {
+    /// Kernel name.
+    pub kernel: &'a str,
+    /// Guest name.
+    pub guest: &'a str,
+    /// Name of the test, the drawing or the sweep; empty for a boot, which serves all of them.
+    pub test: &'a str,
+}
+
+/// The seed of one round: the same for the same run seed, number and setting, whichever the variant, so that the base and a
+/// patched kernel draw the same levels of each factor; unrelated for any other.
+pub fn round_seed(seed: u64, paired: Paired, round: u32) -> u64 {
+    hashed("round", seed, paired, round)
+}
+
+/// The seed of one saved boot, paired as rounds are.
+pub fn boot_seed(seed: u64, paired: Paired, number: u32) -> u64 {
+    hashed("boot", seed, Paired { test: "", ..paired }, number)
+}
+
+/// The saved boot, from 1, that a round goes on from: rounds take `boots` of them by turns.
+pub fn boot_of(round: u32, boots: u32) -> u32 {
+    round.saturating_sub(1) % boots.max(1) + 1
+}
+
+fn hashed(what: &str, seed: u64, Paired { kernel, guest, test }: Paired, number: u32) -> u64 {
     let mut hash = Sha256::new();
     hash.update(seed.to_le_bytes());
-    hash.update(id.round.to_le_bytes());
-    hash.update(&id.cell);
+    hash.update(number.to_le_bytes());
+    for part in [what, kernel, guest, test] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
     let digest = hash.finalize();
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);

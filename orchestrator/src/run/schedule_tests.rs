@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::schedule::{Schedule, round_seed};
+use super::schedule::{Paired, Schedule, boot_of, boot_seed, round_seed};
 use crate::journal::entry::{ComparisonSpec, RoundId};
 use crate::journal::rules::Rule;
 
@@ -203,7 +203,20 @@ fn the_seed_decides_the_order_within_blocks() {
 #[test]
 fn rounds_get_seeds_of_their_own_that_survive_a_double() {
     let order = rest(&mut schedule(&THREE, false, 7));
-    let seeds: HashSet<u64> = order.iter().map(|id| round_seed(7, id)).collect();
-    assert_eq!(seeds.len(), 30);
+    let paired = |test| Paired { kernel: "k", guest: "g", test };
+    let mut seeds: HashSet<u64> = order.iter().map(|id| round_seed(7, paired(&id.cell), id.round)).collect();
+    seeds.extend((1..=4).map(|number| boot_seed(7, paired("t"), number)));
+    assert_eq!(seeds.len(), 34);
     assert!(seeds.iter().all(|seed| *seed < 1 << 53));
+    let split = [("k.g", "t"), ("k", "g.t")].map(|(kernel, test)| round_seed(7, Paired { kernel, guest: "", test }, 1));
+    assert_ne!(split[0], split[1], "names do not run into each other");
+}
+
+#[test]
+fn rounds_take_the_boots_by_turns_and_all_tests_share_them() {
+    assert_eq!((1..=9).map(|round| boot_of(round, 4)).collect::<Vec<_>>(), [1, 2, 3, 4, 1, 2, 3, 4, 1]);
+    assert_eq!((1..=3).map(|round| boot_of(round, 1)).collect::<Vec<_>>(), [1, 1, 1]);
+    let seed = |run, test, number| boot_seed(run, Paired { kernel: "k", guest: "g", test }, number);
+    assert_eq!(seed(7, "one", 1), seed(7, "two", 1));
+    assert!(seed(7, "one", 1) != seed(7, "one", 2) && seed(7, "one", 1) != seed(8, "one", 1));
 }

@@ -191,8 +191,9 @@ mod tests {
     use crate::journal::rules::Rule;
     use crate::simulation::{Truth, World, play, started};
 
-    const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 8, sequential: true };
-    const WORLD: World = World { rate: 0.1, exposures: 2000, clustering: 0.0, truth: Truth::Ratio(0.0) };
+    const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 8, sequential: true, exact: false };
+    const WORLD: World =
+        World { rate: 0.1, exposures: 2000, clustering: 0.0, boot_clustering: 0.0, truth: Truth::Ratio(0.0) };
 
     fn stops(news: &[Entry]) -> Vec<(&str, Why)> {
         let stops = news.iter().filter_map(|entry| match entry {

@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::interleave::sweep::{EarlierResults, Source, SweepTask};
 use crate::interleave::{SymbolCache, sweep};
 use crate::journal::Entry;
-use crate::journal::entry::{RoundId, RunFinished};
+use crate::journal::entry::RunFinished;
 use crate::journal::interleaving::{Exclusion, ForcedOutcome, SweepTraced};
 use crate::plan::model::{Deadlines, ForcedCell, Plan};
 use std::collections::BTreeSet;
@@ -133,7 +133,11 @@ impl Dispatcher<'_> {
             symbols: symbol_cache.symbols(&machine.kernel).await,
             machine,
             source: Source { kernel: kernel.clone(), variant: variant.clone(), cache: cache.clone() },
-            seed: schedule::round_seed(self.seed, &RoundId { cell: cell.id.clone(), round: 0 }),
+            seed: schedule::round_seed(
+                self.seed,
+                schedule::Paired { kernel: &cell.kernel, guest: &cell.guest, test: &cell.name },
+                0,
+            ),
             deadlines: Deadlines::default(),
             folder,
             jobs,

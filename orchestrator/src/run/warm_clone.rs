@@ -18,7 +18,7 @@ impl Round<'_> {
         loop {
             let origin = GuestLogs::new(&task.folder, "snapshot-for-round", task.id.round);
             (self.observer)(Event::Stage { id: task.id.clone(), stage: Stage::Boot });
-            let found = snapshots.get(&task.machine, &origin, task.test.deadlines.boot, self.cancel).await;
+            let found = snapshots.get(&task.machine, task.origin, &origin, task.test.deadlines.boot, self.cancel).await;
             origin.keep();
             let snapshot = match found {
                 Ok((snapshot, taken)) => {
@@ -81,7 +81,8 @@ impl Round<'_> {
         let replaced = replaced.map(|reason| Entry::Notice {
             text: format!("a saved guest of {} from an earlier run was replaced: {reason}", self.task.id.cell),
         });
-        let snapshot = entry::Snapshot { kernel, variant, guest, cached, seconds, bytes, boot };
+        let number = Some(self.task.origin.number);
+        let snapshot = entry::Snapshot { kernel, variant, guest, cached, seconds, bytes, boot, number };
         replaced.into_iter().chain([Entry::Snapshot(Box::new(snapshot))]).collect()
     }
 }

@@ -19,9 +19,9 @@ const COLUMNS: [Verdict; 8] = [
 
 /// A Markdown table with one line for each tally.
 pub fn markdown(tallies: &[Tally]) -> String {
-    let mut rows = vec![["truth", "base rate", "clustering"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["truth", "base rate", "clustering", "boots"].map(str::to_owned).to_vec()];
     rows[0].extend(COLUMNS.iter().map(|verdict| verdict.word().to_owned()));
-    rows[0].extend(["wrong", "95 % interval of wrong", "rounds base + patched"].map(str::to_owned));
+    rows[0].extend(["false fixed", "wrong", "95 % interval of wrong", "rounds base + patched"].map(str::to_owned));
     rows.extend(tallies.iter().map(row));
     let widths: Vec<usize> = (0..rows[0].len())
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
@@ -40,11 +40,17 @@ pub fn markdown(tallies: &[Tally]) -> String {
 
 fn row(tally: &Tally) -> Vec<String> {
     let (world, wrong95) = (&tally.world, tally.wrong95());
-    let mut row = vec![world.truth.words(), world.rate.to_string(), world.clustering.to_string()];
+    let mut row = vec![
+        world.truth.words(),
+        world.rate.to_string(),
+        world.clustering.to_string(),
+        world.boot_clustering.to_string(),
+    ];
     row.extend(COLUMNS.iter().map(|&verdict| match tally.count(verdict) {
         0 => "·".to_owned(),
         count => count.to_string(),
     }));
+    row.push(tally.false_fixed.map_or_else(|| "·".to_owned(), |p| format!("{p:.1e}")));
     row.push(tally.wrong.to_string());
     row.push(format!("{:.2} % – {:.2} %", wrong95.low * 100.0, wrong95.high * 100.0));
     row.push(format!("{:.1} + {:.1}", tally.base_rounds, tally.patched_rounds));

@@ -26,5 +26,5 @@ pub use guest_template::Machine;
 pub use qemu::{Boot, Ended, How, Vm};
 pub use run_dir::{run_dir_parent, scratch_dir};
 pub use save::Saved;
-pub use snapshot::{Error as SnapshotError, Snapshot, Snapshots, Taken, milestones};
+pub use snapshot::{Error as SnapshotError, Origin, Snapshot, Snapshots, Taken, milestones};
 pub use spec::{Accel, START_DEADLINE, Spec};

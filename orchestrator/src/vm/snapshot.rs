@@ -1,12 +1,13 @@
-//! Warm clones: a guest is booted once, saved when it is set up, and every round goes on from there in a QEMU of its own.
+//! Warm clones: a guest is booted, saved when it is set up, and rounds go on from there in a QEMU of their own. A cell has
+//! several such boots, which its rounds take by turns: what a boot leaves to chance is then no trait of the cell.
 //!
 //! ```text
 //! cold   start ─▶ kernel ─▶ init ─▶ swap ─▶ ssh ─▶ paused ─▶ saved in the cache
 //! round                                            restored ─▶ woken with a seed of its own ─▶ ready
 //! ```
 //!
-//! A snapshot is used for the very machine it was taken of: kernel, image, guest shape, QEMU, accelerator and the host's own
-//! boot are its key. Its bytes are compared with their digest before the first clone, and a clone must come to life and show
+//! A snapshot is used for the very machine it was taken of: kernel and variant, image, guest shape, QEMU, accelerator, the
+//! host's own boot and the seed of the guest's are its key. Its bytes are compared with their digest before the first clone, and a clone must come to life and show
 //! the host key that was made for it; one that fails in any of this is thrown away and taken anew, once.
 
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ use crate::process;
 use crate::vm::{self, Boot, Vm, ssh};
 
 /// Part of every key: goes up when snapshots are taken in another way.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 
 /// Snapshots of one machine that may fail in a run before its rounds boot cold.
 const PATIENCE: u32 = 2;
@@ -71,6 +72,15 @@ pub enum Error {
         /// Why the last one was thrown away.
         reason: String,
     },
+}
+
+/// Which boot of a machine is saved. Others of the same machine differ in all that a boot leaves to chance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Number among the boots that a cell's rounds take by turns, from 1.
+    pub number: u32,
+    /// Seed of its entropy pool; the same for the boot of the same number of every variant.
+    pub seed: u64,
 }
 
 /// A saved guest.
@@ -130,16 +140,17 @@ impl Snapshots {
         Self { cache, slots: Mutex::default() }
     }
 
-    /// The snapshot of `machine`; with it, the first time it is asked for, how it came about. A guest that has to be booted
+    /// The snapshot of this boot of `machine`; with it, the first time it is asked for, how it came about. A guest that has to be booted
     /// for it has until `deadline` to be set up and writes to `logs`. Others that need the same one wait.
     pub async fn get(
         &self,
         machine: &Machine,
+        origin: Origin,
         logs: &GuestLogs,
         deadline: Duration,
         cancel: &CancellationToken,
     ) -> Result<(Arc<Snapshot>, Option<Taken>), Error> {
-        let key = key(machine)?;
+        let key = key(machine, origin)?;
         let slot = self.slot(&key);
         let mut slot = slot.lock().await;
         if let Some(snapshot) = &slot.snapshot {
@@ -148,7 +159,7 @@ impl Snapshots {
         if slot.failures >= PATIENCE {
             return Err(Error::GivenUp { reason: slot.reason.clone() });
         }
-        match self.find(&key, machine, logs, deadline, cancel).await {
+        match self.find(&key, (machine, origin), logs, deadline, cancel).await {
             Ok((snapshot, taken)) => {
                 let snapshot = Arc::new(snapshot);
                 slot.snapshot = Some(snapshot.clone());
@@ -191,14 +202,14 @@ impl Snapshots {
     async fn find(
         &self,
         key: &str,
-        machine: &Machine,
+        (machine, origin): (&Machine, Origin),
         logs: &GuestLogs,
         deadline: Duration,
         cancel: &CancellationToken,
     ) -> Result<(Snapshot, Taken), Error> {
         let mut replaced = None;
         loop {
-            let make = async |dir: &Path| take(machine, dir, logs, deadline, cancel).await;
+            let make = async |dir: &Path| take(machine, origin, dir, logs, deadline, cancel).await;
             let filled = self.cache.fill(Kind::Snapshots, key, cancel, make).await?;
             replaced = replaced.or(filled.replaced);
             match open(&filled.dir).await {
@@ -228,7 +239,7 @@ impl Machine {
 
 /// Everything that a saved state depends on. A new boot of the host gives a new key: its clocks have started anew, and its
 /// kernel or its CPU's microcode may be others.
-fn key(machine: &Machine) -> Result<String, Error> {
+fn key(machine: &Machine, origin: Origin) -> Result<String, Error> {
     let qemu = find_program(&machine.qemu);
     let program = fs::metadata(&qemu).map_err(|source| Error::Io { action: "read", path: qemu.clone(), source })?;
     let spec = machine.booted_from(None, Logs { console: PathBuf::new(), qemu: PathBuf::new() });
@@ -246,6 +257,9 @@ fn key(machine: &Machine) -> Result<String, Error> {
         .part("kernel code", &machine.kernel.info.load_digest)
         .part("image", &machine.image.key)
         .part("guest", config)
+        // Each variant boots for itself, two of the same code too: what one boot happened to be like is no trait of theirs.
+        .part("variant", format!("{}\n{}", machine.kernel.info.kernel, machine.kernel.info.variant))
+        .part("boot", [u64::from(origin.number), origin.seed].map(u64::to_le_bytes).concat())
         .finish())
 }
 
@@ -260,6 +274,7 @@ fn find_program(program: &Path) -> PathBuf {
 /// Boots the guest with keys of its own and writes it to `dir`.
 async fn take(
     machine: &Machine,
+    origin: Origin,
     dir: &Path,
     logs: &GuestLogs,
     deadline: Duration,
@@ -270,7 +285,7 @@ async fn take(
     let parent = vm::run_dir_parent();
     let scratch = process::run_dir::make(&parent);
     let scratch = scratch.map_err(|source| Error::Io { action: "make a folder in", path: parent.clone(), source })?;
-    let initrd = machine.seal(&machine.config(rand::random_range(0..1 << 53), true), scratch.path())?;
+    let initrd = machine.seal(&machine.config(origin.seed, true), scratch.path())?;
     let mut vm = Vm::start(&machine.booted_from(Some(initrd), logs.begin()), &parent, cancel).await?;
     let saved = async {
         let boot = tokio::select! {

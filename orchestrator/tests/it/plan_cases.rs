@@ -1,4 +1,5 @@
-//! Plans and fragments as people bring them, in `tests/data/{plans,config}`: each is read or refused for the real reason.
+//! Plans and fragments as people bring them, in `tests/data/{plans,config}`: each is read or
+//! refused for the real reason.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,8 @@ fn fragments() {
         told.push_str(&["--- ", &stem(&path), "\n", &checked(&data)].concat());
         let fragment = data.root().join("plans/case/f.config");
         if let Ok(asked) = config::load(&[ConfigLayer::Fragment(fragment)]) {
-            // What Kconfig makes of nothing in that tree, but for what may be had of what was asked for.
+            // What Kconfig makes of nothing in that tree, but for what may be had of what was asked
+            // for.
             let values = Values::parse("CONFIG_64BIT=y\nCONFIG_SMP=y\nCONFIG_LOG_SHIFT=25\nCONFIG_CMDLINE=\"a # b\"\n");
             match config::verify(&asked, &values, &tree, "x86") {
                 Ok(()) => told += "as asked\n",
@@ -123,7 +125,8 @@ fn it_is_said_that_there_are_more_errors_than_are_told() {
     assert_eq!(lines[100], "plans/case/plan.yaml: there are more than these 100 errors: mend them and check again");
 }
 
-/// Ten thousand cells, of which none is compared with more than one other: what took the cube of their number is done here.
+/// Ten thousand cells, of which none is compared with more than one other: what took the cube of
+/// their number is done here.
 #[test]
 fn ten_thousand_cells_are_dealt_out() {
     for (name, cells) in [("m4", 9_800), ("m9", 2_000)] {

@@ -1,4 +1,5 @@
-//! docs/plan.schema.json and docs/plan-reference.md say what the types say, and the shipped plans pass the check.
+//! docs/plan.schema.json and docs/plan-reference.md say what the types say, and the shipped plans
+//! pass the check.
 
 use std::path::{Path, PathBuf};
 

@@ -118,7 +118,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((guest.cpus, guest.memory, &guest.swap, guest.name.as_str()), (2, 512 << 20, &None, "default"));
     assert_eq!(plan.tests.iter().map(|test| test.rounds).collect::<Vec<_>>(), [3, 1]);
     assert_eq!(plan.tests.iter().map(|test| test.stop.alpha).collect::<Vec<_>>(), [0.01, 0.02]);
-    assert_eq!(plan.tests[0].stop.at_most, Duration::from_secs(60));
+    assert_eq!((plan.tests[0].stop.at_most, plan.guests[0].boots), (Duration::from_secs(10), 4));
     assert_eq!(plan.tests[0].deadlines.boot, Duration::from_secs(60));
     assert_eq!(plan.kernels[0].series, None);
 }
@@ -418,7 +418,8 @@ fn show_prints_what_is_forced() {
     assert_eq!(out, "ok: good: 1 kernel, 2 variants, 2 cells, 2 to force\n");
 }
 
-/// Runs a command body; gives the exit code, standard output and standard error, without the folder's own name.
+/// Runs a command body; gives the exit code, standard output and standard error, without the
+/// folder's own name.
 fn command(data: &Data, run: impl FnOnce(&mut Output, &Path) -> std::io::Result<u8>) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let code = run(&mut Output { out: &mut out, err: &mut err, style: Style::Plain }, data.root()).expect("writes");

@@ -33,7 +33,7 @@ impl House {
         let plan = format!(
             "name: clones\nkernels:\n  - {{name: linux-6.1, source: {{debian: linux-source-6.1}}, config: [base, swap, preempt, symbols]}}\n\
              variants:\n  - {{name: patched, expect: clean, alone: true}}\n\
-             guest: {{cpus: 2, memory: 512M, image: {}, clone: warm}}\n\
+             guest: {{cpus: 2, memory: 512M, image: {}, clone: warm, boots: 1}}\n\
              tests:\n  - {{name: draw, run: draw, rounds: {rounds}, stop: {{sequential: false}}}}\n",
             house.file("draw.yaml").display()
         );
@@ -46,7 +46,7 @@ impl House {
     }
 
     /// Runs the plan; its journal.
-    fn run(&self, out: &str) -> Vec<Entry> {
+    fn run(&self, out: &str, seed: u64) -> Vec<Entry> {
         let program = std::env::var_os("TWINBOOT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_twinboot").into());
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let mut command = Command::new(program);
@@ -56,7 +56,8 @@ impl House {
             .arg("run")
             .arg(self.file("plan.yaml"))
             .arg("--out")
-            .arg(self.file(out));
+            .arg(self.file(out))
+            .args(["--seed", &seed.to_string()]);
         let status = command.status().expect("twinboot starts");
         assert_eq!(status.code(), Some(0), "the test comes to its end, and nothing is expected of it");
         journal_lines(&std::fs::read(self.file(out).join("journal.jsonl")).expect("a journal")).expect("entries")
@@ -83,24 +84,31 @@ fn told<'a>(entries: &'a [Entry], name: &str) -> Vec<&'a str> {
 #[ignore = "builds and boots real kernels; ci/test runs it"]
 fn siblings_share_a_boot_and_no_random_number_and_a_damaged_original_is_replaced() {
     let house = House::new(4);
-    let entries = house.run("first");
+    // Not those of an earlier run of this test.
+    let seed = rand::random_range(0..1 << 52);
+    let entries = house.run("first", seed);
     let drawn = told(&entries, "drawn");
     assert_eq!((drawn.len(), drawn.iter().collect::<HashSet<_>>().len()), (4, 4), "{drawn:?}");
     assert_eq!(told(&entries, "boot").iter().collect::<HashSet<_>>().len(), 1, "one boot for all of them");
 
-    let again = house.run("again");
+    let again = house.run("again", seed);
     let [saved] = snapshots(&again)[..] else { panic!("{:?}", snapshots(&again)) };
-    assert!(saved.cached, "the second run finds it");
+    assert!(saved.cached, "a run of the same seed finds it");
     assert_eq!(told(&again, "boot")[0], told(&entries, "boot")[0]);
-    assert!(told(&again, "drawn").iter().all(|it| !drawn.contains(it)), "another run, other seeds");
     damage();
 
-    let replaced = house.run("replaced");
+    let replaced = house.run("replaced", seed);
     let [saved] = snapshots(&replaced)[..] else { panic!("{:?}", snapshots(&replaced)) };
     assert!(!saved.cached, "what was damaged is not used");
     assert_ne!(told(&replaced, "boot")[0], told(&entries, "boot")[0], "its rounds stem from another boot");
     let notice = |entry: &Entry| matches!(entry, Entry::Notice { text } if text.contains("damaged"));
     assert!(replaced.iter().any(notice), "and the journal says so");
+
+    let other = house.run("other", seed + 1);
+    let [saved] = snapshots(&other)[..] else { panic!("{:?}", snapshots(&other)) };
+    assert!(!saved.cached, "another run boots anew");
+    assert_ne!(told(&other, "boot")[0], told(&replaced, "boot")[0]);
+    assert!(told(&other, "drawn").iter().all(|it| !drawn.contains(it)), "another run, other seeds");
 }
 
 /// Flips a bit in the middle of the state that was used last.

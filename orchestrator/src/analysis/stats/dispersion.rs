@@ -1,5 +1,6 @@
 //! Whether rounds differ more than chance allows: tries of one round share their luck.
 
+use statrs::function::beta::beta_reg;
 use statrs::function::gamma::{gamma_lr, gamma_ur};
 
 use super::LnProb;
@@ -28,6 +29,21 @@ impl Dispersion {
         let quantile = 2.0 * crossing(-700.0..=guess + 3.0, guess, step, rising).exp();
         self.index * self.freedom as f64 / quantile
     }
+}
+
+/// Probability that groups of rounds scatter so much more than the rounds in them, if the groups were made by chance: the
+/// F test of the two mean squares, `groups` and what is left of `rounds`. None without degrees of freedom in both.
+///
+/// Source: R. A. Fisher, Statistical Methods for Research Workers, 1925, section 40 (intraclass analysis of variance), on the
+/// Pearson residuals of [`index`].
+pub fn groups_differ(groups: &Dispersion, rounds: &Dispersion) -> Option<LnProb> {
+    let freedom = rounds.freedom.checked_sub(groups.freedom).filter(|freedom| *freedom > 0)?;
+    let within =
+        (rounds.index * rounds.freedom as f64 - groups.index * groups.freedom as f64).max(0.0) / freedom as f64;
+    let (d1, d2) = (groups.freedom as f64, freedom as f64);
+    let ratio = if within > 0.0 { groups.index / within } else { f64::INFINITY };
+    let p = if ratio.is_finite() { beta_reg(d2 / 2.0, d1 / 2.0, d2 / (d2 + d1 * ratio)) } else { 0.0 };
+    Some(LnProb::from_ln(p.ln()))
 }
 
 /// The index of dispersion of events per round about the rate of each cell. None without two rounds with an expectation.

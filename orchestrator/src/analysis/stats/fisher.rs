@@ -24,6 +24,7 @@ pub fn second_is_higher(first: (u64, u64), second: (u64, u64)) -> LnProb {
     second_is_lower((first.1, first.0), (second.1, second.0))
 }
 
-fn ln_choose(n: u64, k: u64) -> f64 {
+/// Natural logarithm of the number of ways to choose `k` of `n`.
+pub(super) fn ln_choose(n: u64, k: u64) -> f64 {
     statrs::function::factorial::ln_binomial(n, k)
 }

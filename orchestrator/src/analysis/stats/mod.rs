@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod dispersion;
 pub mod fisher;
 pub mod interval;
+pub mod permutation;
 mod pmf;
 mod prob;
 pub mod ratio;

@@ -13,7 +13,7 @@ pub enum Expr {
     Constant(u8),
     /// `A = b`, `A != b`, `A < 5` …: both sides as text.
     Compare(String, &'static str, String),
-    /// Something only Kconfig itself can know, such as `$(cc-option,-m64)`.
+    /// Something that only Kconfig can evaluate, such as `$(cc-option,-m64)`.
     Unknown,
     /// `!e`.
     Not(Box<Expr>),
@@ -24,14 +24,14 @@ pub enum Expr {
 }
 
 impl Expr {
-    /// Reads an expression; anything that is none becomes [`Expr::Unknown`].
+    /// Parses an expression; anything else becomes [`Expr::Unknown`].
     pub fn parse(text: &str) -> Self {
         let tokens = tokens(text);
         let mut parser = Parser { tokens: &tokens, at: 0 };
         parser.or().filter(|_| parser.at == tokens.len()).unwrap_or(Self::Unknown)
     }
 
-    /// Value under a configuration: 0 = n, 1 = m, 2 = y; none where it cannot be known.
+    /// Value under a configuration: 0 = n, 1 = m, 2 = y; none if unknown.
     pub fn eval(&self, values: &Values) -> Option<u8> {
         match self {
             Self::Symbol(name) => Some(tristate(values.get(name))),

@@ -1,17 +1,18 @@
 //! Configuration fragments: the lines of a `.config`, as people write them.
 //!
-//! Kconfig's own reader (`conf_read_simple` in `scripts/kconfig/confdata.c`) passes over a line that it cannot read, with
-//! a warning at most. Here such a line is an error: the option would keep a value that nobody asked for.
+//! Kconfig's own reader (`conf_read_simple` in `scripts/kconfig/confdata.c`) passes over a line
+//! that it cannot read, with a warning at most. Here such a line is an error: the option would keep
+//! a value that nobody asked for.
 
 use std::path::Path;
 
 use super::options::{Asked, BadLine, Error, Origin, is_name};
 use crate::plan::validate;
 
-/// Ends a comment: the option on the next line may be absent from the result.
+/// Marks, at the end of a comment, that the option on the next line may be missing in the result.
 const OPTIONAL: &str = "# optional";
 
-/// Reads a fragment. Comments may be in another encoding than UTF-8, values may not.
+/// Reads a fragment. Comments may use any encoding, values must be UTF-8.
 ///
 /// # Errors
 ///
@@ -46,7 +47,7 @@ pub fn parse_fragment(bytes: &[u8], path: &Path) -> Result<Vec<Asked>, Error> {
     if bad.is_empty() { Ok(asked) } else { Err(Error::Syntax { lines: bad }) }
 }
 
-/// What a line that begins with `#` turns off, which is nothing for a comment.
+/// The option that a `#` line turns off; none for an ordinary comment.
 fn unset(line: &str) -> Result<Option<(&str, &str)>, String> {
     let Some(option) = line[1..].trim_start().strip_prefix("CONFIG_") else { return Ok(None) };
     let end = option.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(option.len());
@@ -124,7 +125,7 @@ fn set(line: &str) -> Result<Option<(&str, &str)>, String> {
     }
 }
 
-/// A value, and what stands behind it on its line.
+/// Splits a line's value from what follows it.
 fn cut(value: &str) -> (&str, &str) {
     let mut escaped = false;
     let closing = value.strip_prefix('"').and_then(|text| {

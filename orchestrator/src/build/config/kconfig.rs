@@ -1,8 +1,8 @@
-//! Reading a tree's Kconfig files, as far as it takes to say why an option vanished.
+//! Reads a tree's Kconfig files as far as needed to explain why an option has another value.
 
 use std::path::{Path, PathBuf};
 
-/// Something an option needs, and where it is said.
+/// A dependency of an option and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
     /// Expression as it is written.
@@ -60,7 +60,7 @@ pub struct Choice {
     pub members: Vec<String>,
 }
 
-/// One definition of an option; it is enough when one of several can be met.
+/// One definition of an option. If there are several, meeting one is enough.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Definition {
     /// `lib/Kconfig:10`.
@@ -99,13 +99,14 @@ struct Reader<'a> {
     name: &'a str,
     found: Known,
     visited: Vec<PathBuf>,
-    /// Choices whose end has not come yet.
+    /// Choices that are still open.
     choices: Vec<Choice>,
 }
 
 /// What a `depends on` line belongs to.
 enum Block {
-    /// `config` or `menuconfig`, with its name; the definition is kept when the name is the wanted one.
+    /// `config` or `menuconfig`, with its name; the definition is kept when the name is the wanted
+    /// one.
     Option(String, Definition),
     /// `menu` or `choice`: what it needs holds for all inside.
     Group,
@@ -122,7 +123,8 @@ impl Reader<'_> {
         let Ok(bytes) = std::fs::read(&path) else { return };
         self.visited.push(path);
         let text = String::from_utf8_lossy(&bytes);
-        // The context that holds now, and how long it was where each open `if`, `menu` or `choice` began.
+        // The context that holds now, and how long it was where each open `if`, `menu` or `choice`
+        // began.
         let mut needs = context.to_vec();
         let mut opened: Vec<(&str, usize)> = Vec::new();
         let mut block = Block::Other;

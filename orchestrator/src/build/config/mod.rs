@@ -1,4 +1,4 @@
-//! Kernel configuration: what was asked, merged over a base, and held against what came out.
+//! Kernel configuration: requested options merged over a base, and compared with the result.
 
 mod expr;
 mod fragment;
@@ -16,7 +16,7 @@ use options::option;
 pub use options::{Asked, BadLine, Error, Origin, Problem, Values};
 pub use verify::verify;
 
-/// Reads every layer; of several that name an option the last one wins and keeps its place.
+/// Reads every layer. If several set an option, the last one wins and keeps its place.
 pub fn load(layers: &[ConfigLayer]) -> Result<Vec<Asked>, Error> {
     let mut all = Vec::new();
     for layer in layers {
@@ -39,8 +39,8 @@ pub fn load(layers: &[ConfigLayer]) -> Result<Vec<Asked>, Error> {
     Ok(last)
 }
 
-/// `base` without the options that were asked for, followed by those. Later lines win in Kconfig; taking the earlier
-/// ones out keeps it from warning.
+/// `base` without the options that were asked for, followed by those. Later lines win in Kconfig;
+/// taking the earlier ones out keeps it from warning.
 pub fn merge(base: &str, asked: &[Asked]) -> String {
     let names: BTreeSet<&str> = asked.iter().map(|asked| asked.name.as_str()).collect();
     let mut merged = String::with_capacity(base.len());

@@ -1,10 +1,10 @@
-//! Options as they are asked for and as they come out, and why a configuration cannot be had.
+//! Requested options, resulting values, and configuration errors.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// Why a configuration cannot be had.
+/// Configuration errors.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A fragment or base could not be read.
@@ -21,7 +21,7 @@ pub enum Error {
         /// One for each, by line.
         lines: Vec<BadLine>,
     },
-    /// Options came out otherwise than asked.
+    /// Options did not get the requested values.
     #[error("the kernel's configuration is not what was asked for:{}", list(problems))]
     Unmet {
         /// One for each option.
@@ -139,7 +139,7 @@ pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// An option that came out otherwise than asked.
+/// An option that did not get the requested value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// What was asked, and where.

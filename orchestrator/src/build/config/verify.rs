@@ -1,4 +1,4 @@
-//! Holding the configuration that came out against what was asked.
+//! Compares the resulting configuration with the requested options.
 
 use std::path::Path;
 
@@ -6,10 +6,11 @@ use super::expr::Expr;
 use super::kconfig::{self, Definition, Kind, Known};
 use super::options::{Asked, Error, Problem, Reason, Values};
 
-/// Checks every option that was asked for in the result, and explains those that differ from the tree's Kconfig files.
+/// Checks every option that was asked for in the result, and explains those that differ from the
+/// tree's Kconfig files.
 ///
-/// `arch` is the folder under `arch/` that Kconfig reads. `=n`, `is not set` and absence are the same; an option marked
-/// optional may be absent.
+/// `arch` is the folder under `arch/` that Kconfig reads. `=n`, `is not set` and absence are the
+/// same; an option marked optional may be absent.
 pub fn verify(asked: &[Asked], result: &Values, tree: &Path, arch: &str) -> Result<(), Error> {
     let differs = |asked: &&Asked| {
         let got = result.get(&asked.name);
@@ -48,13 +49,13 @@ fn explain(asked: &Asked, result: &Values, tree: &Path, arch: &str) -> Problem {
     Problem { asked: asked.clone(), got, reason }
 }
 
-/// Whether two values are one: hexadecimal numbers may lack their `0x` and be written in capitals.
+/// Whether two values are equal; hexadecimal numbers may lack `0x` and be in capitals.
 fn same(got: &str, asked: &str) -> bool {
     let digits = |value: &str| value.to_ascii_lowercase().trim_start_matches("0x").to_owned();
     got == asked || (got.starts_with("0x") && digits(got) == digits(asked))
 }
 
-/// What the option's type has against the value.
+/// Why the value does not fit the option's type.
 fn misfit(known: &Known, asked: &Asked) -> Option<String> {
     let kind = known.definitions.iter().find_map(|definition| definition.kind)?;
     let value = asked.value.as_str();
@@ -88,7 +89,7 @@ fn module(known: &Known, asked: &Asked, got: &str, result: &Values) -> Option<St
     }
 }
 
-/// The options that hold it at more than was asked for.
+/// The options that select it at a higher value than requested.
 fn selected(known: &Known, asked: &Asked, got: &str, result: &Values) -> Option<String> {
     let least = match (asked.value.as_str(), got) {
         ("n", _) => "m",

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, Step};
-use crate::cache::{Cache, Kind};
+use crate::cache::{Cache, Key, Kind};
 use crate::plan::model;
 use crate::process;
 pub use tarball::sha256_of;
@@ -82,6 +82,35 @@ pub async fn resolve(
             Err(Error::Image { path: kernel.clone(), reason: "a ready kernel has no source to build from".to_owned() })
         }
     }
+}
+
+/// Adds to a key what is known of a source without a network; `home` is the folder that paths are
+/// named from.
+///
+/// # Errors
+///
+/// When a ready kernel cannot be read.
+pub fn ci_key(key: Key, source: &model::Source, home: &Path) -> Result<Key, Error> {
+    let place = |path: &Path| path.strip_prefix(home).unwrap_or(path).to_string_lossy().into_owned();
+    Ok(match source {
+        model::Source::Debian { package, suite, version } => key
+            .part("debian", package)
+            .part("suite", suite.as_deref().unwrap_or_default())
+            .part("version", version.as_deref().unwrap_or_default()),
+        model::Source::Git { location, rev } => {
+            let from = match location {
+                model::Location::Path(path) => place(path),
+                model::Location::Url(url) => url.clone(),
+            };
+            key.part("git", from).part("rev", rev)
+        }
+        model::Source::Dir(path) => key.part("dir", place(path)),
+        model::Source::Tarball { sha256, .. } => key.part("tarball", sha256),
+        model::Source::Image { kernel, .. } => {
+            let bytes = std::fs::read(kernel).map_err(Error::io("read", kernel))?;
+            key.part("image", crate::cache::sha256(bytes))
+        }
+    })
 }
 
 impl Resolved {

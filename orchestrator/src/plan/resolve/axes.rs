@@ -1,4 +1,5 @@
-//! The axes of the matrix and the entries of `include` and `exclude`: settings, each to one value, checked.
+//! The axes of the matrix and the entries of `include` and `exclude`: settings, each to one value,
+//! checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +34,7 @@ impl GuestValue {
     ///
     /// # Errors
     ///
-    /// When the text is none or one that a guest cannot have.
+    /// When the text is not a value of the axis, or is one that a guest cannot have.
     pub(super) fn parse(axis: &str, text: &str) -> Result<Self, Problem> {
         let size = |check: fn(u64) -> Result<(), Problem>| {
             let Some(Size(bytes)) = Size::parse(text) else {
@@ -59,7 +60,7 @@ impl GuestValue {
         }
     }
 
-    /// Order in which values are applied: a zram device must be there before its compressor is set.
+    /// Order in which values are applied: the zram device comes before its compressor.
     pub(super) fn rank(&self) -> usize {
         match self {
             Self::Cpus(_) => 0,
@@ -95,7 +96,7 @@ impl GuestValue {
         }
     }
 
-    /// Whether `guest` is set so.
+    /// Whether `guest` has this value.
     pub(super) fn is_in(&self, guest: &Guest) -> bool {
         match self {
             Self::Cpus(cpus) => guest.cpus == *cpus,
@@ -112,14 +113,14 @@ fn expected(found: &str, wanted: &str) -> Problem {
     Problem { message: format!("found '{found}', expected {wanted}"), hint: None }
 }
 
-/// A setting to one value.
+/// One setting and its value.
 pub(super) enum Setting {
     Guest(GuestValue),
     Arg { test: Option<String>, key: String, value: String },
 }
 
 impl Setting {
-    /// Whether it sets an argument of the test of that name.
+    /// Whether it sets an argument of the test `name`.
     pub(super) fn is_of_test(&self, name: &str) -> bool {
         matches!(self, Self::Arg { test, .. } if test.as_ref().is_none_or(|test| test == name))
     }
@@ -155,7 +156,8 @@ impl Entry {
         })
     }
 
-    /// Whether this says nothing of tests, and so is about interleavings and sweeps as well.
+    /// Whether this entry names no test or argument, so that it covers interleavings and sweeps
+    /// too.
     pub(super) fn is_of_places(&self) -> bool {
         self.test.is_none() && !self.has_args()
     }
@@ -227,7 +229,7 @@ fn check_zram(context: Context, path: &KeyPath, axis: &str, guest: &Guest, sized
     context.document.key_error(path, problem, Some("give the guest `swap: {zram: {size: 64K}}`".to_owned()));
 }
 
-/// The setting of `axis` to `text`; notes what is wrong with it.
+/// Reads `text` as a value of `axis` and reports errors.
 fn setting(context: Context, path: &KeyPath, axis: &str, text: String, tests: &[Test]) -> Option<Setting> {
     match Axis::parse(axis)? {
         Axis::Guest(axis) => match GuestValue::parse(axis, &text) {

@@ -1,4 +1,4 @@
-//! Cells with their ids, and which are held against which.
+//! Cells, their ids, and the comparisons between them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -10,8 +10,8 @@ use crate::plan::yaml::KeyPath;
 /// A cell's folder is named after it, and journals add to the name; file systems take 255 bytes.
 const ID_MAX: usize = 200;
 
-/// Gives every point its cell, and every cell of a variant that has a base its comparison.
-/// Having none is an error unless something is `forced`.
+/// Makes a cell for every point, and a comparison for every cell whose variant has a base. A plan
+/// without cells is an error unless `forced` is set.
 pub(super) fn lay_out(
     context: Context,
     kernels: &[Kernel],
@@ -53,7 +53,8 @@ pub(super) fn lay_out(
     (cells, comparisons)
 }
 
-/// Gives each of `names`, interleavings or sweeps, its cells; ids that are `taken` cannot be used again.
+/// Makes the cells of the interleavings or sweeps called `names`. An id in `taken` cannot be used
+/// again.
 pub(super) fn lay_out_forced(
     context: Context,
     kernels: &[Kernel],

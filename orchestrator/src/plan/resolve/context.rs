@@ -1,4 +1,4 @@
-//! What every part of the way from a written plan to a resolved one needs: the document, and where files are looked for.
+//! What every resolving step needs: the document, and where to look for files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::plan::validate::{self, Problem};
 use crate::plan::yaml::{Document, KeyPath};
 use crate::suggest::{did_you_mean_or, nearest, question};
 
-/// What every step of the way needs.
+/// What every resolving step needs.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     /// The plan's text, and the errors found in it.
@@ -22,14 +22,14 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Notes a problem with the value at `path`, if there is one.
+    /// Reports a problem with the value at `path`, if there is one.
     pub(super) fn check(&self, path: &KeyPath, check: Result<(), Problem>) {
         if let Err(Problem { message, hint }) = check {
             self.document.error(path, message, hint);
         }
     }
 
-    /// Checks the name of the map at `path`: there, legal, and not among `seen`, which it joins.
+    /// Checks that the map at `path` has a legal name that is not in `seen`, and adds it there.
     pub(super) fn name<'n>(&self, path: &KeyPath, name: &'n str, what: &str, seen: &mut BTreeMap<&'n str, usize>) {
         let at = path.key("name");
         if !self.document.has(&at) {
@@ -46,7 +46,7 @@ impl Context<'_> {
         }
     }
 
-    /// Notes that the list `key` in the map at `path` has nothing in it, or is not there at all.
+    /// Reports that the list `key` in the map at `path` is empty or missing.
     pub(super) fn no_items(&self, path: &KeyPath, key: &str, what: &str) {
         let at = path.key(key);
         if self.document.damaged(&at) {
@@ -59,7 +59,8 @@ impl Context<'_> {
         }
     }
 
-    /// A map of scalars with its values as they are spelled in the file, each checked to be one line.
+    /// A map of scalars with its values as they are spelled in the file, each checked to be one
+    /// line.
     pub(super) fn scalars(&self, path: &KeyPath, map: &BTreeMap<String, Scalar>) -> BTreeMap<String, String> {
         map.iter()
             .map(|(key, value)| {
@@ -78,17 +79,17 @@ impl Context<'_> {
 }
 
 impl Context<'_> {
-    /// A path as the plan means it: relative to the plan's folder.
+    /// Resolves a path relative to the plan's folder.
     pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.folder.join(path)
     }
 
-    /// The file that the plan names at `at`, which must be there.
+    /// The file that the plan names at `at`; reports it when it is missing.
     pub(super) fn file(&self, at: &KeyPath, path: impl AsRef<Path>, what: &str) -> PathBuf {
         self.existing(at, path.as_ref(), what, Path::is_file)
     }
 
-    /// The folder that the plan names at `at`, which must be there.
+    /// The folder that the plan names at `at`; reports it when it is missing.
     pub(super) fn directory(&self, at: &KeyPath, path: impl AsRef<Path>, what: &str) -> PathBuf {
         self.existing(at, path.as_ref(), what, Path::is_dir)
     }

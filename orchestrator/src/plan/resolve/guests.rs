@@ -13,6 +13,7 @@ pub(super) fn resolve(context: Context, raw: &schema::Guest) -> Guest {
     let path = KeyPath::keys(&["guest"]);
     context.check(&path.key("cpus"), validate::cpus(raw.cpus));
     context.check(&path.key("memory"), validate::memory(raw.memory.0));
+    context.check(&path.key("boots"), validate::boots(raw.boots));
     context.check(&path.key("cmdline"), validate::line(&raw.cmdline));
     let sysctl = context.scalars(&path.key("sysctl"), &raw.sysctl);
     for key in sysctl.keys() {
@@ -30,6 +31,7 @@ pub(super) fn resolve(context: Context, raw: &schema::Guest) -> Guest {
         cmdline: raw.cmdline.clone(),
         image: context.recipe(&path.key("image"), &raw.image),
         clone: raw.clone,
+        boots: raw.boots,
     }
 }
 

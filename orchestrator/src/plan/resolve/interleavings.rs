@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
-use crate::diagram;
-use crate::diagram::{Diagram, DiagramError, Operated, StepLine, held_point};
+use crate::diagram::{self, Diagram, DiagramError, Operated, StepLine, held_point};
 use crate::journal::interleaving::ForcedExpectation;
 use crate::plan::model::{ConfigLayer, Interleaving, Kernel, Operation, Sweep, Test};
 use crate::plan::schema::{ByThread, Expect, OrText, Scalar};
@@ -12,10 +11,10 @@ use crate::plan::yaml::KeyPath;
 use crate::plan::{schema, validate};
 use crate::suggest::did_you_mean_or;
 
-/// Says how threads are raced that nothing forces.
+/// The argument that says how to race threads when nothing forces an order.
 const STRATEGY: &str = "strategy";
 
-/// Whether a plan has any.
+/// Whether the plan has an interleaving or a sweep.
 pub(super) fn written(context: Context) -> bool {
     ["interleaving", "sweep"].into_iter().any(|key| context.document.has(&KeyPath::root().key(key)))
 }
@@ -46,7 +45,7 @@ pub(super) fn resolve(
     (interleavings, sweeps)
 }
 
-/// Each with its path in the plan.
+/// The items, each with its path in the plan.
 fn items<'a, T>(context: Context, key: &str, raw: &'a schema::OneOrMany<T>) -> Vec<(KeyPath, &'a T)> {
     let path = KeyPath::root().key(key);
     let items = raw.items();
@@ -69,7 +68,7 @@ fn name(context: Context, path: &KeyPath, name: &str, what: &str, names: &mut BT
     }
 }
 
-/// The program and its arguments: what is written, else what the tests have.
+/// The program and its arguments, taken from the tests where the plan leaves them out.
 fn program(
     context: Context,
     path: &KeyPath,
@@ -152,7 +151,7 @@ fn interleaving(
     })
 }
 
-/// Notes what is wrong with a diagram, each at its place.
+/// Reports the errors of a diagram, each at its place.
 fn drawn(
     context: Context,
     read: Result<Diagram, Vec<DiagramError>>,
@@ -283,7 +282,7 @@ fn operation(context: Context, path: &KeyPath, raw: &OrText<ByThread<String>>, t
     Operation { thread: thread.to_owned(), operation, object }
 }
 
-/// Points are found by debug information. What a ready kernel has is seen when it is read.
+/// Points are found through debug information. A ready kernel is checked when it is read.
 fn check_debug_information(context: Context, kernels: &[Kernel]) {
     let has = |layer: &ConfigLayer| match layer {
         ConfigLayer::Fragment(path) => path.file_stem().is_some_and(|stem| stem == "symbols"),
@@ -306,7 +305,8 @@ fn check_debug_information(context: Context, kernels: &[Kernel]) {
     }
 }
 
-/// The sweep of each interleaving that holds a thread in a function while the others do something. `names` are taken.
+/// Makes a sweep of each interleaving that holds a thread in a function while others run. Names in
+/// `names` are taken.
 fn derive_sweeps(interleavings: &[Interleaving], names: &BTreeSet<String>) -> Vec<Sweep> {
     let mut names = names.clone();
     let mut sweeps: Vec<Sweep> = interleavings.iter().filter_map(derive_sweep).collect();
@@ -318,7 +318,8 @@ fn derive_sweeps(interleavings: &[Interleaving], names: &BTreeSet<String>) -> Ve
     sweeps
 }
 
-/// The victim is the first thread that is held, its interferers are what the others begin until it is released.
+/// The victim is the first thread that is held; its interferers are the operations that other
+/// threads begin before its release.
 fn derive_sweep(interleaving: &Interleaving) -> Option<Sweep> {
     let held = held_point(&interleaving.diagram)?;
     let operation = |Operated { thread, operation, object }: Operated| Operation {

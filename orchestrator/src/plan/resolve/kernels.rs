@@ -49,7 +49,7 @@ pub(super) fn sources(context: Context, raw: &schema::Plan) -> (Vec<schema::Kern
     (written, kernels)
 }
 
-/// A kernel that is only named has nothing but its name.
+/// Turns a bare name into a kernel that has only a name.
 fn written(raw: &OrText<schema::Kernel>) -> schema::Kernel {
     match raw {
         OrText::Text(name) => schema::Kernel { name: name.clone(), ..schema::Kernel::default() },
@@ -57,7 +57,7 @@ fn written(raw: &OrText<schema::Kernel>) -> schema::Kernel {
     }
 }
 
-/// `catalogue` is the catalogue, where the kernel is to come from it.
+/// Resolves one kernel; `catalogue` is set when the kernel comes from there.
 fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, catalogue: Option<&CatalogueFile>) -> Kernel {
     let entry = catalogue.and_then(|catalogue| catalogue.entry(context, &raw.name));
     let source = match (&raw.source, &entry) {
@@ -113,26 +113,27 @@ fn kernel(context: Context, path: &KeyPath, raw: &schema::Kernel, catalogue: Opt
     }
 }
 
-/// The patch series of a kernel: what its source names, else its own name.
+/// The patch series, from the kernel's source or else from its name.
 fn series(name: &str, source: &Source) -> Option<String> {
     source.series().or_else(|| series_in(name))
 }
 
 fn source(context: Context, path: &KeyPath, raw: &schema::Source) -> Option<Source> {
+    let schema::Source { debian, git, dir, tarball, image } = raw;
     let mut given = Vec::new();
-    if let Some(debian) = &raw.debian {
+    if let Some(debian) = debian {
         given.push(("debian", self::debian(context, &path.key("debian"), debian)));
     }
-    if let Some(git) = &raw.git {
+    if let Some(git) = git {
         given.push(("git", self::git(context, &path.key("git"), git)));
     }
-    if let Some(dir) = &raw.dir {
+    if let Some(dir) = dir {
         given.push(("dir", Some(Source::Dir(context.directory(&path.key("dir"), dir, "source tree")))));
     }
-    if let Some(tarball) = &raw.tarball {
+    if let Some(tarball) = tarball {
         given.push(("tarball", self::tarball(context, &path.key("tarball"), tarball)));
     }
-    if let Some(image) = &raw.image {
+    if let Some(image) = image {
         given.push(("image", Some(self::image(context, &path.key("image"), image))));
     }
     if given.len() > 1 {
@@ -307,7 +308,8 @@ pub(super) struct CatalogueFile {
 }
 
 impl CatalogueFile {
-    /// Reads the catalogue. One that cannot be read has no entries, and says so in [`CatalogueFile::finish`].
+    /// Reads the catalogue. If it cannot be read it has no entries; [`CatalogueFile::finish`]
+    /// reports why.
     pub(super) fn read(context: Context) -> Self {
         let path = context.roots.catalogue();
         let folder = path.parent().map_or_else(PathBuf::new, PathBuf::from);
@@ -321,7 +323,7 @@ impl CatalogueFile {
         Self { path, folder, entries, document }
     }
 
-    /// The entry `name`, with the context that its keys are resolved in and their place in the catalogue.
+    /// The entry `name`, its path in the catalogue, and the context to resolve it in.
     pub(super) fn entry<'a>(
         &'a self,
         context: Context<'a>,
@@ -332,7 +334,7 @@ impl CatalogueFile {
         Some((entry, Context { document, folder: &self.folder, ..context }, KeyPath::keys(&[name])))
     }
 
-    /// Notes in the plan, at `path`, that it names a kernel which is not in the catalogue.
+    /// Reports, at `path` of the plan, a kernel that is not in the catalogue.
     pub(super) fn unknown(&self, context: Context, path: &KeyPath, name: &str) {
         let (message, hint) = if self.document.is_some() {
             let known = self.entries.keys().map(String::as_str);
@@ -347,7 +349,7 @@ impl CatalogueFile {
         context.document.error(path, message, hint);
     }
 
-    /// Notes in the plan, at `path`, what is wrong with the catalogue.
+    /// Reports the catalogue's own errors at `path` of the plan.
     pub(super) fn finish(self, context: Context, path: &KeyPath) {
         if let Some(document) = self.document.filter(Document::has_errors) {
             let errors = document.into_diagnostics().to_string();

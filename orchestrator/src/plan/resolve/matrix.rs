@@ -9,9 +9,9 @@ use crate::plan::model::{Guest, Kernel, Swap, Test};
 use crate::plan::schema::{Matrix, Size};
 use crate::plan::yaml::KeyPath;
 
-/// A text of one's own choice is cut to this length in a name.
+/// Free text is cut to this length in a name.
 const SLUG_MAX: usize = 24;
-/// More cells than any plan means to have.
+/// The most cells a plan may have.
 const CELLS_MAX: usize = 10_000;
 
 /// Everything that cells are made of.
@@ -41,8 +41,8 @@ pub(super) struct Point {
     pub test: usize,
 }
 
-/// Expands the matrix over the guest and the tests as they are written; `forced` when the plan has interleavings or
-/// sweeps too.
+/// Expands the matrix over the guest and the tests. `forced` is set when the plan also has
+/// interleavings or sweeps.
 pub(super) fn expand(
     context: Context,
     raw: &Matrix,
@@ -129,7 +129,7 @@ pub(super) fn expand(
     Points { guests, tests: points.into_iter().map(|(_, test)| test).collect(), cells, places }
 }
 
-/// The message about a matrix of more than [`CELLS_MAX`] cells, told by its numbers before any of it is made.
+/// The error for a matrix of more than [`CELLS_MAX`] cells, counted before any cell is made.
 fn too_many(axes: &[Vec<Setting>], kernels: &[Kernel], tests: &[Test]) -> Option<String> {
     let product = |values: &dyn Fn(&[Setting]) -> usize| {
         let counts = axes.iter().map(|axis| values(axis).max(1) as u128);
@@ -196,7 +196,7 @@ fn included(
     cells
 }
 
-/// The guests that an `include` is about: all there are, or the one that it describes, which joins them.
+/// The guests that an `include` selects: all of them, or the one it describes, which is added.
 fn guest_indices(include: &Entry, guest: &Guest, guests: &mut Vec<Guest>) -> Vec<usize> {
     let mut shape = guest.clone();
     let mut of_guest: Vec<&GuestValue> = include.guest_values().collect();
@@ -207,7 +207,7 @@ fn guest_indices(include: &Entry, guest: &Guest, guests: &mut Vec<Guest>) -> Vec
     if of_guest.is_empty() { (0..guests.len()).collect() } else { vec![index_of(guests, shape)] }
 }
 
-/// Where `item` stands in the list, at its end if it was not there.
+/// The index of `item` in the list, which it is added to if missing.
 fn index_of<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
     list.iter().position(|other| *other == item).unwrap_or_else(|| {
         list.push(item);
@@ -302,8 +302,8 @@ fn name_guests(guests: &mut [Guest]) {
     }
 }
 
-/// Names the points of each test after the arguments in which they differ; the only one keeps the test's name.
-/// `points` have the index of the test they come from.
+/// Names the points of each test after the arguments in which they differ; the only one keeps the
+/// test's name. `points` have the index of the test they come from.
 fn name_tests(tests: &[Test], points: &mut [(usize, Test)]) {
     for (origin, test) in tests.iter().enumerate() {
         let mut values: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
@@ -332,7 +332,7 @@ fn name_tests(tests: &[Test], points: &mut [(usize, Test)]) {
     }
 }
 
-/// `smp`, `pages4`, `verbose` or `no-verbose`; `strategy-smp` when it is to be long.
+/// `smp`, `pages4`, `verbose` or `no-verbose`; `strategy-smp` in the long form.
 fn label(key: &str, value: Option<&String>, long: bool) -> String {
     match value.map(String::as_str) {
         None | Some("false") => format!("no-{}", slug(key)),
@@ -343,7 +343,7 @@ fn label(key: &str, value: Option<&String>, long: bool) -> String {
     }
 }
 
-/// A text as part of a file name. One that has to be changed for that gets a few digits of its hash.
+/// Makes text fit for a file name. If that changes it, a few digits of its hash are added.
 fn slug(text: &str) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
     if !text.is_empty() && text.len() <= SLUG_MAX && text.chars().all(legal) {

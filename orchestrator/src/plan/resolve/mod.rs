@@ -1,6 +1,7 @@
-//! From a plan as written to a plan ready to run: defaults, paths, the matrix, cells and comparisons.
+//! From a plan as written to a plan ready to run: defaults, paths, the matrix, cells and
+//! comparisons.
 //!
-//! Every error is noted in the [`Document`]; the plan that comes out is meant to be run only when there is none.
+//! Errors are collected in the [`Document`]. Run the resulting plan only if there are none.
 
 mod axes;
 mod cells;
@@ -33,7 +34,8 @@ fn folder(path: &Path) -> PathBuf {
 }
 
 /// Resolves a plan that was read from `text` into `document`; `path` is where the text comes from.
-/// `lock` is the plan's lock file, where it has one: what it says against the plan is noted in its own document.
+/// `lock` is the plan's lock file, if it has one; mismatches are collected in the lock's own
+/// document.
 pub fn resolve(
     raw: &schema::Plan,
     document: &Document,

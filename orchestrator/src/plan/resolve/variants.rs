@@ -5,16 +5,13 @@ use std::collections::BTreeMap;
 use super::context::Context;
 use super::kernels;
 use crate::journal::rules::Expectation;
-use crate::plan::conditions::matches_pattern;
-use crate::plan::conditions::{Condition, Version};
+use crate::plan::conditions::{Condition, Version, matches_pattern};
 use crate::plan::model::{Kernel, LeftOut, Patch, Source, Variant};
-use crate::plan::schema;
-use crate::plan::schema::{OrText, PatchFile};
+use crate::plan::schema::{self, OrText, PatchFile};
 use crate::plan::yaml::KeyPath;
 use crate::suggest::did_you_mean_or;
 
-/// Gives every kernel its variants: its own, or those of the plan.
-/// Returns what their versions leave out.
+/// Gives every kernel its own variants, or else the plan's. Returns what `when` leaves out.
 pub(super) fn resolve(
     context: Context,
     shared_variants: &[schema::Variant],
@@ -144,7 +141,7 @@ fn of_kernel(
     kernel.variants = resolved;
 }
 
-/// Whether the kernel's version needs the patch; else its name and the condition.
+/// Succeeds if the kernel's version needs the patch; otherwise gives its name and the condition.
 fn needed(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Result<(), (String, String)> {
     let OrText::Full(raw) = raw else { return Ok(()) };
     match broken(context, &path.key("when"), raw.when.as_deref(), kernel) {
@@ -165,7 +162,7 @@ fn patch(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Ker
     Patch { path: context.patch(&at, file, kernel.series.as_deref()), reverse }
 }
 
-/// Patches go with sources, ready kernels with ready kernels.
+/// Checks that patches are only for sources, and ready kernels only for ready kernels.
 fn check_image(context: Context, path: &KeyPath, variant: &schema::Variant, kernel: &Kernel) {
     let ready = kernel.source.is_ready();
     if ready && !variant.patches.is_empty() {
@@ -180,7 +177,7 @@ fn check_image(context: Context, path: &KeyPath, variant: &schema::Variant, kern
     }
 }
 
-/// Two variants that would be one kernel have nothing to tell.
+/// Reports two variants that would be the same kernel: there is nothing to compare.
 fn check_different(context: Context, path: &KeyPath, variant: &Variant, before: &[Variant], kernel: &Kernel) {
     fn ready<'a>(variant: &'a Variant, kernel: &'a Kernel) -> Option<&'a std::path::PathBuf> {
         match variant.image.as_ref().unwrap_or(&kernel.source) {
@@ -197,7 +194,8 @@ fn check_different(context: Context, path: &KeyPath, variant: &Variant, before: 
     context.document.error(path, message, Some(hint.to_owned()));
 }
 
-/// The base that a variant is compared with; none for a base. `unsure` when an unreadable variant may be a base too.
+/// The base that a variant is compared with; none for a base. `unsure` is set when an unreadable
+/// variant may be a base.
 fn base(
     context: Context,
     path: &KeyPath,
@@ -241,7 +239,8 @@ fn called(kernel: &Kernel) -> String {
     if kernel.name.is_empty() { "the unnamed kernel".to_owned() } else { format!("kernel '{}'", kernel.name) }
 }
 
-/// The condition at `path`, when it does not hold for `kernel`. One that cannot be read or answered is an error.
+/// The condition at `path` if it does not hold for `kernel`. A condition that cannot be read or
+/// decided is an error.
 pub(super) fn broken(context: Context, path: &KeyPath, when: Option<&str>, kernel: &Kernel) -> Option<String> {
     let condition = match Condition::parse(when?) {
         Ok(condition) => condition,
@@ -270,10 +269,11 @@ pub(super) fn broken(context: Context, path: &KeyPath, when: Option<&str>, kerne
     }
 }
 
-/// As much of a kernel's version as its source's name tells, else its series.
+/// What is known of a kernel's version: from its source's name, or else its series.
 fn known(kernel: &Kernel) -> Option<Version> {
     let series = kernel.series.as_deref().and_then(Version::leading);
-    // A name that says something else than the series, such as that of a branch, is not about the version.
+    // A name that says something else than the series, such as that of a branch, is not about the
+    // version.
     let named = kernel.source.named_version();
     named.filter(|named| series.as_ref().is_none_or(|series| named.begins_with(series))).or(series)
 }

@@ -13,6 +13,9 @@ use super::value::{Interval, Scalar, Size};
 use crate::journal::rules::Warmth;
 use crate::plan::model;
 
+/// Saved boots of a cell where the plan does not say.
+const BOOTS: u32 = 4;
+
 /// The virtual machine.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -28,11 +31,16 @@ pub struct Guest {
     pub sysctl: BTreeMap<String, Scalar>,
     /// More of the kernel's command line.
     pub cmdline: String,
-    /// Image recipe: a name in `images/` (`default` is `images/default.yaml`) or a path (with a `/` or `.yaml` in it).
+    /// Image recipe: a name in `images/` (`default` is `images/default.yaml`) or a path (with a `/`
+    /// or `.yaml` in it).
     pub image: String,
-    /// Where each round's guest comes from: `warm` boots one guest, saves it, and lets every round go on from there in a
-    /// QEMU of its own; `cold` boots one for every round.
+    /// Where each round's guest comes from: `warm` boots guests, saves them, and lets every round go on from one of them in
+    /// a QEMU of its own; `cold` boots one for every round.
     pub clone: Warmth,
+    /// Boots that are saved for warm rounds, which take them by turns. What a boot leaves to chance, such as the swap slots
+    /// in use, differs from one to the next; a verdict on one boot says little of others.
+    #[schemars(range(min = 1, max = 64))]
+    pub boots: u32,
 }
 
 impl Default for Guest {
@@ -45,6 +53,7 @@ impl Default for Guest {
             cmdline: String::new(),
             image: "default".to_owned(),
             clone: Warmth::Warm,
+            boots: BOOTS,
         }
     }
 }
@@ -118,9 +127,11 @@ pub struct SwapDevice {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["size"]))]
 pub struct Zram {
-    /// Size of the device, a multiple of 4096 and at least 40K: mkswap wants ten pages, one of which it keeps.
+    /// Size of the device, a multiple of 4096 and at least 40K: mkswap wants ten pages, one of
+    /// which it keeps.
     pub size: Option<Size>,
-    /// Compressor: `lzo`, `lzo-rle`, `lz4`, `lz4hc`, `zstd`, `842` or `deflate`, or another one that the kernel has.
+    /// Compressor: `lzo`, `lzo-rle`, `lz4`, `lz4hc`, `zstd`, `842` or `deflate`, or another one
+    /// that the kernel has.
     pub algorithm: String,
 }
 
@@ -150,8 +161,8 @@ pub struct Test {
     pub name: String,
     /// Program in the guest's image, such as `swap-race`.
     pub run: String,
-    /// Its arguments: `memory: anon` is passed as `--memory anon`, `verbose: true` as `--verbose`, and
-    /// `verbose: false` not at all.
+    /// Its arguments: `memory: anon` is passed as `--memory anon`, `verbose: true` as `--verbose`,
+    /// and `verbose: false` not at all.
     pub args: BTreeMap<String, Scalar>,
     /// Rounds for each cell, each in a fresh guest; `defaults.rounds` unless given.
     #[schemars(range(min = 1))]
@@ -166,17 +177,21 @@ pub struct Test {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Stop {
-    /// Probability of a wrong `fixed` that is still accepted, between 0 and 0.5; `defaults.alpha` unless given.
+    /// Probability of a wrong `fixed` that is still accepted, between 0 and 0.5; `defaults.alpha`
+    /// unless given.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 0.5))]
     pub alpha: Option<f64>,
-    /// Smallest residual rate that matters, as a share of the base's rate, between 0 and 1; 0.1 unless given. A patched
-    /// kernel is `fixed` only if it had so many clean exposures that this rate would have shown up with 99 %.
+    /// Smallest residual rate that matters, as a share of the base's rate, between 0 and 1; 0.1
+    /// unless given. A patched kernel is `fixed` only if it had so many clean exposures that this
+    /// rate would have shown up with 99.9 %.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub residual: Option<f64>,
-    /// Rounds of each side before its answer counts as known; 3 unless given, or `rounds` where that is less.
+    /// Rounds of each side before its answer counts as known; 3 unless given, or `rounds` where
+    /// that is less.
     #[schemars(range(min = 1))]
     pub min_rounds: Option<u32>,
-    /// Stop the rounds of a cell as soon as its answer is known, the base's rounds coming first; true unless given.
+    /// Stop the rounds of a cell as soon as its answer is known, the base's rounds coming first;
+    /// true unless given.
     pub sequential: Option<bool>,
     /// Racing time of a round; `defaults.at_most` unless given.
     pub at_most: Option<Interval>,

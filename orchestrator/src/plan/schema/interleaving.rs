@@ -12,32 +12,37 @@ use serde::{Deserialize, Serialize};
 use super::value::{Interval, OneOrMany, OrText, Scalar};
 use crate::journal::interleaving::ForcedExpectation;
 
-/// A drawn interleaving, forced on every kernel and variant again and again: either `diagram` or `steps`. What can be
-/// drawn is in [docs/diagrams.md](diagrams.md). Needs kernels with debug information (`symbols` in their `config`).
+/// A drawn interleaving, forced on every kernel and variant again and again: either `diagram` or
+/// `steps`. What can be drawn is in [docs/diagrams.md](diagrams.md). Needs kernels with debug
+/// information (`symbols` in their `config`).
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Interleaving {
-    /// Name, unique among the plan's tests, interleavings and sweeps: letters, digits, `.`, `_`, `+` and `-`.
+    /// Name, unique among the plan's tests, interleavings and sweeps: letters, digits, `.`, `_`,
+    /// `+` and `-`.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._+-]*$"))]
     pub name: String,
-    /// Program in the guest's image whose threads act it out; that of the plan's tests unless given, if it is one and
-    /// the same.
+    /// Program in the guest's image whose threads act it out; that of the plan's tests unless
+    /// given, if it is one and the same.
     pub run: Option<String>,
-    /// Its arguments; those of the plan's first test with that program unless given, without `strategy`, which says how
-    /// threads are raced that nothing forces.
+    /// Its arguments; those of the plan's first test with that program unless given, without
+    /// `strategy`, which says how threads are raced that nothing forces.
     pub args: Option<BTreeMap<String, Scalar>>,
-    /// The drawing, a literal block (`|`): the names of the threads on its first line, then a line for each step.
+    /// The drawing, a literal block (`|`): the names of the threads on its first line, then a line
+    /// for each step.
     pub diagram: Option<String>,
-    /// The same as a list, in order: `{victim: read page}`, or `{victim: {at: do_swap_page}}` for a point of the kernel.
+    /// The same as a list, in order: `{victim: read page}`, or `{victim: {at: do_swap_page}}` for a
+    /// point of the kernel.
     #[schemars(length(min = 1))]
     pub steps: Option<Vec<ByThread<OrText<At>>>>,
     /// Forced rounds for each cell, and as many in which nothing is held.
     #[schemars(range(min = 1))]
     pub rounds: u32,
-    /// How long a step may take that nothing holds up.
+    /// How long a step may take when nothing delays it.
     pub deadline: Interval,
-    /// What a run must show to succeed, by variant, or one word for all: `corrupt`, `clean`, `excluded` (a step cannot be
-    /// taken), `crash`, or `any` for whatever is seen. Variants that are not named may show anything.
+    /// What a run must show to succeed, by variant, or one word for all: `corrupt`, `clean`,
+    /// `excluded` (a step cannot be taken), `crash`, or `any` for whatever is seen. Variants that
+    /// are not named may show anything.
     pub expect: Expect,
 }
 
@@ -65,29 +70,35 @@ pub struct At {
     pub at: String,
 }
 
-/// One thread held at every point of some functions in turn, while the others do what they do. Where a plan has none,
-/// each interleaving gives one: what it holds, in the function where it is held, and what the others do meanwhile.
+/// One thread held at every point of some functions in turn, while the others do what they do.
+/// Where a plan has none, each interleaving gives one: what it holds, in the function where it is
+/// held, and what the others do meanwhile.
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["victim", "interferer", "functions"]))]
 pub struct Sweep {
-    /// Name, unique among the plan's tests, interleavings and sweeps: letters, digits, `.`, `_`, `+` and `-`.
+    /// Name, unique among the plan's tests, interleavings and sweeps: letters, digits, `.`, `_`,
+    /// `+` and `-`.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._+-]*$"))]
     pub name: String,
     /// Program in the guest's image, as for interleavings.
     pub run: Option<String>,
     /// Its arguments, as for interleavings.
     pub args: Option<BTreeMap<String, Scalar>>,
-    /// The operation that is held: `read page` by the thread `victim`, or `{reader: read page}` by another.
+    /// The operation that is held: `read page` by the thread `victim`, or `{reader: read page}` by
+    /// another.
     pub victim: Option<OrText<ByThread<String>>>,
-    /// What is done meanwhile, in order: `write page` by the thread `interferer`, or `{writer: write page}` by another.
+    /// What is done meanwhile, in order: `write page` by the thread `interferer`, or `{writer:
+    /// write page}` by another.
     pub interferer: OneOrMany<OrText<ByThread<String>>>,
-    /// Functions whose points are swept; `swap_readpage|swap_read_folio` is one function under two names.
+    /// Functions whose points are swept; `swap_readpage|swap_read_folio` is one function under two
+    /// names.
     #[schemars(length(min = 1))]
     pub functions: Vec<String>,
-    /// Folders (`mm/`) and files (`mm/page_io.c`) whose functions are swept too when the victim comes through them.
+    /// Folders (`mm/`) and files (`mm/page_io.c`) whose functions are swept too when the victim
+    /// comes through them.
     pub callees: Vec<String>,
-    /// How long an operation may take that nothing holds up.
+    /// How long an operation may take when nothing delays it.
     pub deadline: Interval,
 }
 

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::value::{OrText, Scalar};
 use crate::journal::rules::Expectation;
 
-/// A source tree at a version, its configuration, and what is built of it. Without a `source` the kernel is the one of
-/// that name in the catalogue, `kernels/sources.yaml`, and what is written here replaces what stands there; its name alone
-/// is enough (`kernels: [linux-6.1, linux-5.10]`).
+/// A source tree at a version, its configuration, and what is built of it. Without a `source` the
+/// kernel is the one of that name in the catalogue, `kernels/sources.yaml`, and what is written
+/// here replaces what stands there; its name alone is enough (`kernels: [linux-6.1, linux-5.10]`).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["name"]))]
@@ -20,14 +20,17 @@ pub struct Kernel {
     pub name: String,
     /// Where the tree comes from: exactly one of the keys below; the catalogue's unless given.
     pub source: Option<Source>,
-    /// Folder under `kernels/patches/` in which patches are looked up, such as `'6.1'`. Taken from the name of the
-    /// Debian package, or from the first `6.1`-like part of the kernel's name, unless given.
+    /// Folder under `kernels/patches/` in which patches are looked up, such as `'6.1'`. Taken from
+    /// the name of the Debian package, or from the first `6.1`-like part of the kernel's name,
+    /// unless given.
     pub series: Option<String>,
-    /// What the configuration is built on: `allnoconfig`, `defconfig`, or the path of a `.config` file.
+    /// What the configuration is built on: `allnoconfig`, `defconfig`, or the path of a `.config`
+    /// file.
     pub base_config: BaseConfig,
-    /// Layers over it, later ones win: names of fragments in `kernels/config/` (`swap` is `kernels/config/swap.config`),
-    /// paths of fragments (with a `/` or `.config` in them), or options written out (`{PREEMPT: y, HZ: 1000}`). An
-    /// option that does not survive `make olddefconfig` is an error.
+    /// Layers over it, later ones win: names of fragments in `kernels/config/` (`swap` is
+    /// `kernels/config/swap.config`), paths of fragments (with a `/` or `.config` in them), or
+    /// options written out (`{PREEMPT: y, HZ: 1000}`). An option that does not survive `make
+    /// olddefconfig` is an error.
     pub config: Vec<OrText<BTreeMap<String, Scalar>>>,
     /// What to build of this kernel, instead of the plan's `variants`.
     #[schemars(length(min = 1))]
@@ -39,7 +42,8 @@ pub struct Kernel {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct Source {
-    /// A `linux-source-*` package of Debian, by its name alone or with suite and version; apt fetches and verifies it.
+    /// A `linux-source-*` package of Debian, by its name alone or with suite and version; apt
+    /// fetches and verifies it.
     pub debian: Option<OrText<Debian>>,
     /// A revision of a git repository, checked out apart from it.
     pub git: Option<Git>,
@@ -47,7 +51,8 @@ pub struct Source {
     pub dir: Option<PathBuf>,
     /// A tar archive, compressed or not.
     pub tarball: Option<Tarball>,
-    /// A kernel that is built already: `bzImage` or `vmlinux`, by its path alone or with modules and configuration.
+    /// A kernel that is built already: `bzImage` or `vmlinux`, by its path alone or with modules
+    /// and configuration.
     pub image: Option<OrText<Image>>,
 }
 
@@ -116,8 +121,8 @@ impl Default for BaseConfig {
     }
 }
 
-/// A kernel plus patches. A variant that expects `corrupt` and has no `base` is a base: the positive control that the
-/// others are held against.
+/// A kernel plus patches. A variant that expects `corrupt` and has no `base` is a base: the
+/// positive control that the others are held against.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["name", "expect"]))]
@@ -125,24 +130,25 @@ pub struct Variant {
     /// Name, unique within the kernel: letters, digits, `.`, `_`, `+` and `-`.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._+-]*$"))]
     pub name: String,
-    /// Patches in the order they are applied, looked up next to the plan and then in `kernels/patches/<series>/`;
-    /// none for the kernel as it is.
+    /// Patches in the order they are applied, looked up next to the plan and then in
+    /// `kernels/patches/<series>/`; none for the kernel as it is.
     pub patches: Vec<OrText<PatchFile>>,
-    /// A ready kernel in place of the one that a kernel with an `image` source names, so that two of them can be
-    /// compared.
+    /// A ready kernel in place of the one that a kernel with an `image` source names, so that two
+    /// of them can be compared.
     pub image: Option<OrText<Image>>,
-    /// What a run must show to succeed: `corrupt` at least one corruption, `clean` none in enough exposures, `any`
-    /// whatever is seen.
+    /// What a run must show to succeed: `corrupt` at least one corruption, `clean` none in enough
+    /// exposures, `any` whatever is seen.
     pub expect: Option<Expectation>,
     /// Name of the base it is compared with; the kernel's first base unless given.
     pub base: Option<String>,
     /// Kernels it is built for, as patterns with `*` and `?`; all unless given.
     #[schemars(length(min = 1))]
     pub kernels: Option<Vec<String>>,
-    /// Versions it is built for, as bounds with commas between them: `">=6.1,<6.13"`; all unless given. A bound (`=`,
-    /// `!=`, `<`, `<=`, `>`, `>=`) is compared in the numbers it has, so that `=6.1` takes every 6.1.y and `>6.1` begins with 6.2. What is
-    /// known of a version without fetching anything counts: the version of the package, revision or archive that the
-    /// plan or its lock file names, else the series.
+    /// Versions it is built for, as bounds with commas between them: `">=6.1,<6.13"`; all unless
+    /// given. A bound (`=`, `!=`, `<`, `<=`, `>`, `>=`) is compared in the numbers it has, so that
+    /// `=6.1` takes every 6.1.y and `>6.1` begins with 6.2. What is known of a version without
+    /// fetching anything counts: the version of the package, revision or archive that the plan or
+    /// its lock file names, else the series.
     #[schemars(length(min = 1))]
     pub when: Option<String>,
     /// It is judged by itself and compared with nothing: a kernel that the race was never in.
@@ -173,7 +179,8 @@ pub type Catalogue = BTreeMap<String, CatalogueEntry>;
 pub struct CatalogueEntry {
     /// Where the tree comes from. Relative paths start at `kernels/`.
     pub source: Option<Source>,
-    /// Folder under `kernels/patches/`; taken from the Debian package or the kernel's name unless given.
+    /// Folder under `kernels/patches/`; taken from the Debian package or the kernel's name unless
+    /// given.
     pub series: Option<String>,
     /// What the configuration is built on.
     pub base_config: BaseConfig,

@@ -50,9 +50,10 @@ impl Axis {
     }
 }
 
-/// Settings that take several values in turn. Every other key is an axis with the list of its values: `guest.cpus`,
-/// `guest.memory`, `guest.swap.zram.size`, `guest.swap.zram.algorithm`, `guest.cmdline`, `guest.clone`, `test.args.KEY` (an
-/// argument of every test) or `tests.NAME.args.KEY` (of one). All combinations are run.
+/// Settings that take several values in turn. Every other key is an axis with the list of its
+/// values: `guest.cpus`, `guest.memory`, `guest.swap.zram.size`, `guest.swap.zram.algorithm`,
+/// `guest.cmdline`, `guest.clone`, `test.args.KEY` (an argument of every test) or
+/// `tests.NAME.args.KEY` (of one). All combinations are run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Matrix {
     /// Axes in the order they are written, each with its values.
@@ -63,7 +64,8 @@ pub struct Matrix {
     pub exclude: Option<Vec<BTreeMap<String, Scalar>>>,
 }
 
-/// A key of the matrix; an unknown one fails while it is read, so that the error's path ends with it.
+/// A key of the matrix; an unknown one fails while it is read, so that the error's path ends with
+/// it.
 struct AxisKey(String);
 
 impl<'de> Deserialize<'de> for AxisKey {

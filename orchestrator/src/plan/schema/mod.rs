@@ -1,7 +1,8 @@
 //! A plan as it is written: the types behind `docs/plan.schema.json` and `docs/plan-reference.md`.
 //!
-//! Reading is forgiving, so that one pass finds every error: a required key that is missing reads as empty and is
-//! reported by [`super::resolve`]. The doc comments here are the reference that users read.
+//! Reading is forgiving, so that one pass finds every error: a required key that is missing reads
+//! as empty and is reported by [`super::resolve`]. The doc comments here are the reference that
+//! users read.
 
 mod generate;
 mod guest;

@@ -8,8 +8,8 @@ use super::kernel::{Kernel, Variant};
 use super::matrix::Matrix;
 use super::value::{Interval, OneOrMany, OrText};
 
-/// A test plan: which kernels to build, with and without which patches, in which guests to boot them, and what to
-/// race in them.
+/// A test plan: which kernels to build, with and without which patches, in which guests to boot
+/// them, and what to race in them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(
@@ -24,7 +24,8 @@ pub struct Plan {
     /// Name of the plan: small letters, digits, `.`, `_` and `-`. Result folders carry it.
     #[schemars(regex(pattern = "^[a-z0-9][a-z0-9._-]*$"))]
     pub name: String,
-    /// Source trees to build, at least one: written out, or by their names in the catalogue (`kernels/sources.yaml`).
+    /// Source trees to build, at least one: written out, or by their names in the catalogue
+    /// (`kernels/sources.yaml`).
     #[schemars(length(min = 1))]
     pub kernels: Vec<OrText<Kernel>>,
     /// What to build of every kernel that has no `variants` of its own.
@@ -32,13 +33,15 @@ pub struct Plan {
     pub variants: Vec<Variant>,
     /// The virtual machine.
     pub guest: Guest,
-    /// Virtual CPUs of the guests that run beside each other, for each of the host's CPUs; 1 unless given. 2 runs twice
-    /// as many guests as have CPUs to themselves, 0.5 leaves half of the CPUs alone. Whatever it is, guests never get more
-    /// memory than is free, `--jobs` overrules it, and results are stamped with what it came to. Guests that share CPUs
-    /// disturb each other's races: compare rates per exposure, not per second.
+    /// Virtual CPUs of the guests that run beside each other, for each of the host's CPUs; 1 unless
+    /// given. 2 runs twice as many guests as have CPUs to themselves, 0.5 leaves half of the CPUs
+    /// alone. Whatever it is, guests never get more memory than is free, `--jobs` overrules it, and
+    /// results are stamped with what it came to. Guests that share CPUs disturb each other's races:
+    /// compare rates per exposure, not per second.
     #[schemars(range(min = 0.01, max = 64))]
     pub overcommit: Option<f64>,
-    /// Programs to run in the guest, at least one where there is neither `interleaving` nor `sweep`.
+    /// Programs to run in the guest, at least one where there is neither `interleaving` nor
+    /// `sweep`.
     pub tests: Vec<Test>,
     /// Interleavings to force: one, or a list.
     pub interleaving: OneOrMany<Interleaving>,
@@ -54,7 +57,8 @@ pub struct Plan {
 #[derive(Debug, Clone, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
-    /// `stop.alpha` of tests without one: the probability of a wrong `fixed` that is still accepted.
+    /// `stop.alpha` of tests without one: the probability of a wrong `fixed` that is still
+    /// accepted.
     pub alpha: f64,
     /// `stop.at_most` of tests without one.
     pub at_most: Interval,
@@ -65,6 +69,6 @@ pub struct Defaults {
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { alpha: 1e-6, at_most: Interval::seconds(60), rounds: 10 }
+        Self { alpha: 1e-6, at_most: Interval::seconds(10), rounds: 24 }
     }
 }

@@ -10,7 +10,8 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserial
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A number of bytes: plain, or with `K`, `M`, `G` or `T` (powers of 1024; `KiB` and so on mean the same).
+/// A number of bytes: plain, or with `K`, `M`, `G` or `T` (powers of 1024; `KiB` and so on mean the
+/// same).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size(pub u64);
 

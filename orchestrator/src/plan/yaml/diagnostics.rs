@@ -1,4 +1,4 @@
-//! What is wrong with a file, for people: one line each, or with the source beside it.
+//! Errors in a file, printed for people: one line each, or with the source around them.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use miette::{GraphicalReportHandler, LabeledSpan, NamedSource, SourceCode};
 
-use super::places::KeyPath;
-use super::places::{Mark, Places};
+use super::places::{KeyPath, Mark, Places};
 use crate::printable::{one_line, paragraph, same_length};
 
-/// Bytes of the largest file that is read; a plan of ten thousand cells is a hundredth of it.
+/// Size in bytes of the largest file that is read. Plans with ten thousand cells are far smaller.
 pub const BYTES_MAX: usize = 1 << 20;
 
 /// One error in a file.
@@ -39,15 +38,15 @@ impl Diagnostic {
     }
 }
 
-/// Every error in one file, by line and column. Prints as one line for each:
-/// `file:line:column: key.path: message (hint)`. Whatever the file says, nothing of it reaches a terminal as anything but
-/// text.
+/// Every error in one file, by line and column. Prints as one line for each: `file:line:column:
+/// key.path: message (hint)`. Whatever the file says, nothing of it reaches a terminal as anything
+/// but text.
 #[derive(Debug, Clone)]
 pub struct Diagnostics {
     file: PathBuf,
     text: Arc<str>,
     list: Vec<Diagnostic>,
-    /// There are more.
+    /// Whether there are more errors than the list has.
     more: bool,
 }
 
@@ -61,7 +60,8 @@ pub enum Style {
 }
 
 impl Style {
-    /// What suits standard error: fancy on a terminal unless `NO_COLOR` is set (<https://no-color.org>).
+    /// What suits standard error: fancy on a terminal unless `NO_COLOR` is set
+    /// (<https://no-color.org>).
     pub fn for_stderr() -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         if std::io::stderr().is_terminal() && !no_color { Self::Fancy } else { Self::Plain }
@@ -75,7 +75,7 @@ impl Diagnostics {
         Self { file: file.to_path_buf(), text: text.into(), list, more }
     }
 
-    /// The error of a file that makes no sense, for no other reason that is known.
+    /// The error for a file that cannot be read, when nothing else explains why.
     pub fn unreadable(file: &Path) -> Self {
         let message = "this cannot be read".to_owned();
         let diagnostic = Diagnostic { at: Mark::start(), path: KeyPath::root(), message, hint: None };
@@ -144,7 +144,7 @@ impl Diagnostics {
         out
     }
 
-    /// That there are more errors than are told.
+    /// The line that says that the list is not complete.
     fn rest(&self) -> String {
         format!(
             "{}: there are more than these {} errors: mend them and check again",
@@ -178,7 +178,7 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
-/// One error as miette wants it.
+/// One error in the form that miette prints.
 #[derive(Debug)]
 struct Report<'a> {
     diagnostic: &'a Diagnostic,

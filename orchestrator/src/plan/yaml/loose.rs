@@ -1,4 +1,5 @@
-//! A YAML tree that overlooks duplicate keys, which [`super::nodes`] reports with their places, and follows merge keys.
+//! A YAML tree that ignores duplicate keys (which [`super::nodes`] reports with their places) and
+//! resolves merge keys.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::nodes::MERGE;
 
-/// `serde_yaml`'s own tree ends at the first duplicate key; here the first of them counts.
+/// `serde_yaml`'s own tree fails at the first duplicate key; this one keeps the first value.
 pub(super) struct Loose(pub Value);
 
 impl<'de> Deserialize<'de> for Loose {

@@ -1,7 +1,9 @@
-//! YAML files read into types, with every error in them found at once and each at its line and column.
+//! YAML files read into types, with every error in them found at once and each at its line and
+//! column.
 //!
-//! `serde_yaml` does the reading; `nodes` remembers where each key and value stands. serde stops at its first
-//! error, so [`Document::read`] takes the offending node out and reads again until nothing is left to complain about.
+//! `serde_yaml` does the reading; `nodes` remembers where each key and value stands. serde stops at
+//! its first error, so [`Document::read`] takes the offending node out and reads again until
+//! nothing is left to complain about.
 
 mod diagnostics;
 mod loose;
@@ -26,7 +28,7 @@ pub use places::Mark;
 use places::Places;
 pub use places::{KeyPath, Step};
 
-/// Errors after which a file is not read any further.
+/// The most errors reported for one file.
 const MOST_ERRORS: usize = 100;
 
 /// Reads a whole YAML file, given as text; `file` is for the messages.
@@ -57,22 +59,23 @@ pub struct Document {
     file: PathBuf,
     text: Arc<str>,
     root: Option<Arc<Node>>,
-    /// Items taken out of lists because they could not be read, by the list's path: what was read has other indices.
+    /// Items taken out of lists because they could not be read, by the list's path: what was read
+    /// has other indices.
     removed_items: BTreeMap<KeyPath, BTreeSet<usize>>,
     removed: BTreeSet<KeyPath>,
     found: RefCell<Vec<Diagnostic>>,
-    /// There are more errors than are told.
+    /// Whether more errors were found than are kept.
     more: Cell<bool>,
 }
 
 impl Document {
-    /// Reads as much of `text` as makes sense. What could not be read is left out of the value and noted in the
-    /// document; the value is missing when nothing useful is left of it.
+    /// Reads as much of `text` as makes sense. Unreadable parts are left out and reported in the
+    /// document; the value is none if nothing useful remains.
     pub fn read<T: DeserializeOwned>(text: &str, file: &Path) -> (Option<T>, Self) {
         Self::read_except(text, file, |_| false)
     }
 
-    /// Like [`Document::read`], passing over the file's keys that are `ignored`.
+    /// Like [`Document::read`], without the top-level keys for which `ignored` holds.
     pub fn read_except<T: DeserializeOwned>(
         text: &str,
         file: &Path,
@@ -97,7 +100,7 @@ impl Document {
         (value.flatten(), document)
     }
 
-    /// Finds syntax errors and duplicate keys; gives the text as a tree when it has no syntax error.
+    /// Finds syntax errors and duplicate keys. Returns the tree if there is no syntax error.
     fn scan(&mut self) -> Option<Value> {
         let root = KeyPath::root();
         if self.text.len() > BYTES_MAX {
@@ -112,7 +115,8 @@ impl Document {
                 return None;
             }
             Err(refusal) => {
-                // serde_yaml's words for a syntax error are the better ones, where it finds one too.
+                // serde_yaml's words for a syntax error are the better ones, where it finds one
+                // too.
                 let worded = serde_yaml::from_str::<loose::Loose>(&self.text).err();
                 self.syntax_error(&places, worded.as_ref(), (refusal.at, &refusal.message));
                 return None;
@@ -134,7 +138,8 @@ impl Document {
         Some(value)
     }
 
-    /// Notes what `serde_yaml` says of the text, or else the other parser.
+    /// Reports a syntax error in `serde_yaml`'s words if it found one, or else in the other
+    /// parser's.
     fn syntax_error(&self, places: &Places, worded: Option<&serde_yaml::Error>, other: (Mark, &str)) {
         let (at, message) = match worded {
             Some(error) => {
@@ -156,7 +161,7 @@ impl Document {
         }
     }
 
-    /// Deserialises, taking out what cannot be read, until the rest can.
+    /// Deserialises, removing unreadable nodes until the rest can be read.
     fn repair<T: DeserializeOwned>(&mut self, mut value: Value) -> Option<T> {
         loop {
             let error = match serde_path_to_error::deserialize::<_, T>(&value) {
@@ -193,7 +198,7 @@ impl Document {
         self.removed.insert(original);
     }
 
-    /// The path in the file of what stands at `path` in the value that was read.
+    /// Translates a path in the value that was read into the path in the file.
     fn original(&self, path: &KeyPath) -> KeyPath {
         let mut original = KeyPath::root();
         for step in path.steps() {
@@ -213,21 +218,22 @@ impl Document {
         original
     }
 
-    /// Notes an error about the value at `path` of the value that was read, or about the nearest thing around it.
+    /// Reports an error about the value at `path` of the value that was read, or about the nearest
+    /// thing around it.
     pub fn error(&self, path: &KeyPath, message: impl Into<String>, hint: Option<String>) {
         let original = self.original(path);
         self.push(self.value_mark(&original), &original, message.into(), hint);
     }
 
-    /// Notes an error about the key at `path` of the value that was read.
+    /// Reports an error about the key at `path` of the value that was read.
     pub fn key_error(&self, path: &KeyPath, message: impl Into<String>, hint: Option<String>) {
         let original = self.original(path);
         self.push(self.key_mark(&original), &original, message.into(), hint);
     }
 
-    /// Notes an error about `length` characters from `column` of line `row` of the text at `path` of the value that was
-    /// read; `row` and `column` from 0. Only a literal block (`|`) stands in the file as it was read: for another text the
-    /// error is about the whole of it.
+    /// Reports an error about `length` characters from `column` of line `row` of the text at `path`
+    /// of the value that was read; `row` and `column` from 0. Only a literal block (`|`) stands in
+    /// the file as it was read: for another text the error is about the whole of it.
     pub fn text_error(
         &self,
         path: &KeyPath,
@@ -241,7 +247,7 @@ impl Document {
         self.push(within.unwrap_or_else(|| self.value_mark(&original)), &original, message.into(), hint);
     }
 
-    /// Notes that the map at `path` lacks `key`, unless it was there and has been complained about.
+    /// Reports that the map at `path` lacks `key`, unless an unreadable one was reported before.
     pub fn missing(&self, path: &KeyPath, key: &str, hint: Option<String>) {
         let original = self.original(path);
         if !self.removed.contains(&original.key(key)) {
@@ -255,7 +261,8 @@ impl Document {
         self.root.as_ref().is_some_and(|root| root.find(&original).is_some())
     }
 
-    /// Whether something at `path` or below it was unreadable and is missing from the value that was read.
+    /// Whether something at `path` or below it was unreadable and is missing from the value that
+    /// was read.
     pub fn damaged(&self, path: &KeyPath) -> bool {
         let original = self.original(path);
         self.removed.iter().any(|removed| removed.steps().starts_with(original.steps()))
@@ -271,16 +278,16 @@ impl Document {
         !self.found.borrow().is_empty()
     }
 
-    /// What was found wrong, by line and column.
+    /// Ends reading; all errors, by line and column.
     ///
     /// # Errors
     ///
-    /// When anything was.
+    /// When there is any.
     pub fn finish(self) -> Result<(), Diagnostics> {
         if self.has_errors() { Err(self.into_diagnostics()) } else { Ok(()) }
     }
 
-    /// What was found wrong, by line and column; something is said even if nothing was noted.
+    /// The errors, by line and column; at least one, even if none was reported.
     pub fn into_diagnostics(self) -> Diagnostics {
         if !self.has_errors() {
             self.error(&KeyPath::root(), "this cannot be read", None);
@@ -311,7 +318,7 @@ impl Document {
     }
 }
 
-/// Takes the node at `path` out of `value`, or the innermost node around it that can be taken; gives its path.
+/// Removes the node at `path`, or the innermost removable node around it, and returns its path.
 fn take(value: &mut Value, path: &KeyPath) -> Option<KeyPath> {
     let (parent, last) = (path.parent()?, path.last()?);
     let taken = descend(value, &parent).is_some_and(|node| match (node, last) {
@@ -338,7 +345,7 @@ fn descend<'a>(value: &'a mut Value, path: &KeyPath) -> Option<&'a mut Value> {
     })
 }
 
-/// The character at which a tab stands in what indents a line.
+/// The column, from 0, of a tab in a line's indentation.
 fn tab_in_indentation(line: &str) -> Option<usize> {
     let indentation = line.find(|c: char| !c.is_whitespace() && c != '-').unwrap_or(line.len());
     line[..indentation].chars().position(|c| c == '\t')

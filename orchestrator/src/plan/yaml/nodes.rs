@@ -6,17 +6,16 @@ use std::sync::Arc;
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, TScalarStyle};
 
-use super::places::{KeyPath, Step};
-use super::places::{Mark, Places, lines};
+use super::places::{KeyPath, Mark, Places, Step, lines};
 
-/// Maps and lists within each other; a file that means something has some ten. The scanners' work grows with the square
-/// of it.
+/// The deepest nesting of maps and lists. Real files have about ten levels, and the scanners' work
+/// grows with the square of the depth.
 const NESTING_MAX: usize = 100;
 
-/// Values that a file may come to with its aliases written out.
+/// The most values in a file with its aliases expanded.
 const VALUES_MAX: usize = 1_000_000;
 
-/// The key that takes the entries of another map into this one (<https://yaml.org/type/merge.html>).
+/// The merge key: adds the entries of another map (<https://yaml.org/type/merge.html>).
 pub(super) const MERGE: &str = "<<";
 
 /// A value and where it stands.
@@ -24,7 +23,7 @@ pub(super) const MERGE: &str = "<<";
 pub(super) struct Node {
     mark: Mark,
     kind: Kind,
-    /// Values in it, itself among them, with its aliases written out.
+    /// Number of values in it, itself included, with aliases expanded.
     values: usize,
 }
 
@@ -57,8 +56,9 @@ impl Node {
         }
     }
 
-    /// Where `length` characters from `column` of line `row` of this literal block stand in `file`, the text that was
-    /// scanned; `row` and `column` from 0. None where this is no literal block, or has no such line.
+    /// Where `length` characters from `column` of line `row` of this literal block stand in `file`,
+    /// the text that was scanned; `row` and `column` from 0. None where this is no literal block,
+    /// or has no such line.
     pub(super) fn within_block(&self, file: &str, row: usize, column: usize, length: usize) -> Option<Mark> {
         let Kind::Scalar { text, block: true } = &self.kind else { return None };
         let block: Vec<&str> = lines(text).collect();
@@ -126,13 +126,13 @@ pub(super) struct Scan {
     pub duplicates: Vec<Duplicate>,
 }
 
-/// Why a scan gives nothing.
+/// Why a scan failed.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub at: Mark,
     pub message: String,
     pub hint: Option<&'static str>,
-    /// It is a syntax error, which another parser may word better.
+    /// Whether it is a syntax error, which the other parser may explain better.
     pub syntax: bool,
 }
 
@@ -191,8 +191,8 @@ fn nested() -> String {
     format!("maps and lists stand more than {NESTING_MAX} deep within each other")
 }
 
-/// The byte of the bracket that opens one list or map too many. Brackets are counted twice, once with and once without
-/// those between double quotes: text in quotes neither opens nor closes anything.
+/// The byte of the bracket that nests too deep. Brackets are counted twice, with and without those
+/// in double quotes, because quoted text opens and closes nothing.
 fn too_deep(text: &str) -> Option<usize> {
     let (mut all, mut bare, mut quoted) = (0_usize, 0_usize, false);
     for (byte, character) in text.bytes().enumerate() {
@@ -223,17 +223,17 @@ struct Builder<'a> {
     anchors: HashMap<usize, Arc<Node>>,
     root: Option<Arc<Node>>,
     duplicates: Vec<Duplicate>,
-    /// Why the text is read no further.
+    /// Why reading stops here.
     complaint: Option<(Mark, String)>,
 }
 
-/// A list or a map whose end has not come yet.
+/// A list or a map that is still open.
 struct Open {
     mark: Mark,
     anchor: usize,
     kind: Kind,
     values: usize,
-    /// In a map: the key whose value is to come.
+    /// In a map: the key that waits for its value.
     key: Option<(String, Mark)>,
     /// In a map: the place of its first key.
     first: Option<Mark>,
@@ -313,7 +313,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Puts a node where it belongs; `mark` is where it is written, or the alias for it.
+    /// Adds a node to the open list or map; `mark` is its place, or the place of the alias.
     fn complete(&mut self, node: Arc<Node>, mark: Mark, anchor: usize) {
         if anchor > 0 {
             self.anchors.insert(anchor, Arc::clone(&node));
@@ -364,7 +364,9 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> Refusal {
-        Scan::of(text, &Places::new(text)).expect_err("this is refused")
+        // What is read with its aliases written out would fill the memory if it were printed.
+        let Err(refusal) = Scan::of(text, &Places::new(text)) else { panic!("this is refused") };
+        refusal
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Mark {
     }
 }
 
-/// Characters between two places whose bytes are remembered.
+/// Distance in characters between remembered places.
 const STRIDE: usize = 64;
 
 /// Where the lines of a text begin, and every 64th of its characters.
@@ -60,7 +60,7 @@ impl Places {
         Self { lines, strides }
     }
 
-    /// The place at `line` and `column` of the text that this was made of, both from 1, or the nearest one there is.
+    /// The place at `line` and `column`, both from 1, or the nearest one in the text.
     pub(super) fn at(&self, text: &str, line: usize, column: usize) -> Mark {
         self.walk(text, line, column).0
     }
@@ -114,7 +114,7 @@ impl KeyPath {
         Self::default()
     }
 
-    /// A path of the steps there are; `None`s are passed over.
+    /// A path from steps, skipping `None`.
     pub(super) fn from_steps(steps: impl Iterator<Item = Option<Step>>) -> Self {
         Self(steps.flatten().collect())
     }

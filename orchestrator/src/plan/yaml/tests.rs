@@ -75,7 +75,8 @@ fn a_syntax_error_has_its_place() {
     ");
 }
 
-/// What the error about the last word of each line of `name` is about: line, column, and the text there.
+/// What the error about the last word of each line of `name` is about: line, column, and the text
+/// there.
 fn words(text: &str) -> Vec<(usize, usize, String)> {
     let (value, document) = Document::read::<std::collections::BTreeMap<String, String>>(text, Path::new("r.yaml"));
     let value = value.expect("it can be read");

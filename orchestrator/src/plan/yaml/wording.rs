@@ -1,8 +1,8 @@
-//! serde's messages in the words of someone who writes YAML.
+//! Turns serde's messages into words for people who write YAML.
 
 use crate::suggest;
 
-/// An error of serde's, told anew.
+/// An error of serde's in other words.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wording {
     pub message: String,
@@ -13,8 +13,8 @@ pub(super) struct Wording {
     pub missing: Option<String>,
 }
 
-/// Tells what a serde error means, with the value that it is about as it is `spelled` in the file, if that is a scalar.
-/// serde's own formats are known (`serde::de::Error`'s provided methods); another message stays as it is.
+/// Explains a serde error. `spelled` is the offending scalar as it is written in the file. Messages
+/// of `serde::de::Error`'s provided methods are understood; others are kept as they are.
 pub(super) fn explain(error: &str, spelled: Option<&str>) -> Wording {
     let value = |message: String, hint| Wording { message, hint, about_key: false, missing: None };
     if let Some(rest) = error.strip_prefix("unknown field ") {
@@ -44,7 +44,7 @@ pub(super) fn explain(error: &str, spelled: Option<&str>) -> Wording {
     value(error.to_owned(), None)
 }
 
-/// A syntax error without the place that stands beside it anyway.
+/// Removes the place from a syntax error; it is printed in front anyway.
 pub(super) fn syntax(error: &str) -> String {
     let mut parts = error.split(" at line ");
     let mut message = format!("cannot be read as YAML: {}", parts.next().unwrap_or_default());

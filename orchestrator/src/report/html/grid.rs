@@ -98,8 +98,9 @@ mod tests {
 
     #[test]
     fn many_verdicts_are_a_grid_in_which_a_lone_cell_speaks_for_itself() {
-        let rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 8, sequential: true };
-        let world = World { rate: 0.1, exposures: 2000, clustering: 0.0, truth: Truth::Ratio(0.0) };
+        let rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 8, sequential: true, exact: false };
+        let world =
+            World { rate: 0.1, exposures: 2000, clustering: 0.0, boot_clustering: 0.0, truth: Truth::Ratio(0.0) };
         let mut results = play(&world, &rule, 1, 0);
         assert!(Grid::of(&results).is_none(), "one verdict is told at once");
 

@@ -7,7 +7,7 @@ use super::grid::Grid;
 use super::plots::{self, Plot};
 use crate::analysis::{BuildState, CellResult, Comparison, Results};
 use crate::report::words::{counted, memory, one_line, short};
-use crate::report::{boot, markdown, profile, story, table};
+use crate::report::{boot, coverage, markdown, profile, story, table};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Page {
@@ -48,6 +48,8 @@ struct Verdict {
     facts: Vec<(&'static str, String)>,
     contradictions: Vec<String>,
     caveats: Vec<String>,
+    coverage_columns: [&'static str; 7],
+    coverage: Vec<[String; 7]>,
 }
 
 /// One corruption as two columns: who did what, in order.
@@ -130,6 +132,8 @@ fn verdict(results: &Results, it: &Comparison) -> Verdict {
         facts: markdown::facts(it).into_iter().chain(markdown::forced_facts(results, it)).collect(),
         contradictions: it.contradictions.iter().map(|words| markdown::capital(&one_line(words))).collect(),
         caveats: it.caveats.iter().map(|caveat| markdown::capital(&one_line(caveat))).collect(),
+        coverage_columns: coverage::COLUMNS,
+        coverage: coverage::rows(it),
     }
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::forced::{ForcedComparisonSummary, ForcedSummary, SweepSummary};
-use crate::analysis::{CellOutcome, EvidenceKind, Met, Reason, Verdict};
+use crate::analysis::{CellOutcome, Coverage, EvidenceKind, Met, Reason, Units, Verdict};
 use crate::journal::rules::Why;
 use crate::journal::rules::{Expectation, Warmth};
 
@@ -356,6 +356,16 @@ pub struct ComparisonSummary {
     pub overdispersed: bool,
     /// Clean exposures still needed.
     pub exposures_needed: Option<u64>,
+    /// Rounds of each side still needed; absent where the rounds are enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds_needed: Option<u64>,
+    /// Rounds and boots that the p-values rest on, of the base and of the patched kernel; absent where a side has no round
+    /// that counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units: Option<[Units; 2]>,
+    /// Which levels of which factors are covered; without factors where the test names none.
+    #[serde(default)]
+    pub coverage: Coverage,
     /// What else a reader must know.
     pub caveats: Vec<String>,
     /// Forced evidence on the same kernel and variants; absent where there is none.

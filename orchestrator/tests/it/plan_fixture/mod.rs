@@ -35,7 +35,8 @@ interleaving:
   expect: {unpatched: corrupt, patched: excluded}
 ";
 
-/// A data folder with a few fragments, patches, recipes and things to build from; plans are in its `plans/`.
+/// A data folder with a few fragments, patches, recipes and things to build from; plans are in its
+/// `plans/`.
 pub struct Data(tempfile::TempDir);
 
 impl Data {

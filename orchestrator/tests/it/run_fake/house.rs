@@ -84,13 +84,14 @@ impl House {
     pub fn pair(wishes: &str, rounds: u32) -> Self {
         let (corrupt, clean) = (format!("fake.kernel=corrupt {wishes}"), format!("fake.kernel=clean {wishes}"));
         let kernels = [("unpatched", corrupt.as_str(), "expect: corrupt"), ("patched", &clean, "expect: clean")];
-        Self::new(&kernels, HONEST, rounds, "")
+        // Three rounds of either side support p = 0.05.
+        Self::new(&kernels, HONEST, rounds, "stop: {alpha: 0.1}")
     }
 
     /// The same with rounds that go on from a saved guest.
     pub fn warm(self) -> Self {
         let plan = std::fs::read_to_string(self.file("plan.yaml")).expect("was written");
-        std::fs::write(self.file("plan.yaml"), plan.replace("clone: cold", "clone: warm")).expect("writes");
+        std::fs::write(self.file("plan.yaml"), plan.replace("clone: cold", "clone: warm, boots: 1")).expect("writes");
         self
     }
 

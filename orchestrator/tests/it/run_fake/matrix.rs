@@ -19,7 +19,7 @@ fn house(tests: u32) -> House {
     let list: Vec<String> = (1..=tests)
         .map(|n| {
             let seconds = if n == tests { 100 } else { 10 };
-            format!("  - {{name: race-{n}, run: race, rounds: 3, stop: {{at_most: {seconds}s, sequential: false}}}}\n")
+            format!("  - {{name: race-{n}, run: race, rounds: 3, stop: {{alpha: 0.1, at_most: {seconds}s, sequential: false}}}}\n")
         })
         .collect();
     std::fs::write(house.file("plan.yaml"), format!("{head}tests:\n{}", list.concat())).expect("writes");

@@ -45,7 +45,7 @@ kernels:
       - {name: patched, patches: [fix.patch], expect: clean}
 guest: {cpus: 1, memory: 128M}
 tests:
-  - {name: race, run: race, rounds: 3}
+  - {name: race, run: race, rounds: 3, stop: {alpha: 0.1}}
 ";
     fs::write(house.file("plan.yaml"), plan).expect("writes");
     house

@@ -69,6 +69,31 @@ fn one_boot_serves_all_rounds_of_this_run_and_of_the_next_until_its_state_is_dam
 }
 
 #[test]
+fn rounds_take_several_boots_by_turns_alike_on_both_sides_and_another_seed_takes_others() {
+    if no_guest() {
+        return;
+    }
+    let house = House::pair("fake.ssh=guest", 3).warm();
+    let plan = std::fs::read_to_string(house.file("plan.yaml")).expect("was written");
+    std::fs::write(house.file("plan.yaml"), plan.replace("boots: 1", "boots: 2")).expect("writes");
+    let seen = house.run(0);
+    let of = |variant: &str| {
+        let ends = seen.rounds().into_iter().filter(|end| end.id.cell.contains(variant));
+        let mut told: Vec<_> = ends.map(|end| (end.id.round, end.saved_boot, end.seed)).collect();
+        told.sort_unstable();
+        told
+    };
+    let boots: Vec<Option<u32>> = of(".patched.").iter().map(|(_, boot, _)| *boot).collect();
+    assert_eq!(boots, [Some(1), Some(2), Some(1)]);
+    assert_eq!(of(".patched."), of(".unpatched."), "boots and seeds are paired");
+    assert_eq!(snapshots(&seen).len(), 4, "two boots of each kernel");
+    std::fs::remove_dir_all(house.out()).expect("an earlier run");
+    let status = house.twinboot(&["run", "plan.yaml", "--accel", "tcg", "--seed", "2", "--out", "out"]).status();
+    assert_eq!(status.expect("twinboot starts").code(), Some(0));
+    assert_eq!(states(&house).len(), 8, "none of them is the first run's");
+}
+
+#[test]
 fn a_clone_is_not_spoken_to_before_it_is_there() {
     if no_guest() {
         return;
