@@ -354,7 +354,7 @@ fn a_panic_has_a_place_behind_any_number_of_different_reports() {
     let mut console = String::new();
     for number in 0..3 * MOST {
         let name: String = (0..=number).map(|_| 'x').collect();
-        console += &format!("[   20.000000] BUG: Bad {name} state\n[   30.000000] quiet\n");
+        console.extend(["[   20.000000] BUG: Bad ", &name, " state\n[   30.000000] quiet\n"]);
     }
     console += "[   40.000000] Kernel panic - not syncing: Fatal exception\n";
     let found = scan(console.as_bytes());
