@@ -8,6 +8,7 @@ pub mod build;
 pub mod cache;
 mod causes;
 pub mod cli;
+pub mod crash;
 pub mod diagram;
 pub mod interleave;
 pub mod journal;

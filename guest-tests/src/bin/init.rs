@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 /// Sets the guest up and keeps it going until it is told to switch off.
 fn live(console: &mut Console) -> Result<(), SetupError> {
     system::mount_all()?;
+    system::show_leaks()?;
     // devtmpfs now covers the initramfs's own console node.
     *console = Console::open();
     console.stage("mounts");

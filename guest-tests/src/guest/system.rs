@@ -22,6 +22,16 @@ pub fn mount_all() -> Result<(), SysError> {
     Ok(())
 }
 
+/// Lets the console show kmemleak's findings, which have the level of mere information (mm/kmemleak.c), where the kernel
+/// has kmemleak. Elsewhere the console stays at warnings: it is slow.
+pub fn show_leaks() -> Result<(), SysError> {
+    if std::path::Path::new("/sys/kernel/debug/kmemleak").exists() {
+        // `console_loglevel`: everything above debug messages (Documentation/admin-guide/sysctl/kernel.rst).
+        sys::write("/proc/sys/kernel/printk", "7")?;
+    }
+    Ok(())
+}
+
 /// Reads the configuration that the host put into the image.
 pub fn load_config() -> Result<GuestConfig, SetupError> {
     parse_config(&sys::read(GUEST_CONFIG_PATH)?)

@@ -181,10 +181,19 @@ impl CellResult {
         cell
     }
 
+    /// Judges the cell as if its kernel had complained of nothing, since its base complains of the same.
+    pub(super) fn disregard_trouble(&mut self) {
+        self.outcome = self.judge_by(false);
+    }
+
     fn judge(&self) -> CellOutcome {
+        self.judge_by(self.kernel_trouble().next().is_some())
+    }
+
+    fn judge_by(&self, trouble: bool) -> CellOutcome {
         if self.corruptions_seen > 0 {
             CellOutcome::Corrupted
-        } else if self.kernel_trouble().next().is_some() {
+        } else if trouble {
             CellOutcome::Broken
         } else if self.counted_rounds() > 0 {
             if self.totals.exposures > 0 { CellOutcome::Clean } else { CellOutcome::Unexposed }

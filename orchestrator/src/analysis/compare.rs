@@ -1,9 +1,12 @@
 //! The rules that turn two cells into a verdict, in the order in which they decide.
 
-use super::cell::{BuildState, CellResult};
+use std::collections::BTreeSet;
+
+use super::cell::{BuildState, CellResult, Round};
 use super::coverage::Coverage;
 use super::numbers::{Direction, EvidenceKind, Numbers};
-use super::trouble;
+use super::stats::fisher;
+use super::trouble::{self, Trouble};
 use super::verdict::{Comparison, Reason, Verdict};
 use crate::journal::rules::Rule;
 
@@ -12,6 +15,9 @@ pub(super) const FEWEST_ROUNDS: u64 = 2;
 
 /// Scatter that chance alone would bring more rarely than this is told to the reader.
 const PLAIN_TO_SEE: f64 = 0.05;
+
+/// Trouble of both kernels counts as the patched one's only if chance alone would rarely show it so much more often there.
+const MORE_OFTEN: f64 = 0.01;
 
 /// Holds `patched` against `base` by `rule`.
 pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Comparison {
@@ -69,7 +75,7 @@ fn decide(
     }
     // Where the base gets through no round either, the trouble may be the host's or the configuration's.
     let base_fails_too = base.counted_rounds() == 0 && base.kernel_trouble().next().is_some();
-    if patched.kernel_trouble().next().is_some() && !base_fails_too {
+    if patched.kernel_trouble().next().is_some() && !only_shared(base, patched) && !base_fails_too {
         return (Verdict::Broken, Reason::KernelTrouble);
     }
     let Some((numbers, coverage)) = known else { return inconclusive(Reason::NoRounds) };
@@ -107,6 +113,21 @@ fn decide(
     } else {
         (Verdict::Fixed, Reason::CleanAndExposed)
     }
+}
+
+/// Whether all trouble of the patched kernel is the base's as well, and so not the patch's.
+pub(super) fn only_shared(base: &CellResult, patched: &CellResult) -> bool {
+    patched.kernel_trouble().all(|trouble| is_shared(trouble, base, patched))
+}
+
+/// Whether the base shows the same trouble, and the patched kernel not significantly more often: then it is not the patch's. By
+/// Fisher's exact test over rounds.
+fn is_shared(ours: &Trouble, base: &CellResult, patched: &CellResult) -> bool {
+    let Some(theirs) = base.trouble.iter().find(|theirs| trouble::same(ours, theirs)) else { return false };
+    let shown = |trouble: &Trouble| trouble.rounds.len() as u64;
+    let without = |trouble: &Trouble, cell: &CellResult| (cell.rounds.len() as u64).saturating_sub(shown(trouble));
+    let p = fisher::second_is_higher((shown(theirs), without(theirs, base)), (shown(ours), without(ours, patched)));
+    !p.below(MORE_OFTEN)
 }
 
 /// What an older journal cannot tell of a kernel that it calls fixed.
@@ -150,6 +171,27 @@ pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&
     }
     if patched.kernel_trouble().any(|ours| base.trouble.iter().any(|theirs| trouble::same(ours, theirs))) {
         found.push("the patched kernel's trouble is the base's as well, so the patch may not be its cause".to_owned());
+    }
+    for theirs in base.kernel_trouble() {
+        let (shown, all) = (theirs.rounds.len(), base.rounds.len());
+        if !patched.trouble.iter().any(|ours| trouble::same(ours, theirs)) && !patched.rounds.is_empty() {
+            found.push(format!(
+                "{} ({}) came in {shown} of {all} rounds of the base and in 0 of {} of the patched kernel",
+                theirs.kind.label(),
+                theirs.headline,
+                patched.rounds.len()
+            ));
+        }
+    }
+    for (cell, side) in [(base, "base"), (patched, "patched kernel")] {
+        let notes: BTreeSet<&str> = cell
+            .rounds
+            .iter()
+            .filter_map(Round::end)
+            .flat_map(|end| &end.problems)
+            .filter_map(|report| report.note.as_deref())
+            .collect();
+        found.extend(notes.into_iter().map(|note| format!("{side}: {note}")));
     }
     if patched.corruptions_seen > 0 && base.totals.corruptions == 0 && base.counted_rounds() > 0 {
         found.push("the patched kernel corrupts although the base did not".to_owned());

@@ -184,6 +184,19 @@ impl Fold {
             };
             results.comparisons = run.comparisons.iter().filter_map(pair).collect();
         }
+        let shared = |cell: &CellResult| {
+            let mut own = results.comparisons.iter().filter(|it| it.patched == cell.spec.id && !it.control).peekable();
+            own.peek().is_some()
+                && own.all(|it| {
+                    let base = results.cell(&it.base);
+                    base.is_some_and(|base| base.counted_rounds() > 0 && compare::only_shared(base, cell))
+                })
+        };
+        let calm: Vec<bool> =
+            results.cells.iter().map(|cell| cell.outcome == CellOutcome::Broken && shared(cell)).collect();
+        for (cell, _) in results.cells.iter_mut().zip(calm).filter(|(_, calm)| *calm) {
+            cell.disregard_trouble();
+        }
         let met: Vec<Met> = results.cells.iter().map(|cell| met(cell, &results.comparisons)).collect();
         for (cell, met) in results.cells.iter_mut().zip(met) {
             cell.met = met;

@@ -3,8 +3,9 @@
 use super::stop;
 use super::tests::{BASE, Case, PATCHED, built, end};
 use super::{Met, Reason, Results, Verdict, exit_code};
+use crate::crash::CrashKind;
 use crate::journal::Entry;
-use crate::journal::entry::{ProblemKind, RoundOutcome, Stage, Stopped};
+use crate::journal::entry::{RoundOutcome, Stage, Stopped};
 use crate::journal::rules::{Rule, Why};
 
 const RULE: Rule = Rule { alpha: 1e-6, residual: 0.1, min_rounds: 3, rounds: 5, sequential: true, exact: false };
@@ -83,7 +84,7 @@ fn broken_is_known_after_the_fewest_rounds_whether_they_ended_or_not() {
     let hung = RoundOutcome::TimedOut { stage: Stage::Boot, after_s: 60.0 };
     assert_eq!(known(Case::new(&DENSE, &CLEAN[..1]).ended(PATCHED, hung.clone())).1, None);
     assert_eq!(known(Case::new(&DENSE, &CLEAN[..2]).ended(PATCHED, hung)).1, Some(Why::Broken));
-    let warned = Case::new(&DENSE, &CLEAN[..2]).problem(PATCHED, ProblemKind::Warning);
+    let warned = Case::new(&DENSE, &CLEAN[..2]).problem(PATCHED, CrashKind::Warning);
     assert_eq!(known(warned), (Some(Why::RateKnown), Some(Why::Broken)));
 }
 

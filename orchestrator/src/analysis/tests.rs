@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use twinboot_protocol::{Counts, StopReason, Summary};
 
 use super::{CellOutcome, EvidenceKind, Met, Reason, Results, Verdict, exit_code};
+use crate::crash::{CrashKind, CrashReport};
 use crate::journal::entry::{
-    Accelerator, BuildFailed, Built, CellSpec, ComparisonSpec, ConsoleProblem, Host, ProblemKind, RoundFinished,
-    RoundId, RoundOutcome, RunFinished, RunStarted, Stage,
+    Accelerator, BuildFailed, Built, CellSpec, ComparisonSpec, Host, RoundFinished, RoundId, RoundOutcome, RunFinished,
+    RunStarted, Stage,
 };
 use crate::journal::rules::{Expectation, Warmth};
 use crate::journal::{Entry, journal_lines};
@@ -135,12 +136,14 @@ impl Case {
         self.with(Entry::RoundFinished(Box::new(round)))
     }
 
-    pub(super) fn problem(self, cell: &str, kind: ProblemKind) -> Self {
+    pub(super) fn problem(self, cell: &str, kind: CrashKind) -> Self {
         let mut round = end(cell, 9, 2000, if cell == BASE { 300 } else { 0 });
-        round.problems.push(ConsoleProblem {
+        round.problems.push(CrashReport {
             kind,
             fingerprint: vec!["WARNING: at mm/x.c:#".into()],
             excerpt: vec!["[    1.000000] WARNING: at mm/x.c:12".into()],
+            count: 1,
+            note: None,
         });
         self.with(Entry::RoundFinished(Box::new(round)))
     }
@@ -224,8 +227,8 @@ fn a_clean_base_proves_nothing() {
 
 #[test]
 fn any_kernel_trouble_of_the_patched_kernel_is_broken() {
-    use ProblemKind::{Bug, Hang, Lockdep, Oom, Panic, Warning};
-    for kind in [Warning, Bug, Lockdep, Hang, Oom, Panic] {
+    use CrashKind::{Bug, DataLoss, Hang, Leak, Lockdep, Oom, Panic, Warning};
+    for kind in [Warning, Bug, Lockdep, Hang, Oom, Panic, DataLoss, Leak] {
         let results = Case::fixed().problem(PATCHED, kind).gives(Verdict::Broken, Reason::KernelTrouble, 1);
         assert_eq!(results.cells[1].trouble[0].headline, "WARNING: at mm/x.c:12");
     }
@@ -242,10 +245,40 @@ fn any_kernel_trouble_of_the_patched_kernel_is_broken() {
 #[test]
 fn trouble_of_the_base_is_told_but_does_not_stop_fixed() {
     let results = Case::fixed()
-        .problem(BASE, ProblemKind::Bug)
+        .problem(BASE, CrashKind::Bug)
         .ended(BASE, RoundOutcome::GuestDied { reason: "reset".into() })
         .gives(Verdict::Fixed, Reason::CleanAndExposed, 0);
     assert!(results.comparisons[0].caveats.iter().any(|caveat| caveat.contains("the base showed")));
+}
+
+#[test]
+fn trouble_of_both_kernels_alike_is_not_the_patchs() {
+    let both = Case::fixed().problem(BASE, CrashKind::Warning).problem(PATCHED, CrashKind::Warning);
+    let results = both.gives(Verdict::Fixed, Reason::CleanAndExposed, 0);
+    assert_eq!(results.cells[1].outcome, CellOutcome::Clean);
+    let caveats = &results.comparisons[0].caveats;
+    assert!(caveats.iter().any(|caveat| caveat.contains("is the base's as well")), "{caveats:?}");
+
+    let mut often = Case::fixed().problem(BASE, CrashKind::Warning);
+    for number in 20..40 {
+        for cell in [BASE, PATCHED] {
+            let mut round = end(cell, number, 2000, if cell == BASE { 300 } else { 0 });
+            if cell == PATCHED {
+                let shown = Case::fixed().problem(PATCHED, CrashKind::Warning);
+                let Some(Entry::RoundFinished(like)) = shown.entries.last() else { unreachable!("it ends a round") };
+                round.problems.clone_from(&like.problems);
+            }
+            often = often.with(Entry::RoundFinished(Box::new(round)));
+        }
+    }
+    often.gives(Verdict::Broken, Reason::KernelTrouble, 1);
+}
+
+#[test]
+fn what_the_base_alone_complains_of_is_told_with_numbers() {
+    let results = Case::fixed().problem(BASE, CrashKind::Hang).results();
+    let caveats = &results.comparisons[0].caveats;
+    assert!(caveats.iter().any(|caveat| caveat.starts_with("hang (") && caveat.contains("in 0 of ")), "{caveats:?}");
 }
 
 #[test]
@@ -364,7 +397,7 @@ fn a_broken_line_in_the_middle_is_told_by_number() {
 }
 
 fn journal() -> Vec<u8> {
-    let mut case = Case::fixed().problem(PATCHED, ProblemKind::Warning);
+    let mut case = Case::fixed().problem(PATCHED, CrashKind::Warning);
     case = case.with(Entry::RunFinished(RunFinished { finished: "x".into(), interrupted: false }));
     let lines: Vec<String> =
         case.entries.iter().map(|entry| serde_json::to_string(entry).expect("plain data") + "\n").collect();

@@ -1,7 +1,8 @@
 //! What else went wrong in a cell, apart from its corruptions.
 
 use super::cell::{Round, RoundState};
-use crate::journal::entry::{ConsoleProblem, ProblemKind, RoundOutcome, Stage};
+use crate::crash::{CrashKind, CrashReport};
+use crate::journal::entry::{RoundOutcome, Stage};
 
 /// One kind of trouble, with equal fingerprints counted once.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,7 +23,7 @@ pub struct Trouble {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TroubleKind {
     /// The console said so.
-    Console(ProblemKind),
+    Console(CrashKind),
     /// The guest's kernel died.
     Died,
     /// A stage after QEMU's start overran its deadline: the guest hung.
@@ -56,12 +57,7 @@ impl TroubleKind {
     /// A word or two for tables.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Console(ProblemKind::Warning) => "kernel warning",
-            Self::Console(ProblemKind::Bug) => "kernel BUG",
-            Self::Console(ProblemKind::Lockdep) => "lockdep",
-            Self::Console(ProblemKind::Hang) => "hang",
-            Self::Console(ProblemKind::Oom) => "OOM kill",
-            Self::Console(ProblemKind::Panic) => "panic",
+            Self::Console(kind) => kind.label(),
             Self::Died => "guest died",
             Self::TimedOut(_) => "timed out",
             Self::TestFailed => "test failed",
@@ -92,7 +88,7 @@ pub(super) fn same(a: &Trouble, b: &Trouble) -> bool {
 }
 
 /// The console's trouble of numbered rounds, equal fingerprints told once.
-pub(super) fn of_problems<'a>(problems: impl Iterator<Item = (u32, &'a ConsoleProblem)>) -> Vec<Trouble> {
+pub(super) fn of_problems<'a>(problems: impl Iterator<Item = (u32, &'a CrashReport)>) -> Vec<Trouble> {
     let mut all: Vec<Trouble> = Vec::new();
     for (number, problem) in problems {
         let trouble = Trouble {
@@ -138,7 +134,7 @@ fn of_round(round: &Round) -> Vec<Trouble> {
         }
         RoundOutcome::Interrupted => None,
         // The panic on the console is the same event in more words.
-        RoundOutcome::GuestDied { .. } if end.problems.iter().any(|problem| problem.kind == ProblemKind::Panic) => None,
+        RoundOutcome::GuestDied { .. } if end.problems.iter().any(|problem| problem.kind == CrashKind::Panic) => None,
         RoundOutcome::GuestDied { reason } => Some(plain(TroubleKind::Died, reason.clone())),
         RoundOutcome::TimedOut { stage: Stage::Start, after_s } => {
             Some(plain(TroubleKind::Infrastructure(Stage::Start), format!("QEMU was not up after {after_s} s")))
@@ -157,7 +153,7 @@ fn of_round(round: &Round) -> Vec<Trouble> {
 
 /// The console line that announced a problem, as it stood but for its time stamp; the fingerprint's first line has its
 /// numbers taken out and serves where no line of the excerpt starts alike.
-fn headline(problem: &ConsoleProblem) -> String {
+fn headline(problem: &CrashReport) -> String {
     let bare = |line: &str| match line.split_once("] ") {
         Some((stamp, rest)) if stamp.starts_with('[') => rest.trim().to_owned(),
         _ => line.trim().to_owned(),

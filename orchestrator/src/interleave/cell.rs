@@ -14,6 +14,7 @@ use super::latency::OperationLatency;
 use super::round::{RoundEnd, RoundResult, RoundSpec, run_round};
 use super::session::{GuestSession, SessionSpec};
 use crate::causes::chain;
+use crate::crash;
 use crate::diagram::{Action, Diagram, Hold, Step};
 use crate::journal::Entry;
 use crate::journal::interleaving::{ForcedFailed, ForcedOutcome, ForcedRound};
@@ -168,7 +169,7 @@ impl Rounds<'_> {
         };
         let begun = Instant::now();
         let tids: Vec<i32> = interleaving.diagram.threads.iter().map(|name| session.tid(name)).collect();
-        let known = session.problems().len();
+        let known = session.problems();
         let round_spec = RoundSpec {
             diagram: &interleaving.diagram,
             points,
@@ -209,7 +210,7 @@ impl Rounds<'_> {
             entry_before,
             entry_after,
             seconds,
-            problems: problems.into_iter().skip(known).collect(),
+            problems: crash::since(&known, problems),
         }));
         if self.entries.send(entry).await.is_err() {
             return Err(Failure::Interrupted);

@@ -14,7 +14,7 @@ use twinboot_protocol::orders::{Actor, Answer, Offered, Order};
 use super::control::{BreakAction, End, Event, GuestControl, TaskSnapshot, TaskState};
 use super::error::Error;
 use super::test_process::{Heard, TestProcess, command_line};
-use crate::journal::entry::ConsoleProblem;
+use crate::crash::CrashReport;
 use crate::plan::model::Deadlines;
 use crate::vm::{self, DeathKind, Vm, ssh};
 use crate::vm::{GuestLogs, Machine};
@@ -236,12 +236,12 @@ impl GuestSession {
     }
 
     /// What the guest's kernel complained about so far.
-    pub fn problems(&self) -> Vec<ConsoleProblem> {
+    pub fn problems(&self) -> Vec<CrashReport> {
         self.vm.problems()
     }
 
     /// Kills the virtual machine. Returns every crash report of its kernel.
-    pub async fn end(self) -> Vec<ConsoleProblem> {
+    pub async fn end(self) -> Vec<CrashReport> {
         let Self { vm, session, exec, input, debugger, logs, scratch, .. } = self;
         // These use the virtual machine, so they go first.
         drop((debugger, exec, input, session));

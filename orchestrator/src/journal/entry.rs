@@ -1,7 +1,10 @@
 //! The lines of `journal.jsonl`: everything a report needs, in the order it happened.
 
 use serde::{Deserialize, Serialize};
+
 use twinboot_protocol::{Corruption, Preflight, Progress, Summary};
+
+use crate::crash::CrashReport;
 
 use super::interleaving::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
 use super::rules::{Expectation, Rule, Warmth, Why};
@@ -360,7 +363,7 @@ pub struct RoundFinished {
     /// The first corruptions, at most [`SAMPLES`].
     pub samples: Vec<Corruption>,
     /// Warnings, BUGs, lockdep splats, hung tasks, OOM kills and panics on the console.
-    pub problems: Vec<ConsoleProblem>,
+    pub problems: Vec<CrashReport>,
     /// Seconds each stage took, as far as the round came.
     pub stages: Vec<StageTime>,
     /// What the boot consisted of: (what was reached, seconds from QEMU's start), in order. `monitor` answered,
@@ -392,35 +395,6 @@ pub struct StageTime {
     pub stage: Stage,
     /// Seconds.
     pub seconds: f64,
-}
-
-/// Trouble the guest's kernel reported on its console.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsoleProblem {
-    /// What kind.
-    pub kind: ProblemKind,
-    /// The line that announced it and up to four more, time stamps and addresses taken out so that equal trouble compares equal.
-    pub fingerprint: Vec<String>,
-    /// The lines as they stood, at most 40.
-    pub excerpt: Vec<String>,
-}
-
-/// Kinds of kernel trouble.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProblemKind {
-    /// `WARNING:` from `WARN_ON` and friends.
-    Warning,
-    /// `BUG:`, `kernel BUG at`, oops, general protection fault.
-    Bug,
-    /// lockdep or RCU complaints.
-    Lockdep,
-    /// A task blocked for too long, a soft or hard lockup, an RCU stall.
-    Hang,
-    /// The OOM killer.
-    Oom,
-    /// Kernel panic.
-    Panic,
 }
 
 /// A cell that was stopped before its rounds were used up.

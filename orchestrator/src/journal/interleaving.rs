@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use twinboot_protocol::SwapEntry;
 use twinboot_protocol::orders::Damage;
 
-use super::entry::{ConsoleProblem, PatchInfo};
+use super::entry::PatchInfo;
 use super::name;
+use crate::crash::CrashReport;
 use crate::diagram::Step;
 
 /// A diagram, or a sweep, and the kernel it is tried on. Its id is unique among all cells of a run.
@@ -118,7 +119,7 @@ pub struct ForcedRound {
     /// Wall time in seconds.
     pub seconds: f64,
     /// What the guest's kernel complained about during the round.
-    pub problems: Vec<ConsoleProblem>,
+    pub problems: Vec<CrashReport>,
 }
 
 /// How a forced round ended.
@@ -244,7 +245,7 @@ pub struct SweepTried {
     /// Stack of the thread that waited, where one did.
     pub threads: Vec<ThreadState>,
     /// What the guest's kernel complained about.
-    pub problems: Vec<ConsoleProblem>,
+    pub problems: Vec<CrashReport>,
     /// Wall time in seconds.
     pub seconds: f64,
 }

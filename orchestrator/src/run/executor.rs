@@ -12,10 +12,9 @@ use super::messages::{Event, Observer};
 use super::records::Records;
 use super::test_command::command_line;
 use crate::causes::chain;
+use crate::crash::CrashReport;
 use crate::journal::Entry;
-use crate::journal::entry::{
-    ConsoleProblem, FIRST_RECORD, LOGIN, RoundFinished, RoundId, RoundOutcome, Stage, StageTime,
-};
+use crate::journal::entry::{FIRST_RECORD, LOGIN, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
 use crate::journal::rules::Warmth;
 use crate::plan::model::Test;
 use crate::vm::{self, DeathKind, How, Vm, ssh};
@@ -58,7 +57,7 @@ pub(super) struct Round<'a> {
     pub(super) observer: &'a Observer,
     pub(super) cancel: &'a CancellationToken,
     records: Records,
-    problems: Vec<ConsoleProblem>,
+    problems: Vec<CrashReport>,
     stages: Vec<StageTime>,
     boot: Vec<(String, f64)>,
     pub(super) clone: Warmth,

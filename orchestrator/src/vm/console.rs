@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use twinboot_protocol::{INIT_FATAL, INIT_PAUSED, INIT_PREFIX, INIT_READY};
 
-use super::trouble::{self, Scanner};
-use crate::journal::entry::ConsoleProblem;
+use crate::crash::CrashReport;
+use crate::crash::{self, Scanner};
 
 /// Lines kept for error messages.
 const TAIL: usize = 20;
@@ -96,8 +96,8 @@ impl Console {
     }
 
     /// Kernel trouble so far.
-    pub(super) fn problems(&self) -> Vec<ConsoleProblem> {
-        self.look(|seen| seen.scanner.problems())
+    pub(super) fn problems(&self) -> Vec<CrashReport> {
+        self.look(|seen| seen.scanner.reports())
     }
 }
 
@@ -115,6 +115,7 @@ async fn pump(
     ended: watch::Sender<bool>,
 ) {
     let mut line = Vec::new();
+    let mut overlong = false;
     let mut buffer = vec![0; 16 << 10];
     loop {
         // A console that breaks off has ended like any other; the machine's end is reported elsewhere.
@@ -126,11 +127,15 @@ async fn pump(
                 seen.log_error = log.write_all(bytes).err().map(|error| error.to_string());
             }
             for &byte in bytes {
-                if byte == b'\n' || line.len() == LONGEST_LINE {
-                    seen.line(&line, started.elapsed());
+                // The rest of a line that is too long is no line of its own.
+                if byte == b'\n' || (line.len() == LONGEST_LINE && !overlong) {
+                    if !overlong {
+                        seen.line(&line, started.elapsed());
+                    }
+                    overlong = byte != b'\n';
                     line.clear();
                 }
-                if byte != b'\n' {
+                if byte != b'\n' && !overlong {
                     line.push(byte);
                 }
             }
@@ -148,7 +153,7 @@ async fn pump(
 impl Seen {
     fn line(&mut self, bytes: &[u8], at: Duration) {
         self.scanner.push(bytes);
-        for line in trouble::kernel_lines(bytes) {
+        for line in crash::kernel_lines(bytes) {
             if line.text.is_empty() {
                 continue;
             }

@@ -18,7 +18,6 @@ mod save;
 mod snapshot;
 mod spec;
 pub mod ssh;
-pub mod trouble;
 
 pub use death::{Death, DeathKind};
 pub use error::Error;

@@ -18,7 +18,7 @@ use super::log::{Log, copy_output};
 use super::qmp::{Event, Qmp};
 use super::spec::Spec;
 use super::{Error, args, run_dir};
-use crate::journal::entry::ConsoleProblem;
+use crate::crash::CrashReport;
 use crate::nofollow;
 use crate::process::{Group, exit_text};
 
@@ -69,7 +69,7 @@ pub struct Ended {
     /// What was seen of the end.
     pub death: Death,
     /// All that the guest's kernel complained about.
-    pub problems: Vec<ConsoleProblem>,
+    pub problems: Vec<CrashReport>,
 }
 
 /// What it took to end a machine.
@@ -289,7 +289,7 @@ impl Vm {
     }
 
     /// What the guest's kernel complained about so far.
-    pub fn problems(&self) -> Vec<ConsoleProblem> {
+    pub fn problems(&self) -> Vec<CrashReport> {
         self.console.problems()
     }
 
@@ -335,7 +335,7 @@ impl Vm {
         }
         let _ = tokio::time::timeout(STEP, self.console.until(|_| None::<()>)).await;
         let panic = self.problems().into_iter().rev().find_map(|problem| {
-            let panicked = problem.kind == crate::journal::entry::ProblemKind::Panic;
+            let panicked = problem.kind == crate::crash::CrashKind::Panic;
             problem.excerpt.into_iter().find(|line| line.contains("Kernel panic")).filter(|_| panicked)
         });
         let Some(dying) = &mut self.death else {

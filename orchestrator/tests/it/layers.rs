@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// Rooms of the orchestrator, and the rooms that each may name besides itself.
 const ROOMS: &[(&str, &[&str])] = &[
-    ("analysis", &["journal"]),
+    ("analysis", &["crash", "journal"]),
     ("build", &["cache", "causes", "journal", "plan", "process"]),
     ("cache", &[]),
     ("causes", &[]),
     (
         "cli",
         &[
+            "crash",
             "analysis",
             "build",
             "cache",
@@ -29,18 +30,34 @@ const ROOMS: &[(&str, &[&str])] = &[
             "vm",
         ],
     ),
+    ("crash", &[]),
     ("diagram", &["suggest"]),
-    ("interleave", &["build", "cache", "causes", "diagram", "journal", "plan", "suggest", "vm"]),
-    ("journal", &["diagram", "nofollow"]),
+    ("interleave", &["crash", "build", "cache", "causes", "diagram", "journal", "plan", "suggest", "vm"]),
+    ("journal", &["crash", "diagram", "nofollow"]),
     ("nofollow", &[]),
     ("plan", &["cache", "diagram", "journal", "printable", "suggest"]),
     ("printable", &[]),
     ("process", &[]),
-    ("report", &["analysis", "build", "diagram", "journal", "plan", "printable", "run"]),
-    ("run", &["analysis", "build", "cache", "causes", "interleave", "journal", "nofollow", "plan", "process", "vm"]),
-    ("simulation", &["analysis", "journal", "plan", "run"]),
+    ("report", &["crash", "analysis", "build", "diagram", "journal", "plan", "printable", "run"]),
+    (
+        "run",
+        &[
+            "crash",
+            "analysis",
+            "build",
+            "cache",
+            "causes",
+            "interleave",
+            "journal",
+            "nofollow",
+            "plan",
+            "process",
+            "vm",
+        ],
+    ),
+    ("simulation", &["crash", "analysis", "journal", "plan", "run"]),
     ("suggest", &[]),
-    ("vm", &["build", "cache", "causes", "journal", "nofollow", "plan", "process"]),
+    ("vm", &["crash", "build", "cache", "causes", "journal", "nofollow", "plan", "process"]),
 ];
 
 /// External crates, and the only files that may name them.

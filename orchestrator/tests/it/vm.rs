@@ -8,7 +8,7 @@ use nix::sys::signal::{kill, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use twinboot::journal::entry::ProblemKind;
+use twinboot::crash::CrashKind;
 use twinboot::vm::{Accel, DeathKind, Error, How, START_DEADLINE, Spec, Vm};
 
 /// Long enough for any step of a fake machine on a busy host.
@@ -248,7 +248,7 @@ async fn deaths_while_booting_are_told_apart() {
         }
         let ended = vm.quit().await.expect("ends");
         assert_eq!((ended.how, ended.death.kind), (How::ByItself, kind), "{boot}");
-        let panics = ended.problems.iter().filter(|problem| problem.kind == ProblemKind::Panic).count();
+        let panics = ended.problems.iter().filter(|problem| problem.kind == CrashKind::Panic).count();
         assert_eq!(panics, usize::from(boot == "panic"), "{boot}");
         house.assert_tidy();
     }
@@ -280,7 +280,7 @@ async fn a_guest_that_warns_and_goes_on_has_a_problem() {
     let vm = house.up().await;
     let ended = vm.quit().await.expect("ends");
     assert_eq!(ended.problems.len(), 1, "{:?}", ended.problems);
-    assert_eq!(ended.problems[0].kind, ProblemKind::Bug);
+    assert_eq!(ended.problems[0].kind, CrashKind::Bug);
     assert_eq!(ended.problems[0].fingerprint, ["BUG: Bad rss-counter state mm:X type:MM_SWAPENTS val:N"]);
 }
 

@@ -10,12 +10,12 @@ use twinboot_protocol::orders::{Answer, Order};
 use super::code_path::{Code, CodeUnit, ExecutionPath, PathFollower};
 use super::diagram::{ARRIVAL, drawing};
 use super::workers::{PointTester, TesterPool, TryResult};
+use crate::crash::{self, CrashReport};
 use crate::diagram::Diagram;
 use crate::interleave::{
     End, Error, Event, GuestControl, GuestSession, OperationLatency, RoundEnd, RoundSpec, SessionSpec, against_offer,
     run_round,
 };
-use crate::journal::entry::ConsoleProblem;
 use crate::journal::interleaving::ForcedOutcome;
 use crate::plan::model::{Operation, Sweep};
 use kernel_debug::gdb::Trace;
@@ -43,8 +43,8 @@ pub struct SweepGuest {
     tids: Vec<i32>,
     latency: OperationLatency,
     round: u64,
-    /// Number of crash reports handed out so far.
-    told: usize,
+    /// Crash reports handed out so far.
+    told: Vec<CrashReport>,
 }
 
 impl GuestPool {
@@ -73,8 +73,14 @@ impl GuestPool {
         let session = GuestSession::start(&self.spec, number, &self.cancel).await?;
         let wrong = against_offer(&self.diagram, &session.actors, &session.offered);
         let tids = self.diagram.threads.iter().map(|name| session.tid(name)).collect();
-        let mut guest =
-            SweepGuest { session, pool: self.clone(), tids, latency: OperationLatency::default(), round: 0, told: 0 };
+        let mut guest = SweepGuest {
+            session,
+            pool: self.clone(),
+            tids,
+            latency: OperationLatency::default(),
+            round: 0,
+            told: Vec::new(),
+        };
         if !wrong.is_empty() {
             guest.session.end().await;
             return Err(Error::Offer(wrong));
@@ -198,13 +204,13 @@ impl PointTester for SweepGuest {
             }
         };
         let problems = self.session.problems();
-        let news = problems.get(self.told..).unwrap_or_default().to_vec();
-        self.told = problems.len();
+        let news = crash::since(&self.told, problems.clone());
+        self.told = problems;
         TryResult { outcome, threads, problems: news, orderly }
     }
 
-    async fn end(self) -> Vec<ConsoleProblem> {
-        self.session.end().await.into_iter().skip(self.told).collect()
+    async fn end(self) -> Vec<CrashReport> {
+        crash::since(&self.told, self.session.end().await)
     }
 }
 

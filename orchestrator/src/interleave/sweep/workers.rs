@@ -9,8 +9,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::crash::CrashReport;
 use crate::interleave::Error;
-use crate::journal::entry::ConsoleProblem;
 use crate::journal::interleaving::{Exclusion, ForcedOutcome, ThreadState};
 
 /// Tries of a point before it counts as lost.
@@ -28,7 +28,7 @@ pub trait PointTester: Send + 'static {
     fn test_point(&mut self, address: u64) -> impl Future<Output = TryResult> + Send;
 
     /// Ends the guest. Returns crash reports that it has not handed out before.
-    fn end(self) -> impl Future<Output = Vec<ConsoleProblem>> + Send;
+    fn end(self) -> impl Future<Output = Vec<CrashReport>> + Send;
 }
 
 /// Starts testers.
@@ -48,7 +48,7 @@ pub struct TryResult {
     /// Where the threads were.
     pub threads: Vec<ThreadState>,
     /// New crash reports.
-    pub problems: Vec<ConsoleProblem>,
+    pub problems: Vec<CrashReport>,
     /// The tester can go on to another point.
     pub orderly: bool,
 }
@@ -63,7 +63,7 @@ pub struct TriedPoint {
     /// Where the threads were.
     pub threads: Vec<ThreadState>,
     /// Crash reports of all tries.
-    pub problems: Vec<ConsoleProblem>,
+    pub problems: Vec<CrashReport>,
     /// Wall time of all tries in seconds.
     pub seconds: f64,
 }
@@ -120,7 +120,7 @@ struct Job {
     tries: u32,
     /// Why the last lost try was lost.
     lost: Option<String>,
-    problems: Vec<ConsoleProblem>,
+    problems: Vec<CrashReport>,
     seconds: f64,
 }
 

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::workers::{PointTester, TRIES, TesterPool, TriedPoint, TryResult, work};
+use crate::crash::CrashReport;
 use crate::interleave::Error;
-use crate::journal::entry::ConsoleProblem;
 use crate::journal::interleaving::{Exclusion, ForcedOutcome};
 
 /// Outcomes at each address, try by try; the last one repeats.
@@ -64,7 +64,7 @@ impl PointTester for Toy {
         TryResult { outcome: Some(outcome), threads: Vec::new(), problems: Vec::new(), orderly }
     }
 
-    async fn end(self) -> Vec<ConsoleProblem> {
+    async fn end(self) -> Vec<CrashReport> {
         self.1.ended.fetch_add(1, Ordering::SeqCst);
         Vec::new()
     }

@@ -1,7 +1,8 @@
 //! Every way a round can end, and what the run then says and exits with: 0 met, 1 not met, 3 the infrastructure failed,
 //! 75 nothing conclusive because of it and worth a retry.
 
-use twinboot::journal::entry::{ProblemKind, RoundOutcome, Stage};
+use twinboot::crash::CrashKind;
+use twinboot::journal::entry::{RoundOutcome, Stage};
 
 use super::house::{HONEST, House, no_guest};
 
@@ -65,7 +66,7 @@ fn a_panic_while_booting_breaks_the_kernel() {
     let seen = House::single("fake.boot=panic", HONEST, "").run(1);
     let RoundOutcome::GuestDied { reason } = seen.outcome() else { panic!("{:?}", seen.outcome()) };
     assert!(reason.contains("Kernel panic - not syncing: fake trouble"), "{reason}");
-    assert_eq!(seen.only().problems[0].kind, ProblemKind::Panic);
+    assert_eq!(seen.only().problems[0].kind, CrashKind::Panic);
     assert_eq!(seen.cell(0), "broken");
 }
 
@@ -143,7 +144,7 @@ fn a_guest_that_dies_in_the_middle_of_a_record_loses_nothing_that_was_whole() {
         assert_eq!(records.lines().count(), 4, "{death}: {records}");
         assert!(records.ends_with("{\"round\":1,\"unparsed\":\"{\\\"type\\\":\\\"corr\"}\n"), "{death}: {records}");
         assert_eq!(seen.cell(0), "corrupted", "{death}");
-        let panics = round.problems.iter().filter(|problem| problem.kind == ProblemKind::Panic).count();
+        let panics = round.problems.iter().filter(|problem| problem.kind == CrashKind::Panic).count();
         assert_eq!(panics, usize::from(death == "panic"));
     }
 }
@@ -175,7 +176,7 @@ fn a_kernel_that_complains_is_broken_although_the_test_was_clean() {
     let seen = House::single("fake.ssh=guest", &format!("{complaint}\n{HONEST}"), "").run(1);
     assert_eq!(*seen.outcome(), RoundOutcome::Finished);
     let problem = &seen.only().problems[0];
-    assert_eq!(problem.kind, ProblemKind::Bug);
+    assert_eq!(problem.kind, CrashKind::Bug);
     assert_eq!(problem.fingerprint, ["BUG: Bad rss-counter state mm:X type:MM_SWAPENTS val:N"]);
     assert_eq!((seen.cell(0), seen.trouble()), ("broken", "kernel BUG"));
 }

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use twinboot::crash::CrashKind;
 use twinboot::journal::Entry;
-use twinboot::journal::entry::{ProblemKind, RoundOutcome, Snapshot};
+use twinboot::journal::entry::{RoundOutcome, Snapshot};
 use twinboot::journal::rules::Warmth;
 
 use super::house::{HONEST, House, Seen, no_guest};
@@ -127,6 +128,6 @@ fn a_kernel_that_cannot_be_saved_because_it_panics_is_seen_to_panic() {
     let seen = house.run(1);
     let RoundOutcome::GuestDied { reason } = seen.outcome() else { panic!("{:?}", seen.outcome()) };
     assert!(reason.contains("fake trouble"), "{reason}");
-    assert_eq!((seen.only().problems[0].kind, seen.only().clone), (ProblemKind::Panic, Warmth::Cold));
+    assert_eq!((seen.only().problems[0].kind, seen.only().clone), (CrashKind::Panic, Warmth::Cold));
     assert!(notices(&seen).iter().any(|text| text.contains("rounds boot cold")), "{:?}", notices(&seen));
 }

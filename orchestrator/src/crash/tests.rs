@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use ProblemKind::{Bug, Hang, Lockdep, Oom, Panic, Warning};
+use CrashKind::{Bug, DataLoss, Hang, Leak, Lockdep, Oom, Panic, Warning};
 
-fn kinds(console: &str) -> Vec<ProblemKind> {
+fn kinds(console: &str) -> Vec<CrashKind> {
     scan(console.as_bytes()).into_iter().map(|problem| problem.kind).collect()
 }
 
@@ -134,7 +134,35 @@ fn every_headline_has_its_kind() {
         ("hog invoked oom-killer: gfp_mask=0x140dca(GFP_HIGHUSER_MOVABLE), order=0, oom_score_adj=0", Oom),
         ("swap-race: page allocation failure: order:0, mode:0x800(GFP_NOWAIT)", Warning),
         ("WARNING: CPU: 0 PID: 1 at mm/memory.c:1 x+0x1/0x2", Warning),
-        ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", Warning),
+        ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)", Leak),
+        ("zram: Decompression failed! err=-22, page=13", DataLoss),
+        ("zswap: Decompression error from zswap (0:104 lzo 812->4096)", DataLoss),
+        ("Read-error on swap-device (253:0:104)", DataLoss),
+        ("Write-error on swap-device (253:0:104)", Warning),
+        ("Buffer I/O error on dev zram0, logical block 13, async page read", Warning),
+        ("I/O error, dev zram0, sector 104 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 2", Warning),
+        ("blk_update_request: I/O error, dev zram0, sector 104 op 0x0:(READ) flags 0x0", Warning),
+        ("BUG kmalloc-96 (Not tainted): Poison overwritten", Bug),
+        ("BUG zspage (Tainted: G    B W         ): Object already free", Bug),
+        ("watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1", Hang),
+        ("NMI watchdog: Watchdog detected hard LOCKUP on cpu 0", Hang),
+        ("rcu: INFO: rcu_tasks detected stalls on tasks:", Hang),
+        ("mm/pgtable-generic.c:50: bad pmd 00000000deadbeef(8000000012345067)", Bug),
+        ("mm/memory.c:210: bad p4d 0000000012345678(0000000000000001)", Bug),
+        ("Bad pagetable: 000d [#1] PREEMPT SMP NOPTI", Bug),
+        ("Bad pagetable: 000f [#2] SMP", Bug),
+        ("swap-race: Corrupted page table at address 7f12e0a00000", Bug),
+        ("Oops: general protection fault, probably for non-canonical address 0xdead: 0000 [#1] SMP", Bug),
+        ("Oops: 0003 [#1] PREEMPT SMP", Bug),
+        ("stack segment: 0000 [#1] PREEMPT SMP", Bug),
+        ("BUG: KMSAN: uninit-value in swap_readpage+0x1/0x2", Bug),
+        ("BUG: scheduling while atomic: swap-race/78/0x00000002", Bug),
+        ("BUG: TASK stack guard page was hit at 00000000deadbeef (stack is 0..1)", Bug),
+        ("CFI failure at do_swap_page+0x1/0x2 (target: f+0x0/0x1; expected type: 0x12345678)", Bug),
+        ("WARNING: mm/swapfile.c:77 at swap_range_free+0x1/0x2, CPU#1: race/81", Warning),
+        ("irq 9: nobody cared (try booting with the \"irqpoll\" option)", Warning),
+        ("Uhhuh. NMI received for unknown reason 3d on CPU 0.", Warning),
+        ("swap-race: vmalloc error: size 4096, page order 0, failed to allocate pages", Warning),
         ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b", Panic),
     ] {
         assert_eq!(
@@ -149,6 +177,14 @@ fn every_headline_has_its_kind() {
 fn what_is_no_trouble_of_the_kernels_is_left_alone() {
     let console = "\
 [    0.000000] Linux version 6.1.192
+[    0.010000] WARNING: this configuration is not recommended, see the manual
+[    0.020000] mydrv: WARNING: CPU: 0 temperature 40 C
+[    0.030000] mydrv: last run said 'BUG: nothing', 'Kernel panic - not syncing' was not seen
+[    0.040000] mydrv: self test: 1234 [#1] passed
+[    0.050000] a program with a long name says: page allocation failure: order:0
+[    0.060000] rcu: INFO: rcu_preempt is fine
+BUG: words of a program
+WARNING: CPU: 1 PID: 81 at mm/swapfile.c:1 f+0x1/0x2
 [    0.346410] mtrr: your CPUs had inconsistent fixed MTRR settings
 [    0.400000] Spectre V2 : WARNING: Unprivileged eBPF is enabled with eIBRS on
 [    1.000000] traps: prog[55] general protection fault ip:401000 sp:7ffc error:0 in prog[400000+1000]
@@ -243,9 +279,13 @@ fn silence_ends_a_report() {
 }
 
 #[test]
-fn a_flood_is_cut() {
+fn a_flood_of_equal_reports_is_counted() {
     let flood = WARN_THEN_OOPS.repeat(100);
-    assert_eq!(scan(flood.as_bytes()).len(), MOST);
+    let found = scan(flood.as_bytes());
+    assert_eq!(
+        found.iter().map(|report| (report.kind, report.count)).collect::<Vec<_>>(),
+        [(Warning, 100), (Bug, 100), (Panic, 100)]
+    );
 }
 
 proptest! {
@@ -266,4 +306,91 @@ proptest! {
             prop_assert!((1..=EXCERPT).contains(&problem.excerpt.len()));
         }
     }
+}
+
+/// What somebody who does this job has met, with what is right; each stands in `tests/data/console` with its source.
+#[test]
+fn consoles_that_were_read_wrong_before() {
+    let read = |name: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/console").join(name);
+        scan(&std::fs::read(path).expect("is there"))
+    };
+    let kinds = |name: &str| read(name).iter().map(|report| (report.kind, report.count)).collect::<Vec<_>>();
+    assert_eq!(kinds("zram-decompress"), [(DataLoss, 1), (Warning, 1), (DataLoss, 1)]);
+    assert_eq!(kinds("slub"), [(Bug, 1)]);
+    let slub = &read("slub")[0];
+    assert_eq!(slub.fingerprint, ["BUG kmalloc-N (Not tainted): Poison overwritten", "do_swap_page"]);
+    assert!(slub.excerpt[0].contains("====") && slub.excerpt.last().expect("has lines").contains("FIX "));
+    assert_eq!(kinds("hard-lockup-6.14"), [(Hang, 1)]);
+    assert_eq!(kinds("warning"), [(Warning, 1)]);
+    for quiet in ["adhoc-warning", "sysrq-t", "module-text"] {
+        assert!(read(quiet).is_empty(), "{quiet}: {:?}", read(quiet));
+    }
+    assert_eq!(kinds("no-time-caller"), [(Bug, 1)]);
+    assert_eq!(kinds("level-prefix"), [(Bug, 1), (Warning, 1)]);
+    let two = read("two-cpus-interleaved");
+    let traces: Vec<&[String]> = two.iter().map(|report| &report.fingerprint[1..]).collect();
+    assert_eq!(traces, [["swap_entry_free", "do_swap_page"], ["zs_free", "do_swap_page"]]);
+    assert!(two.iter().all(|report| report.excerpt.len() == 11), "{two:?}");
+    let junk = read("junk");
+    assert_eq!(junk.len(), 1);
+    assert!(junk[0].excerpt.iter().all(|line| !line.chars().any(char::is_control)));
+    assert_eq!(kinds("kcsan"), [(Bug, 1)]);
+    assert_eq!(kinds("page-allocation-failure"), [(Warning, 1), (Warning, 1)]);
+    let flood = read("flood-then-panic");
+    assert_eq!(flood.last().map(|report| report.kind), Some(Panic));
+    assert!(flood.last().expect("a panic").excerpt[0].contains("Kernel panic - not syncing"));
+    assert_eq!((flood[0].kind, flood[0].count), (Bug, 40));
+    assert_eq!(kinds("swap-bad-entry"), [(Bug, 1), (Bug, 1), (Bug, 1)]);
+    let stopped = &read("soft-lockup-one-sided")[0];
+    assert!(stopped.note.as_deref().is_some_and(|note| note.contains("host")), "{stopped:?}");
+    let page = &read("dump-page-before-bug")[0];
+    assert!(page.excerpt[0].contains("refcount:2") && page.excerpt[2].contains("page dumped because"), "{page:?}");
+    assert_eq!(kinds("suspicious-rcu"), [(Lockdep, 1)]);
+}
+
+#[test]
+fn a_panic_has_a_place_behind_any_number_of_different_reports() {
+    let mut console = String::new();
+    for number in 0..3 * MOST {
+        let name: String = (0..=number).map(|_| 'x').collect();
+        console.extend(["[   20.000000] BUG: Bad ", &name, " state\n[   30.000000] quiet\n"]);
+    }
+    console += "[   40.000000] Kernel panic - not syncing: Fatal exception\n";
+    let found = scan(console.as_bytes());
+    assert_eq!(found.len(), MOST);
+    assert_eq!(found[MOST - 1].kind, Panic);
+}
+
+#[test]
+fn workers_of_the_kernel_are_one_whatever_their_number() {
+    let print = |name: &str| {
+        scan(format!("[    1.000000] BUG: Bad page state in process {name}  pfn:0e0ab\n").as_bytes())[0]
+            .fingerprint
+            .clone()
+    };
+    assert_eq!(print("kworker/u4:2"), print("kworker/1:0H"));
+    assert_ne!(print("kworker/u4:2"), print("swap-race"));
+}
+
+#[test]
+fn many_callers_cost_no_more_than_some() {
+    let mut scanner = Scanner::default();
+    for caller in 0..10_000 {
+        scanner.push(format!("[    1.000000][ T{caller}] ------------[ cut here ]------------").as_bytes());
+    }
+    assert!(scanner.callers.len() <= CALLERS && scanner.reports().len() <= MOST);
+}
+
+#[test]
+fn only_what_came_since_is_new() {
+    let console = format!("{WARN_THEN_OOPS}[   50.000000] BUG: Bad page state in process x  pfn:0e0ab\n");
+    let earlier = scan(WARN_THEN_OOPS.as_bytes());
+    let now = scan(format!("{console}{WARN_THEN_OOPS}").as_bytes());
+    let news = since(&earlier, now.clone());
+    assert_eq!(
+        news.iter().map(|it| (it.kind, it.count)).collect::<Vec<_>>(),
+        [(Warning, 1), (Bug, 1), (Panic, 1), (Bug, 1)]
+    );
+    assert!(since(&now, now.clone()).is_empty());
 }

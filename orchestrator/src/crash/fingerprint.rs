@@ -4,7 +4,7 @@
 const LINES: usize = 5;
 
 /// Frames that every report of their kind has on top.
-const BOILERPLATE: [&str; 13] = [
+const BOILERPLATE: &[&str] = &[
     "dump_stack",
     "dump_header",
     "dump_stack_lvl",
@@ -18,11 +18,24 @@ const BOILERPLATE: [&str; 13] = [
     "exc_invalid_op",
     "asm_exc_invalid_op",
     "print_report",
+    "print_address_description",
+    "kasan_report",
+    "__asan_load8",
+    "check_bytes_and_report",
+    "print_bad_pte",
+    "warn_alloc",
+    "lockdep_rcu_suspicious",
+    "print_circular_bug",
+    "dump_page",
+    "__might_resched",
+    "__schedule_bug",
+    "ubsan_epilogue",
+    "kcsan_report",
 ];
 
 /// The headline and up to four functions: where it happened, then who called.
 pub(super) fn fingerprint(texts: &[String]) -> Vec<String> {
-    let mut lines: Vec<String> = texts.iter().take(1).map(|text| normalised(text)).collect();
+    let mut lines: Vec<String> = texts.iter().take(1).map(|text| normalised(&without_worker(text))).collect();
     for text in texts.iter().skip(1) {
         if lines.len() == LINES {
             break;
@@ -46,6 +59,19 @@ fn function(text: &str) -> Option<&str> {
     // `.cold`, `.isra.0` and the like are the compiler's, not the kernel's.
     let name_alone = name.split('.').next().unwrap_or(name);
     (!name.is_empty() && name.chars().all(plain) && rest.contains("/0x")).then_some(name_alone)
+}
+
+/// Workers of the kernel are named by pool, CPU and number: `kworker/u4:2` is whichever was free.
+fn without_worker(text: &str) -> String {
+    let mut words: Vec<&str> = text.split(' ').collect();
+    for word in &mut words {
+        for name in ["kworker/", "ksoftirqd/", "migration/", "cpuhp/", "swapper/", "rcuop/", "rcuog/"] {
+            if word.starts_with(name) {
+                *word = &name[..name.len() - 1];
+            }
+        }
+    }
+    words.join(" ")
 }
 
 /// A line without what differs from one boot to the next: addresses become `X`, other numbers `N`, offsets into
