@@ -277,7 +277,9 @@ mod tests {
         };
         assert_eq!(judged(1), Ok(()));
         assert_eq!(judged(2), Err(CorruptionKind::LostUpdate), "the page as it was before");
-        words.iter().for_each(|word| word.store(0, Relaxed));
+        for word in words {
+            word.store(0, Relaxed);
+        }
         assert_eq!(judged(2), Err(CorruptionKind::ZeroPage));
         oracle::stamp(words, NUMBER, 2);
         words[7].store(VICTIMS_MARK, Relaxed);
