@@ -87,6 +87,20 @@ impl Ballast {
         Ok(resident)
     }
 
+    /// Brings a page into memory whose slot `wanted` takes, and returns that slot; none if no page has one.
+    pub fn bring_in(&self, pagemap: &Pagemap, mut wanted: impl FnMut(u64) -> bool) -> Result<Option<u64>, Error> {
+        for page in 0..self.live {
+            if let PageState::Swapped(entry) = pagemap.state(self.region.address(page))?
+                && wanted(entry.offset)
+            {
+                // By a write: after a read the slot may stay with the page (mm/memory.c `should_try_to_free_swap`).
+                oracle::stamp(self.region.words(page), self.first + page as u64, GENERATION);
+                return Ok(Some(entry.offset));
+            }
+        }
+        Ok(None)
+    }
+
     /// Gives one page's slot back; false when there is none left to give.
     pub fn release(&mut self) -> bool {
         if self.live == 0 {

@@ -1,5 +1,6 @@
 //! The page that both sides race for, and the race seen from either side.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -150,7 +151,20 @@ pub struct SwapTarget {
     /// What the victim does to the page, and how the interferer gets to write to it.
     access: Varied,
     way: Varied,
+    /// Where the page is swapped out to, and which slots each level of it stands for.
+    slot: Varied,
+    slots: Vec<RangeInclusive<u64>>,
+    /// Level of [`SwapTarget::slot`] to go to before the next try.
+    wanted: Option<usize>,
+    /// Tries until another one is drawn.
+    stay: u32,
 }
+
+/// Tries at one slot: to bring the page to another one takes as long as some tries.
+const STAY: u32 = 24;
+/// Slots of a device up to which each is a level of its own; the slots of a larger one are divided into [`RANGES`] ranges.
+const MOST_LEVELS: u64 = 32;
+const RANGES: u64 = 16;
 
 /// Levels of the victim's access.
 const ACCESSES: [&str; 2] = ["read", "write"];
@@ -163,6 +177,18 @@ const VICTIMS_MARK: u64 = u64::MAX;
 /// Levels of the interferer's way.
 const WAYS: [&str; 2] = ["write", "read and write"];
 
+/// The usable slots of a device of `slots`, by level. The first slot holds the device's header.
+fn slot_levels(slots: u64) -> Vec<RangeInclusive<u64>> {
+    let wide = if slots <= MOST_LEVELS { 1 } else { slots.div_ceil(RANGES) };
+    (0..slots.div_ceil(wide)).map(|range| range * wide + 1..=(range * wide + wide).min(slots)).collect()
+}
+
+/// `7`, or `65-128`.
+fn level_name(range: &RangeInclusive<u64>) -> String {
+    let (first, last) = (range.start(), range.end());
+    if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
 impl SwapTarget {
     /// Fills a swap device of `slots` slots with ballast and swaps `page` out to the slot that is left, one that each of
     /// `cpus` finds again. The calling thread must already be bound to the victim's CPU.
@@ -172,7 +198,14 @@ impl SwapTarget {
         let home = settler.place(&*page, cpus)?;
         let access = Varied::new("access", "on {} faults", ACCESSES);
         let way = Varied::new("interferer", "when the interferer's way is to {}", WAYS);
-        Ok(Self { page, settler, home, access, way })
+        let slots = slot_levels(slots);
+        let slot = Varied::new("slot", "at swap slot {}", slots.iter().map(level_name));
+        Ok(Self { page, settler, home, access, way, slot, slots, wanted: None, stay: 0 })
+    }
+
+    /// The level of the slot that the page is at now.
+    fn slot_now(&self) -> Option<usize> {
+        self.slots.iter().position(|range| range.contains(&self.home.offset))
     }
 }
 
@@ -181,13 +214,22 @@ impl Target for SwapTarget {
         self.access.level = rng.random_range(0..ACCESSES.len());
         self.way.level = rng.random_range(0..WAYS.len());
         self.page.reads_first.store(self.way.level == 1, Relaxed);
+        self.stay = self.stay.checked_sub(1).unwrap_or_else(|| {
+            self.wanted = Some(rng.random_range(0..self.slots.len()));
+            STAY - 1
+        });
     }
 
     fn varied(&self) -> Vec<&Varied> {
-        vec![&self.access, &self.way]
+        vec![&self.access, &self.way, &self.slot]
     }
 
     fn prepare(&mut self) -> Result<(), Error> {
+        if let Some(range) = self.wanted.take().and_then(|level| self.slots.get(level)) {
+            self.home = self.settler.move_to(&*self.page, self.home, |slot| range.contains(&slot))?;
+        }
+        // Of the slot it is really at, whatever was wanted; a device that lies about its size has levels beyond the last.
+        self.slot.level = self.slot_now().unwrap_or(self.slots.len());
         self.page.before.set(Some(self.home));
         self.page.after.set(None);
         Ok(())
@@ -263,6 +305,20 @@ mod tests {
         }
         shared.set(None);
         assert_eq!(shared.get(), None);
+    }
+
+    #[test]
+    fn every_slot_has_one_level() {
+        for slots in [2, 15, 32, 33, 100, 1024] {
+            let levels = slot_levels(slots);
+            assert!(levels.len() <= 32, "{levels:?}");
+            for slot in 1..=slots {
+                assert_eq!(levels.iter().filter(|range| range.contains(&slot)).count(), 1, "{slot} of {slots}");
+            }
+            assert!(!levels.iter().any(|range| range.contains(&0) || range.contains(&(slots + 1)) || range.is_empty()));
+        }
+        assert_eq!(slot_levels(15).iter().map(level_name).next_back().as_deref(), Some("15"));
+        assert_eq!(slot_levels(1024).iter().map(level_name).nth(1).as_deref(), Some("65-128"));
     }
 
     #[test]

@@ -19,11 +19,14 @@ const ATTEMPTS: u32 = 200;
 /// Attempts in a row without any free slot after which the slot counts as lost. The fix holds one for a tick at most.
 const LOST_AFTER: u32 = 30;
 
-/// Attempts in a row with a free slot that the kernel doesn't find, after which another one is freed for the page.
-const BLIND_AFTER: u32 = 10;
+/// Attempts in a row with a free slot that the kernel doesn't find, after which the page gets a ballast page's.
+const BLIND_AFTER: u32 = 4;
 
 /// How often the free slot is moved in search of one that every CPU finds.
 const MOVES: u32 = 20;
+
+/// Attempts to bring the page to a slot that is asked for.
+const TRANSFERS: u32 = 2;
 
 /// Tries between two looks whether the page's slot is still the only one.
 const LOOK_EVERY: u64 = 256;
@@ -58,6 +61,9 @@ pub(super) struct Settler {
     repeats: u64,
     lost: u64,
     moves: u64,
+    /// A ballast page is in memory, so that the raced page finds a slot.
+    lent: bool,
+    transfers: u64,
     refills: u64,
     times: Histogram,
 }
@@ -75,6 +81,8 @@ impl Settler {
             repeats: 0,
             lost: 0,
             moves: 0,
+            lent: false,
+            transfers: 0,
             refills: 0,
             times: Histogram::default(),
         };
@@ -126,7 +134,7 @@ impl Settler {
                 self.repeats += u64::from(attempt);
                 self.settled += 1;
                 self.times.add(clock::now() - begin);
-                if self.settled.is_multiple_of(LOOK_EVERY) {
+                if std::mem::take(&mut self.lent) || self.settled.is_multiple_of(LOOK_EVERY) {
                     self.refill()?;
                 }
                 return Ok(entry);
@@ -140,7 +148,7 @@ impl Settler {
                 }
             } else if blind > BLIND_AFTER {
                 blind = 0;
-                self.move_slot(page, sched::current_cpu())?;
+                self.lend_slot()?;
             }
             // The interferer may have left it in another CPU's batch.
             sched::on_each_cpu(|| page.drain_batch())?;
@@ -149,6 +157,22 @@ impl Settler {
             }
         }
         Err(Error::PageStuck { attempts: ATTEMPTS, free: swaps::free_slots()? })
+    }
+
+    /// Brings a ballast page in, each time another one: its slot is one that this CPU finds. The ballast goes to the slot that
+    /// it did not find once the page is out, see [`Settler::refill`].
+    fn lend_slot(&mut self) -> Result<(), Error> {
+        self.moves += 1;
+        let mut skip = self.moves % (self.ballast.live() as u64).max(1);
+        let wanted = |_| {
+            let found = skip == 0;
+            skip = skip.saturating_sub(1);
+            found
+        };
+        if self.spare.is_some() && self.ballast.bring_in(&self.pagemap, wanted)?.is_some() {
+            self.lent = true;
+        }
+        Ok(())
     }
 
     /// Lets `cpu` put the page to a slot taken from the ballast, which moves that CPU's cursor, and fills what was free before.
@@ -163,6 +187,44 @@ impl Settler {
         self.fill(1)
     }
 
+    /// Brings the page, which is swapped out at `home`, to a slot that `wanted` takes, if it can, and returns where it is
+    /// then. The page changes places with a ballast page.
+    ///
+    /// Before 6.12 a CPU that has just taken slot *n* takes the next free one beyond *n* + 1, from the other end again after
+    /// the last (mm/swapfile.c `scan_swap_map_slots`). So of two free slots the page gets the ballast's if it goes out first,
+    /// unless that is the one next to its own: then the ballast goes first. Slot *n* - 1 is left for another time: the
+    /// ballast would not find slot *n* then.
+    pub fn move_to(
+        &mut self,
+        page: &impl Swappable,
+        mut home: SwapEntry,
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<SwapEntry, Error> {
+        for _ in 0..TRANSFERS {
+            if wanted(home.offset) || !self.is_tight() {
+                break;
+            }
+            let below = home.offset.wrapping_sub(1);
+            let Some(slot) = self.ballast.bring_in(&self.pagemap, |slot| slot != below && wanted(slot))? else { break };
+            self.transfers += 1;
+            page.touch();
+            if slot == home.offset + 1 {
+                self.fill_if_found(1)?;
+            }
+            home = self.settle(page)?;
+            self.fill_if_found(0)?;
+        }
+        Ok(home)
+    }
+
+    /// As [`Settler::fill`]. A slot that this CPU does not find does not disturb the race from this CPU either.
+    fn fill_if_found(&mut self, pages: u64) -> Result<(), Error> {
+        match self.fill(pages) {
+            Err(Error::BallastIncomplete { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Fills slots that came free beside the page's own, for whatever reason, while the page is swapped out.
     fn refill(&mut self) -> Result<(), Error> {
         let Some(spare) = self.spare else { return Ok(()) };
@@ -170,11 +232,7 @@ impl Settler {
             return Ok(());
         }
         self.refills += 1;
-        match self.fill(0) {
-            // One that this CPU doesn't find doesn't disturb the race from this CPU either.
-            Err(Error::BallastIncomplete { .. }) => Ok(()),
-            other => other,
-        }
+        self.fill_if_found(0)
     }
 
     /// Ballast pages that no longer hold what was put there.
@@ -202,6 +260,7 @@ impl Settler {
             figure("ballast pages", self.ballast.live() as u64),
             figure("repeated pageouts", self.repeats),
             figure("moved slots", self.moves),
+            figure("transfers between slots", self.transfers),
             figure("lost slots", self.lost),
             figure("refills", self.refills),
         ]
