@@ -17,6 +17,8 @@ const REPLACING: Duration = Duration::from_secs(3600);
 pub struct Limits {
     /// Entries used within this time stay.
     pub older_than: Option<Duration>,
+    /// Only entries of this kind are looked at; those of all kinds otherwise.
+    pub kind: Option<Kind>,
     /// The entries used last stay, as long as they hold no more than this many bytes together.
     pub keep_bytes: Option<u64>,
 }
@@ -85,6 +87,7 @@ impl Cache {
     pub fn prune(&self, limits: Limits) -> Result<Pruned, Error> {
         let Walked { folders, mut found, left_alone } = self.walk()?;
         let mut pruned = Pruned { left_alone, ..Pruned::default() };
+        found.retain(|entry| limits.kind.is_none_or(|kind| entry.kind == kind));
         found.sort_by_key(|entry| entry.used);
         let mut left: u64 = found.iter().map(|entry| entry.bytes).sum();
         let now = SystemTime::now();
@@ -92,7 +95,7 @@ impl Cache {
             let unused = now.duration_since(entry.used).unwrap_or_default();
             let old = limits.older_than.is_some_and(|age| unused >= age);
             let over = limits.keep_bytes.is_some_and(|most| left > most);
-            let unlimited = limits == Limits::default();
+            let unlimited = limits.older_than.is_none() && limits.keep_bytes.is_none();
             // An unfinished making is of no use to anybody once its maker is gone.
             let left_over = !matches!(entry.is, Name::Entry(_));
             if !(old || over || unlimited || left_over) {
@@ -251,15 +254,18 @@ mod tests {
         put(&cache, "new", 100_000, Duration::ZERO).await;
         let held = cache.hold(Kind::Text, &key("held"), &CancellationToken::new()).await.expect("is there");
 
-        let by_age = cache.prune(Limits { older_than: Some(HOUR * 24), keep_bytes: None }).expect("prunes");
+        let by_age = cache.prune(Limits { older_than: Some(HOUR * 24), ..Limits::default() }).expect("prunes");
         assert_eq!(names(&by_age), [text("ancient")]);
         assert_eq!(by_age.in_use, [text("held")]);
         assert!(by_age.freed[0].bytes >= 100_000);
         assert!(!cache.path(Kind::Text, &key("ancient")).exists());
 
-        let by_size = cache.prune(Limits { older_than: None, keep_bytes: Some(250_000) }).expect("prunes");
+        let by_size = cache.prune(Limits { keep_bytes: Some(250_000), ..Limits::default() }).expect("prunes");
         assert_eq!(names(&by_size), [text("old")], "the held one is passed over, the newest stays");
         assert!(by_size.kept_bytes <= 250_000);
+
+        let others = Limits { kind: Some(Kind::Images), keep_bytes: Some(0), ..Limits::default() };
+        assert_eq!(cache.prune(others).expect("prunes").freed, [], "another kind's limits");
 
         drop(held);
         let all = cache.prune(Limits::default()).expect("prunes");
@@ -287,7 +293,7 @@ mod tests {
             fs::write(cache.root().join(name), b"").expect("writes");
         }
         age(&cache.root().join("host/.tmpold123"), HOUR * 2);
-        let kept = Limits { older_than: Some(HOUR * 24), keep_bytes: None };
+        let kept = Limits { older_than: Some(HOUR * 24), ..Limits::default() };
         let pruned = cache.prune(kept).expect("prunes");
         assert_eq!(names(&pruned), ["host/.tmpold123", remains.as_str()]);
         assert_eq!(pruned.in_use, ["host/.tmpnew123"]);

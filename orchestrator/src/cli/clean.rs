@@ -16,7 +16,7 @@ const DAY: u64 = 24 * 60 * 60;
 pub fn run(places: &Places, args: &CleanArgs, out: &mut dyn Write) -> Result<u8, Failure> {
     let cache = Cache::open(places.cache_dir.as_deref())?;
     let age = Duration::from_secs(u64::from(args.older_than) * DAY);
-    let pruned = cache.prune(Limits { older_than: (!args.all).then_some(age), keep_bytes: None })?;
+    let pruned = cache.prune(Limits { older_than: (!args.all).then_some(age), ..Limits::default() })?;
     for entry in &pruned.freed {
         writeln!(out, "removed {} ({})", entry.name, HumanBytes(entry.bytes))?;
     }

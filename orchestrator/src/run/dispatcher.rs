@@ -87,6 +87,7 @@ pub(super) async fn run(
     let finished =
         RunFinished { finished: run_header::utc(&jiff::Timestamp::now()), interrupted: cancel.is_cancelled() };
     dispatcher.note(Entry::RunFinished(finished))?;
+    dispatcher.artifacts.snapshots.prune().await;
     Ok(dispatcher.into_run())
 }
 

@@ -23,7 +23,7 @@ use twinboot_protocol::INIT_PAUSED;
 
 use super::{GuestLogs, Logs, Machine};
 use crate::build::initramfs::{self, Keys};
-use crate::cache::{self, Cache, Key, Kind, Lock};
+use crate::cache::{self, Cache, Key, Kind, Limits, Lock};
 use crate::process;
 use crate::vm::{self, Boot, Vm, ssh};
 
@@ -32,6 +32,9 @@ const RECIPE: &str = "3";
 
 /// Snapshots of one machine that may fail in a run before its rounds boot cold.
 const PATIENCE: u32 = 2;
+
+/// Bytes of snapshots that stay in the cache: some twenty runs of a small guest in four boots of two kernels.
+const KEPT_BYTES: u64 = 2 << 30;
 
 const STATE: &str = "state";
 const META: &str = "meta.json";
@@ -192,6 +195,14 @@ impl Snapshots {
             self.cache.discard(Kind::Snapshots, &snapshot.key, cancel).await?;
         }
         Ok(slot.failures < PATIENCE)
+    }
+
+    /// Takes the oldest snapshots out of the cache where there are more than [`KEPT_BYTES`]: every run takes new ones, and only
+    /// one that repeats a seed finds its own again. Those in use stay. What cannot be removed waits for the next run.
+    pub async fn prune(&self) {
+        let cache = self.cache.clone();
+        let limits = Limits { kind: Some(Kind::Snapshots), keep_bytes: Some(KEPT_BYTES), ..Limits::default() };
+        let _pruned = tokio::task::spawn_blocking(move || cache.prune(limits)).await;
     }
 
     fn slot(&self, key: &str) -> Arc<tokio::sync::Mutex<Slot>> {

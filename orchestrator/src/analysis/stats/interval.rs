@@ -31,7 +31,7 @@ pub fn proportion_lower(k: u64, n: u64, tail: f64) -> f64 {
     if k >= n {
         return (tail.ln() / n as f64).exp();
     }
-    near_odds(k, n, |p, q| tail::binomial_at_least_pq(k, n, p, q).ln() - tail.ln())
+    near_odds(k, n, |p, q| tail::binomial_at_least(k, n, p, q).ln() - tail.ln())
 }
 
 /// One-sided upper Clopper–Pearson limit: P(X <= k) equals `tail` there.
@@ -42,7 +42,7 @@ pub fn proportion_upper(k: u64, n: u64, tail: f64) -> f64 {
     if k == 0 {
         return -(tail.ln() / n as f64).exp_m1();
     }
-    near_odds(k, n, |p, q| tail.ln() - tail::binomial_at_most_pq(k, n, p, q).ln())
+    near_odds(k, n, |p, q| tail.ln() - tail::binomial_at_most(k, n, p, q).ln())
 }
 
 /// The probability at which `rising`, of it and its complement, turns positive; looked for from the odds of `k` successes

@@ -13,7 +13,6 @@ mod pmf;
 mod prob;
 pub mod ratio;
 mod root;
-pub mod sprt;
 pub mod survival;
 pub mod tail;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Binomial and Poisson point probabilities, accurate for counts in the billions.
+//! Binomial point probabilities, accurate for counts in the billions.
 //!
 //! Source: C. Loader, "Fast and Accurate Computation of Binomial Probabilities", 2000: Stirling's error and the
 //! deviance are computed apart, so that no large logarithms cancel.
@@ -27,18 +27,6 @@ pub(super) fn ln_binomial(k: u64, n: u64, p: f64, q: f64) -> f64 {
         - deviance(x, size * p)
         - deviance(size - x, size * q)
         + 0.5 * (size / (2.0 * PI * x * (size - x))).ln()
-}
-
-/// ln P(X = k) for X ~ Poisson(mean).
-pub(super) fn ln_poisson(k: u64, mean: f64) -> f64 {
-    if mean <= 0.0 {
-        return if k == 0 { 0.0 } else { f64::NEG_INFINITY };
-    }
-    if k == 0 {
-        return -mean;
-    }
-    let x = k as f64;
-    -stirling_error(x) - deviance(x, mean) - 0.5 * (2.0 * PI * x).ln()
 }
 
 /// ln n! minus Stirling's approximation `ln(sqrt(2 pi n) (n/e)^n)`.

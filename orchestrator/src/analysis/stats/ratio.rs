@@ -57,8 +57,8 @@ pub fn compare(first: Count, second: Count) -> Option<RateRatio> {
         estimate,
         lower95,
         upper95,
-        p_lower: tail::binomial_at_most_pq(second.events, sum, p, q),
-        p_higher: tail::binomial_at_least_pq(second.events, sum, p, q),
+        p_lower: tail::binomial_at_most(second.events, sum, p, q),
+        p_higher: tail::binomial_at_least(second.events, sum, p, q),
     })
 }
 
