@@ -88,7 +88,7 @@ pub fn args(spec: &Spec, run_dir: &Path) -> Vec<OsString> {
     }
     if spec.network {
         args.pair("-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22");
-        // A clone is nowhere that anybody would have to be told of (virtio 1.2, 5.1.6.5.4).
+        // No switch has to learn where a clone is, so it need not announce itself (virtio 1.2, 5.1.6.5.4).
         args.pair("-device", "virtio-net-pci,netdev=net,romfile=,guest_announce=off");
     }
     args.pair("-kernel", &spec.kernel);

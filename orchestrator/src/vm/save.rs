@@ -41,7 +41,16 @@ impl Vm {
         let received = async {
             let mut stream = accept(&listener).await?;
             let failed = |action| move |source| Error::Io { action, path: path.to_path_buf(), source };
-            let mut file = tokio::fs::File::create(path).await.map_err(failed("write"))?;
+            // A guest's memory holds the keys that it was booted with.
+            let mut options = tokio::fs::OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(path)
+                .await
+                .map_err(failed("write"))?;
             let (mut hash, mut bytes) = (Sha256::new(), 0);
             let mut buffer = vec![0; 1 << 20];
             loop {
