@@ -16,6 +16,7 @@ mod kernel_source;
 mod kernel_text;
 mod killed;
 mod layers;
+mod patch_cases;
 mod plan_cases;
 mod plan_docs;
 mod plan_errors;

@@ -17,14 +17,16 @@ pub async fn apply(patches: &[Loaded], dir: &Path, cancel: &CancellationToken) -
     let aside = process::run_dir::make(&std::env::temp_dir())
         .map_err(|source| Error::Scratch { path: std::env::temp_dir(), source })?;
     let mut notes = Vec::new();
-    for patch in patches {
+    let diffs: Vec<(&Loaded, &Vec<u8>)> =
+        patches.iter().flat_map(|patch| patch.diffs.iter().map(move |diff| (patch, diff))).collect();
+    for (patch, diff) in diffs {
         let input = aside.path().join("patch");
         let reject = aside.path().join("reject");
-        std::fs::write(&input, &patch.bytes).map_err(|source| Error::Scratch { path: input.clone(), source })?;
+        std::fs::write(&input, diff).map_err(|source| Error::Scratch { path: input.clone(), source })?;
         let mut command = Command::new("patch");
         command.env_clear().env("LC_ALL", "C").current_dir(dir);
         command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.args(["-p1", "--forward", "--batch", "--no-backup-if-mismatch", "--fuzz=2"]);
+        command.args(["-p1", "--forward", "--batch", "--no-backup-if-mismatch", "--fuzz=2", "--binary"]);
         if patch.info.reverse {
             command.arg("--reverse");
         }
@@ -39,14 +41,16 @@ pub async fn apply(patches: &[Loaded], dir: &Path, cancel: &CancellationToken) -
         let rejected =
             std::fs::read(&reject).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         let _ = std::fs::remove_file(&reject);
-        if let Some(file) = heard.already {
-            return Err(Error::Already { path: patch.path.clone(), file, reverse: patch.info.reverse });
+        let failures = heard.all_failures();
+        // Only a patch that is there as a whole is there.
+        if let (Some(file), true) = (heard.already.first(), heard.failures.is_empty() && heard.other.is_empty()) {
+            return Err(Error::Already { path: patch.path.clone(), file: file.clone(), reverse: patch.info.reverse });
         }
-        if !status.success() || !heard.failures.is_empty() {
-            let failures = if heard.failures.is_empty() {
+        if !status.success() || !failures.is_empty() {
+            let failures = if failures.is_empty() {
                 vec![format!("patch ended with {}: {}", exit_text(status), said.join(" / "))]
             } else {
-                heard.failures
+                failures
             };
             let reject = shortened(&rejected);
             return Err(Error::Rejected { path: patch.path.clone(), reverse: patch.info.reverse, failures, reject });
@@ -69,18 +73,28 @@ fn shortened(reject: &str) -> String {
 struct Heard {
     notes: Vec<String>,
     failures: Vec<String>,
-    already: Option<String>,
+    /// Files that have the change.
+    already: Vec<String>,
+    /// Files that do not have it: it applies, or fails.
+    other: Vec<String>,
 }
 
 impl Heard {
     fn listen(said: &[String]) -> Self {
         let mut heard = Self::default();
         let mut file = String::from("?");
+        // The name that patch was looking for, of a file that is not there.
+        let mut wanted = None;
         for line in said {
             if let Some(name) = line.strip_prefix("patching file ").or_else(|| line.strip_prefix("checking file ")) {
-                name.trim_matches('\'').clone_into(&mut file);
+                name.split(" (").next().unwrap_or(name).trim_matches('\'').clone_into(&mut file);
+                heard.other.push(file.clone());
             } else if line.contains("patch detected!") {
-                heard.already.get_or_insert_with(|| file.clone());
+                heard.other.retain(|it| *it != file);
+                heard.already.push(file.clone());
+            } else if let Some(name) = line.strip_prefix("|--- ").or_else(|| line.strip_prefix("|+++ ")) {
+                let name = name.split('\t').next().unwrap_or(name).trim_end();
+                wanted = Some(name.to_owned()).filter(|name| name != "/dev/null").or(wanted);
             } else if let Some(rest) = line.strip_prefix("Hunk #") {
                 if let Some((number, at)) = rest.split_once(" FAILED at ") {
                     heard.failures.push(format!("{file}: hunk {number} at line {}", at.trim_end_matches('.')));
@@ -88,12 +102,38 @@ impl Heard {
                     heard.notes.push(format!("{file}: hunk {}", rest.trim_end_matches('.')));
                 }
             } else if line.starts_with("can't find file to patch") {
-                heard.failures.push(format!("{line}: the tree has no such file"));
+                heard.failures.push("the tree has no such file".to_owned());
             } else if line.starts_with("Not deleting file ") || line.starts_with("patch: **** ") {
                 heard.failures.push(line.clone());
+            } else if line.starts_with("No file to patch.") || line.starts_with("Skipping patch.") {
+                // patch tells the name after it has said that there is no such file.
+                if let (Some(name), Some(last)) = (wanted.take(), heard.failures.last_mut())
+                    && last == "the tree has no such file"
+                {
+                    let bare = name.split_once('/').map_or(name.as_str(), |(_, rest)| rest);
+                    *last = format!(
+                        "{bare}: the tree has no such file (the patch names `{name}`, of which the first component is taken off; \
+                         a patch for `-p0` has none to spare)"
+                    );
+                }
             }
         }
         heard
+    }
+
+    /// Why the patch does not go on as a whole. One that is there in part is told apart by its files.
+    fn all_failures(&self) -> Vec<String> {
+        let mut all = self.failures.clone();
+        if !self.already.is_empty() {
+            let there = self.already.iter().map(|file| format!("{file} has the change already"));
+            let failed = |file: &&String| all.iter().any(|failure| failure.starts_with(&format!("{file}: ")));
+            let rest: Vec<String> =
+                self.other.iter().filter(|file| !failed(file)).map(|file| format!("{file} does not have it")).collect();
+            let there: Vec<String> = there.collect();
+            all.extend(there);
+            all.extend(rest);
+        }
+        all
     }
 }
 
@@ -150,6 +190,41 @@ mod tests {
         assert!(matches!(result, Err(Error::Already { reverse: false, .. })), "{result:?}");
         let (result, _) = try_on(NUMBERS, FIVE, true).await;
         assert!(matches!(result, Err(Error::Already { reverse: true, .. })), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn a_patch_that_is_half_there_is_not_there() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        for (name, text) in
+            [("f", NUMBERS.replace('5', "five")), ("g", NUMBERS.to_owned()), ("h", NUMBERS.replace('5', "V"))]
+        {
+            std::fs::write(dir.path().join(name), text).expect("writes");
+        }
+        let text = async |diff: String| {
+            let path = dir.path().join("half.patch");
+            std::fs::write(&path, diff).expect("writes");
+            let loaded = load(&Patch { path, reverse: false }).expect("reads");
+            apply(&[loaded], dir.path(), &CancellationToken::new()).await.expect_err("is not there").to_string()
+        };
+        let half = text([FIVE, &FIVE.replace("/f", "/g")].concat()).await;
+        assert!(half.contains("f has the change already") && half.contains("g does not have it"), "{half}");
+        let third = text([FIVE, &FIVE.replace("/f", "/h")].concat()).await;
+        assert!(third.contains("h: hunk 1 at line 2") && third.contains("f has the change already"), "{third}");
+    }
+
+    #[tokio::test]
+    async fn a_series_comes_out_last_first() {
+        let second = FIVE.replace("-5\n+five", "-five\n+cinq");
+        let mail = |number: u32, diff: &str| {
+            format!("From 1234abcd Mon Sep 17 00:00:00 2001\nSubject: [PATCH {number}/2] x\n\n---\n{diff}\n")
+        };
+        let series = [mail(1, FIVE), mail(2, &second)].concat();
+        let (result, there) = try_on(NUMBERS, &series, false).await;
+        result.expect("applies");
+        assert_eq!(there, NUMBERS.replace('5', "cinq"));
+        let (result, back) = try_on(&there, &series, true).await;
+        result.expect("comes out");
+        assert_eq!(back, NUMBERS);
     }
 
     #[tokio::test]

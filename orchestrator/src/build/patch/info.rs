@@ -1,4 +1,4 @@
-//! What a patch file says of itself: its subject, the files it touches, an identity that survives rebasing.
+//! What a patch says of itself: its subject, the files it touches, an identity that survives rebasing.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,6 @@ use crate::cache::sha256;
 /// What is read out of a patch file's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
-    /// Subject of a `git format-patch` mail, without `[PATCH …]`.
-    pub subject: Option<String>,
     /// SHA-256 over file names and hunks without white space and line numbers, as `git patch-id --stable` (git-patch-id(1)) sees them.
     pub id: String,
     /// Every file that is touched, made, removed or renamed, as `patch -p1` names it.
@@ -57,7 +55,7 @@ pub fn parse(text: &str) -> Parsed {
             identity.push('\n');
         }
     }
-    Parsed { subject: subject(&lines), id: sha256(identity), files }
+    Parsed { id: sha256(identity), files }
 }
 
 /// Lines on the old and on the new side of `@@ -a,b +c,d @@`.
@@ -70,7 +68,10 @@ fn hunk(line: &str) -> Option<(u64, u64)> {
 
 /// A name of a diff header as `patch -p1` uses it: no time stamp, first component taken off; none for `/dev/null`.
 fn stripped(name: &str) -> Option<String> {
-    let name = name.split('\t').next().unwrap_or(name).trim_end();
+    let name = match unquoted(name) {
+        Some(name) => name,
+        None => without_date(name.split('\t').next().unwrap_or(name)).trim_end().to_owned(),
+    };
     if name == "/dev/null" {
         return None;
     }
@@ -79,7 +80,45 @@ fn stripped(name: &str) -> Option<String> {
     (!rest.is_empty()).then(|| rest.to_owned())
 }
 
-fn subject(lines: &[&str]) -> Option<String> {
+/// A name without the date that some programs put behind blanks: `a/mm/memory.c  2024-01-02 03:04:05`.
+fn without_date(name: &str) -> &str {
+    let date = |word: &str| {
+        let digits = |part: Option<&str>, length| {
+            part.is_some_and(|it| it.len() == length && it.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let mut parts = word.split('-');
+        digits(parts.next(), 4) && digits(parts.next(), 2) && digits(parts.next(), 2) && parts.next().is_none()
+    };
+    let found = name.match_indices(' ').find(|(at, _)| name[at + 1..].split(' ').next().is_some_and(date));
+    found.map_or(name, |(at, _)| &name[..at])
+}
+
+/// The name within `"a/mm/na\303\257ve.c"`, as git quotes unusual names (git-config(1), `core.quotePath`).
+fn unquoted(name: &str) -> Option<String> {
+    let inside = name.strip_prefix('"')?;
+    let (mut bytes, mut rest) = (Vec::new(), inside.bytes().peekable());
+    loop {
+        match rest.next()? {
+            b'"' => return String::from_utf8(bytes).ok(),
+            b'\\' => match rest.next()? {
+                first @ b'0'..=b'3' => {
+                    let digit = |byte: u8| (b'0'..=b'7').contains(&byte).then(|| byte - b'0');
+                    let (high, middle, low) = (first - b'0', digit(rest.next()?)?, digit(rest.next()?)?);
+                    bytes.push(high << 6 | middle << 3 | low);
+                }
+                b'n' => bytes.push(b'\n'),
+                b't' => bytes.push(b'\t'),
+                other => bytes.push(other),
+            },
+            plain => bytes.push(plain),
+        }
+    }
+}
+
+/// Subject of a `git format-patch` mail, without `[PATCH …]`.
+pub fn subject_of(text: &str) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+
     let start = lines.iter().take_while(|line| !line.starts_with("diff --git ") && !line.starts_with("--- "));
     let at = start.clone().position(|line| line.starts_with("Subject:"))?;
     let mut subject = lines[at]["Subject:".len()..].trim().to_owned();
@@ -104,7 +143,7 @@ mod tests {
     #[test]
     fn a_mail_gives_its_folded_subject_and_files() {
         let parsed = parse(MAIL);
-        assert_eq!(parsed.subject.as_deref(), Some("mm: swap: hold the entry"));
+        assert_eq!(subject_of(MAIL).as_deref(), Some("mm: swap: hold the entry"));
         assert_eq!(parsed.files.into_iter().collect::<Vec<_>>(), ["mm/memory.c"]);
     }
 
@@ -122,6 +161,17 @@ mod tests {
         let text = "--- /dev/null\n+++ b/new\n@@ -0,0 +1 @@\n+x\n--- a/gone\n+++ /dev/null\n@@ -1 +0,0 @@\n-x\ndiff --git a/from b/to\nrename from from\nrename to to\n";
         let files: Vec<_> = parse(text).files.into_iter().collect();
         assert_eq!(files, ["from", "gone", "new", "to"]);
+    }
+
+    #[test]
+    fn quoted_names_and_dates_behind_blanks_are_read() {
+        let files = |text: &str| parse(text).files.into_iter().collect::<Vec<_>>();
+        assert_eq!(files("--- /dev/null\n+++ \"b/mm/na\\303\\257ve.c\"\n@@ -0,0 +1 @@\n+x\n"), ["mm/na\u{ef}ve.c"]);
+        assert_eq!(
+            files("--- a/mm/a.c   2024-01-02 03:04:05\n+++ b/mm/a.c 2024-01-02 03:04:06 +0100\n@@ -1 +1 @@\n-x\n+y\n"),
+            ["mm/a.c"]
+        );
+        assert_eq!(files("--- a/a b-c.c\n+++ b/a b-c.c\n@@ -1 +1 @@\n-x\n+y\n"), ["a b-c.c"]);
     }
 
     #[test]
