@@ -2,9 +2,6 @@
 
 use twinboot_protocol::{Factor, Level};
 
-use crate::race::Judgement;
-use crate::strategy::Shot;
-
 /// A factor whose levels have names of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Varied {
@@ -32,9 +29,8 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts one try at the level that each of `varied` has.
-    pub fn count<'a>(&mut self, varied: impl IntoIterator<Item = &'a Varied>, shot: Shot, judgement: &Judgement) {
-        let exposed = shot.landed && judgement.reused;
+    /// Counts one try at the level that each of `varied` has: whether it was an exposure, and whether its oracle failed.
+    pub fn count<'a>(&mut self, varied: impl IntoIterator<Item = &'a Varied>, exposed: bool, corrupted: bool) {
         for (at, varied) in varied.into_iter().enumerate() {
             if at == self.factors.len() {
                 self.factors.push(empty(varied));
@@ -42,7 +38,7 @@ impl Counters {
             if let Some(level) = self.factors.get_mut(at).and_then(|factor| factor.levels.get_mut(varied.level)) {
                 level.tries += 1;
                 level.exposures += u64::from(exposed);
-                level.corruptions += u64::from(judgement.damage.is_some());
+                level.corruptions += u64::from(corrupted);
             }
         }
     }
@@ -64,23 +60,29 @@ fn empty(varied: &Varied) -> Factor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aim::Timing;
 
     #[test]
     fn each_try_counts_at_its_level_of_each_factor() {
         let mut access = Varied::new("access", "on {} faults", ["read", "write"]);
         let cpu = Varied { level: 1, ..Varied::new("CPU", "on CPU {}", [0, 1]) };
         let mut counters = Counters::default();
-        for (level, landed, reused) in [(0, true, true), (1, true, true), (1, true, false), (1, false, true)] {
+        for (level, exposed) in [(0, true), (1, true), (1, false), (1, false)] {
             access.level = level;
-            let shot = Shot { timing: Timing::Inside, ran: true, landed };
-            counters.count([&access, &cpu], shot, &Judgement { reused, damage: None });
+            counters.count([&access, &cpu], exposed, exposed && level == 1);
         }
         let seen: Vec<_> = counters
             .into_factors()
             .into_iter()
-            .map(|it| (it.name, it.levels.iter().map(|level| (level.tries, level.exposures)).collect::<Vec<_>>()))
+            .map(|it| {
+                (
+                    it.name,
+                    it.levels.iter().map(|level| (level.tries, level.exposures, level.corruptions)).collect::<Vec<_>>(),
+                )
+            })
             .collect();
-        assert_eq!(seen, [("access".to_owned(), vec![(1, 1), (3, 1)]), ("CPU".to_owned(), vec![(0, 0), (4, 2)])]);
+        assert_eq!(
+            seen,
+            [("access".to_owned(), vec![(1, 1, 0), (3, 1, 1)]), ("CPU".to_owned(), vec![(0, 0, 0), (4, 2, 1)])]
+        );
     }
 }
