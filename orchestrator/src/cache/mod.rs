@@ -4,8 +4,8 @@
 //! twinboots can share one cache. `<root>/locks/<kind>-<key>` serialises the making of one entry;
 //! `<root>/locks/<kind>-<key>.use` is held, shared, for as long as somebody uses it, so that pruning leaves it alone.
 //!
-//! Only a folder that says it is a cache is one ([`mark`]). What does not have the strict name of a known kind
-//! ([`kind`]) is left alone, by pruning too.
+//! Only a folder that says it is a cache is one (`mark`). What does not have the strict name of a known kind
+//! (`kind`) is left alone, by pruning too.
 
 mod entry;
 mod folder;

@@ -2,7 +2,7 @@
 //!
 //! A console is a shared line. Reports may be cut, mixed with other output and with each other, or end without an end. Where
 //! the kernel names the caller of each line (`CONFIG_PRINTK_CALLER`), reports of several CPUs are told apart by it.
-//! [`class`] has the texts, `fingerprint` says when two reports are the same.
+//! `class` has the texts, `fingerprint` says when two reports are the same.
 
 mod class;
 mod fingerprint;

@@ -23,7 +23,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Starts `command` with no standard input, under a [`guard`]: it may start whatever it likes.
+    /// Starts `command` with no standard input, under a `guard`: it may start whatever it likes.
     pub fn spawn(mut command: Command) -> io::Result<Self> {
         command.stdin(Stdio::null()).process_group(0);
         let lifeline = guard::watch(&mut command)?;

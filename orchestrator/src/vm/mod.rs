@@ -1,6 +1,6 @@
 //! One virtual machine: QEMU as a child process, its monitor, its serial console and SSH into the guest.
 //!
-//! [`Spec`] says what to boot, [`args`](args::args) turns it into a command line and [`Vm`] lives its life. [`trouble`]
+//! [`Spec`] says what to boot, [`args`](args::args) turns it into a command line and [`Vm`] lives its life. [`crate::crash`]
 //! reads what the guest's kernel complained about, [`accel`] decides between KVM and software emulation.
 
 pub mod accel;

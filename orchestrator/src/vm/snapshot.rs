@@ -197,7 +197,7 @@ impl Snapshots {
         Ok(slot.failures < PATIENCE)
     }
 
-    /// Takes the oldest snapshots out of the cache where there are more than [`KEPT_BYTES`]: every run takes new ones, and only
+    /// Takes the oldest snapshots out of the cache where there are more than `KEPT_BYTES`: every run takes new ones, and only
     /// one that repeats a seed finds its own again. Those in use stay. What cannot be removed waits for the next run.
     pub async fn prune(&self) {
         let cache = self.cache.clone();

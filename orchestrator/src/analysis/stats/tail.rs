@@ -2,7 +2,7 @@
 //!
 //! A tail is summed term by term outwards from its largest term, which is exact to rounding; the tail on the far side
 //! of the mean is the complement of the near one. The number of terms grows with the standard deviation only; where it
-//! would pass [`TERMS_MAX`], an integral takes the sum's place, so that no count whatever takes long.
+//! would pass `TERMS_MAX`, an integral takes the sum's place, so that no count whatever takes long.
 
 use statrs::function::erf::erfc;
 
