@@ -29,7 +29,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// Counts one try at the level that each of `varied` has.
+    /// Counts one try at the level that each of `varied` has: whether it was an exposure, and whether its oracle failed.
     pub fn count<'a>(&mut self, varied: impl IntoIterator<Item = &'a Varied>, exposed: bool, corrupted: bool) {
         for (at, varied) in varied.into_iter().enumerate() {
             if at == self.factors.len() {
@@ -68,13 +68,21 @@ mod tests {
         let mut counters = Counters::default();
         for (level, exposed) in [(0, true), (1, true), (1, false), (1, false)] {
             access.level = level;
-            counters.count([&access, &cpu], exposed, false);
+            counters.count([&access, &cpu], exposed, exposed && level == 1);
         }
         let seen: Vec<_> = counters
             .into_factors()
             .into_iter()
-            .map(|it| (it.name, it.levels.iter().map(|level| (level.tries, level.exposures)).collect::<Vec<_>>()))
+            .map(|it| {
+                (
+                    it.name,
+                    it.levels.iter().map(|level| (level.tries, level.exposures, level.corruptions)).collect::<Vec<_>>(),
+                )
+            })
             .collect();
-        assert_eq!(seen, [("access".to_owned(), vec![(1, 1), (3, 1)]), ("CPU".to_owned(), vec![(0, 0), (4, 2)])]);
+        assert_eq!(
+            seen,
+            [("access".to_owned(), vec![(1, 1, 0), (3, 1, 1)]), ("CPU".to_owned(), vec![(0, 0, 0), (4, 2, 1)])]
+        );
     }
 }

@@ -125,8 +125,12 @@ impl Race<'_> {
             let judgement = if shot.ran { target.judge(shot)? } else { Judgement::default() };
             if shot.timing != Timing::Calibration {
                 count(&mut counts, shot, &judgement);
-                let varied = target.varied().into_iter().chain(strategy.varied());
-                counters.count(varied, shot.landed && judgement.reused, judgement.damage.is_some());
+                let exposed = shot.landed && judgement.reused;
+                counters.count(
+                    target.varied().into_iter().chain(strategy.varied()),
+                    exposed,
+                    judgement.damage.is_some(),
+                );
             }
             if let Some(damage) = judgement.damage {
                 self.report(damage, &mut counts, &mut first);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::cell::{BuildState, CellResult, Round};
+use super::cell::{BuildState, CellResult};
 use super::coverage::Coverage;
 use super::numbers::{Direction, EvidenceKind, Numbers};
+use super::round::Round;
 use super::stats::fisher;
 use super::trouble::{self, Trouble};
 use super::verdict::{Comparison, Reason, Verdict};

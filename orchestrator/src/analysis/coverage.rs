@@ -230,6 +230,7 @@ impl FactorCoverage {
     fn at(&self, levels: &[&LevelCoverage]) -> String {
         let names: Vec<&str> = levels.iter().map(|level| level.level.as_str()).collect();
         let names = match names.as_slice() {
+            [first, .., last] if is_run(&names) => format!("{first} to {last}"),
             [most @ .., last] if !most.is_empty() => format!("{} or {last}", most.join(", ")),
             names => names.join(""),
         };
@@ -239,6 +240,12 @@ impl FactorCoverage {
             format!("at {} {names}", self.factor)
         }
     }
+}
+
+/// Three or more names that are whole numbers in a row.
+fn is_run(names: &[&str]) -> bool {
+    let numbers: Option<Vec<u64>> = names.iter().map(|name| name.parse().ok()).collect();
+    numbers.is_some_and(|it| it.len() > 2 && it.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1])))
 }
 
 impl LevelCoverage {

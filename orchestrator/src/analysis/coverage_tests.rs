@@ -123,6 +123,12 @@ fn a_kernel_that_corrupts_at_some_levels_only_says_so_in_the_tests_own_words() {
     // Without a phrase, the factor's name.
     let plain = all(&[("access", "", access)], &[("access", "", only_writes)]);
     assert_eq!(plain.comparisons[0].coverage.only.as_deref(), Some("corrupts at access write only"));
+    // Numbers in a row are told by their ends.
+    let slots: Vec<Seen> = ["1", "2", "3", "4", "5"].map(|slot| (slot, 80, 26)).to_vec();
+    let upper: Vec<Seen> =
+        slots.iter().map(|&(slot, all, bad)| (slot, all, if slot < "3" { 0 } else { bad })).collect();
+    let told = all(&[("slot", "at slot {}", &slots)], &[("slot", "at slot {}", &upper)]);
+    assert_eq!(told.comparisons[0].coverage.only.as_deref(), Some("corrupts at slot 3 to 5 only"));
     // Too few to say that the other level is free.
     let few: &[Seen] = &[("read", 1, 0), ("write", 399, 13)];
     assert_eq!(all(&[("access", "", access)], &[("access", "", few)]).comparisons[0].coverage.only, None);

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
 
-use super::cell::{BuildState, CellOutcome, CellResult, Met, Round, RoundState};
+use super::cell::{BuildState, CellOutcome, CellResult, Met};
 use super::forced::{self, ForcedComparison, ForcedFold, ForcedResult, SweepResult};
+use super::round::{Round, RoundState};
 use super::verdict::{Comparison, Reason, Verdict};
 use super::{compare, control};
 use crate::journal::entry::{CellSpec, Entry, RoundFinished, RunFinished, RunStarted, Snapshot, Stopped};

@@ -456,3 +456,17 @@ fn extreme_counts_are_judged_all_the_same() {
     );
     Case::new(&[(0, 5), (0, 7)], &[(10, 0), (10, 0)]).gives(Verdict::Inconclusive, Reason::BaseUnexposed, 1);
 }
+
+#[test]
+fn an_older_journal_reads_without_its_load_boots_and_factors() {
+    let Entry::RunStarted(mut run) = start("tcg") else { unreachable!("it is a start") };
+    run.load = None;
+    let line = serde_json::to_string(&run).expect("serializes");
+    assert!(!line.contains("load") && !line.contains("boots"), "{line}");
+    let read: RunStarted = serde_json::from_str(&line).expect("reads back");
+    assert_eq!((read.load, read.cells[0].boots), (None, 0));
+    let line = serde_json::to_string(&end(BASE, 1, 10, 1)).expect("serializes");
+    assert!(!line.contains("factors") && !line.contains("saved_boot"), "{line}");
+    let read: RoundFinished = serde_json::from_str(&line).expect("reads back");
+    assert_eq!((read.saved_boot, read.summary.expect("a summary").factors), (None, Vec::new()));
+}

@@ -1,6 +1,6 @@
 //! What else went wrong in a cell, apart from its corruptions.
 
-use super::cell::{Round, RoundState};
+use super::round::{Round, RoundState};
 use crate::crash::{CrashKind, CrashReport};
 use crate::journal::entry::{RoundOutcome, Stage};
 

@@ -7,8 +7,11 @@ use twinboot_protocol::{Corruption, Preflight, Progress, Summary};
 use crate::crash::CrashReport;
 
 use super::interleaving::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
+use super::load::Load;
+use super::name;
 use super::rules::{Expectation, Rule, Warmth, Why};
-use super::{Load, name};
+
+pub use super::kernel::{BuildFailed, Built, PatchInfo};
 
 /// Version of the journal and of `summary.json`.
 pub const SCHEMA: u32 = 1;
@@ -95,6 +98,13 @@ pub struct RunStarted {
     /// Where this run was one share of a plan: the whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<Box<FullPlan>>,
+}
+
+impl RunStarted {
+    /// The load in words, where the journal has it: `2 at a time, 1.5 vCPUs for each host CPU`.
+    pub fn load_words(&self) -> Option<String> {
+        Some(self.load?.words(self.host.cpus))
+    }
 }
 
 /// A plan of which a run was one share, so that the shares can be put together again.
@@ -191,19 +201,6 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// A patch, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PatchInfo {
-    /// File name.
-    pub file: String,
-    /// Subject line, where the file has one.
-    pub subject: Option<String>,
-    /// Applied in reverse.
-    pub reverse: bool,
-    /// `git patch-id --stable`-like identity: SHA-256 of the diff's lines without white space and line numbers.
-    pub id: String,
-}
-
 /// Two cells held against each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ComparisonSpec {
@@ -216,49 +213,6 @@ pub struct ComparisonSpec {
     /// Both run the same kernel on purpose, and must not differ (an A/A control).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control: bool,
-}
-
-/// A kernel variant that is ready to boot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Built {
-    /// Kernel name.
-    #[serde(deserialize_with = "name::kernel")]
-    pub kernel: String,
-    /// Variant name.
-    #[serde(deserialize_with = "name::variant")]
-    pub variant: String,
-    /// `make kernelrelease`, or what the image says of itself.
-    pub release: String,
-    /// What it was built from: `linux-source-6.1 6.1.192-2`; empty in journals of before this was recorded.
-    #[serde(default)]
-    pub source: String,
-    /// SHA-256 of the final `.config`.
-    pub config_sha256: String,
-    /// First line of the compiler's `--version`.
-    pub compiler: String,
-    /// Cache key of the build.
-    pub key: String,
-    /// SHA-256 over the loadable sections of `vmlinux`; equal for two kernels that run the same code.
-    pub load_digest: String,
-    /// Taken from the cache.
-    pub cached: bool,
-    /// Wall time in seconds.
-    pub seconds: f64,
-    /// Hunks that applied with an offset or with fuzz, as `patch` reported them.
-    pub patch_notes: Vec<String>,
-}
-
-/// A kernel variant that could not be built.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BuildFailed {
-    /// Kernel name.
-    #[serde(deserialize_with = "name::kernel")]
-    pub kernel: String,
-    /// Variant name.
-    #[serde(deserialize_with = "name::variant")]
-    pub variant: String,
-    /// What failed, with the first compiler error or the reject.
-    pub reason: String,
 }
 
 /// A guest that rounds go on from.

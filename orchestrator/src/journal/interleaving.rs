@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use twinboot_protocol::SwapEntry;
 use twinboot_protocol::orders::Damage;
 
-use super::entry::PatchInfo;
+use super::kernel::PatchInfo;
 use super::name;
 use crate::crash::CrashReport;
 use crate::diagram::Step;

@@ -2,6 +2,7 @@
 
 pub mod entry;
 pub mod interleaving;
+mod kernel;
 mod load;
 pub mod merge;
 #[cfg(test)]

@@ -135,8 +135,6 @@ const CIRCLES: &[&str] = &[
     "guest-tests/src/swap/operations.rs",
     "kernel-debug/src/gdb/actor.rs",
     "kernel-debug/src/symbols/dwarf.rs",
-    "orchestrator/src/analysis/cell.rs",
-    "orchestrator/src/journal/entry.rs",
     "orchestrator/src/plan/resolve/kernels.rs",
     "orchestrator/src/report/boot.rs",
     "orchestrator/src/report/html/forced.rs",
