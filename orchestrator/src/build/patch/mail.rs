@@ -98,7 +98,7 @@ fn decoded(raw: &[u8]) -> Option<Vec<u8>> {
         let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
         line.starts_with(b" ")
             || line.starts_with(b"\t")
-            || (name.len() < line.len() && name.iter().all(|byte| byte.is_ascii_graphic()))
+            || (name.len() < line.len() && name.iter().all(u8::is_ascii_graphic))
     };
     let encoded = |line: &[u8]| {
         let lower = line.to_ascii_lowercase();
@@ -118,9 +118,10 @@ fn decoded(raw: &[u8]) -> Option<Vec<u8>> {
     let parts = leaves(&mail);
     let carries = |body: &Vec<u8>| !diff(&one_newline(body.clone())).is_empty();
     let bodies: Vec<Vec<u8>> = parts.into_iter().filter_map(body).collect();
-    let wanted: Vec<&Vec<u8>> = match bodies.iter().any(carries) {
-        true => bodies.iter().filter(|body| carries(body)).collect(),
-        false => bodies.iter().collect(),
+    let wanted: Vec<&Vec<u8>> = if bodies.iter().any(carries) {
+        bodies.iter().filter(|body| carries(body)).collect()
+    } else {
+        bodies.iter().collect()
     };
     for body in wanted {
         text.extend_from_slice(body);
