@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_quoted_diff_is_part_of_the_message() {
-        let quoted: String = DIFF.lines().map(|line| format!("  {line}\n")).collect();
+        let quoted = format!("  {}\n", DIFF.trim_end().replace('\n', "\n  "));
         let mail = format!("Subject: [PATCH] x\n\nThis would be wrong:\n\n{quoted}\n---\n{DIFF}\n{quoted}");
         assert_eq!(diff_of(&mail), DIFF);
     }
