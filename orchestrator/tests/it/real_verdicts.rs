@@ -1,4 +1,4 @@
-//! Verdicts on patches whose truth is known, on a real Linux 6.1: `verdicts/plan.yaml` says which. Minutes long, so
+//! Verdicts on patches whose truth is known, on a real Linux 6.1: the plans in `verdicts/` say which. Minutes long, so
 //! `ci/test` asks for it by name (`--ignored`). Needs what `ci/setup` installs, and the release build of the guest programs.
 
 use std::path::Path;
@@ -8,15 +8,18 @@ use serde_json::Value;
 
 const PLAN: &str = "orchestrator/tests/verdicts/plan.yaml";
 
+/// Fixes that work at some levels of a factor only.
+const FACTORS: &str = "orchestrator/tests/verdicts/factors.yaml";
+
 /// `$TWINBOOT_PROGRAM`, such as a release build with the guest programs beside it; else the one built with this test.
 fn program() -> std::ffi::OsString {
     std::env::var_os("TWINBOOT_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_twinboot").into())
 }
 
-fn run(out: &Path) -> Value {
+fn run(plan: &str, out: &Path) -> Value {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let mut command = Command::new(program());
-    let status = command.current_dir(root).args(["run", PLAN, "--out"]).arg(out).status().expect("twinboot starts");
+    let status = command.current_dir(root).args(["run", plan, "--out"]).arg(out).status().expect("twinboot starts");
     assert_eq!(status.code(), Some(0), "the base corrupts, and of the others anything is expected");
     serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("a summary")).expect("JSON")
 }
@@ -60,7 +63,7 @@ impl Told {
 #[ignore = "builds and boots real kernels; ci/test runs it"]
 fn right_and_wrong_fixes_get_the_verdict_they_deserve() {
     let dir = tempfile::tempdir().expect("a scratch folder");
-    let mut told = Told { summary: run(&dir.path().join("results")), complaints: Vec::new() };
+    let mut told = Told { summary: run(PLAN, &dir.path().join("results")), complaints: Vec::new() };
 
     told.expect("merged-fix", "fixed", "clean-and-exposed");
     told.expect("noop-unrelated", "not-fixed", "still-corrupts");
@@ -89,4 +92,24 @@ fn right_and_wrong_fixes_get_the_verdict_they_deserve() {
     assert!(told.cell("warns")["exposures"].as_u64() >= Some(100), "{}", told.cell("warns")["exposures"]);
     assert_eq!(told.cell("panics")["rounds"], 0);
     assert!(told.complaints.is_empty(), "{}", told.complaints.join("\n"));
+}
+
+#[test]
+#[ignore = "builds and boots real kernels; ci/test runs it"]
+fn fixes_that_work_at_some_levels_only_are_not_fixed() {
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    let summary = run(FACTORS, &dir.path().join("results"));
+    let comparisons = summary["comparisons"].as_array().expect("comparisons");
+    assert_eq!(comparisons.len(), 3);
+    for it in comparisons {
+        let (variant, verdict) = (it["patched"].as_str().expect("a name"), it["verdict"].as_str().expect("a verdict"));
+        assert!(["not-fixed", "reduced"].contains(&verdict), "{variant} is {verdict}: {}", it["sentence"]);
+        let words = match variant {
+            "reads-only" => "corrupts on write faults only",
+            "even-slots-only" => "corrupts at swap slot",
+            _ => "corrupts on CPU 0 only",
+        };
+        let sentence = it["sentence"].as_str().expect("a sentence");
+        assert!(sentence.contains(words) && sentence.contains(" only"), "{variant}: {sentence}");
+    }
 }
