@@ -34,6 +34,7 @@ mod report_golden;
 mod report_hostile;
 mod report_step_summary;
 mod run_fake;
+mod signals;
 mod vm;
 mod vm_accel;
 mod vm_ssh;

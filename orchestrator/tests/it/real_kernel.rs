@@ -23,6 +23,7 @@ fn twinboot(dir: &Path) -> Command {
     let runtime = dir.join("runtime");
     std::fs::create_dir_all(&runtime).expect("a folder for sockets");
     let mut command = Command::new(program());
+    crate::signals::with_default_actions(&mut command);
     command.current_dir(root()).env("XDG_RUNTIME_DIR", runtime);
     command
 }

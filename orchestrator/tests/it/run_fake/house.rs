@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -112,6 +113,7 @@ impl House {
     /// twinboot with everything it may touch in this house.
     pub fn twinboot(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinboot"));
+        signals::with_default_actions(&mut command);
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.file("home"));
         command.env("XDG_RUNTIME_DIR", self.file("run")).env("TMPDIR", self.file("run"));
@@ -168,6 +170,7 @@ impl House {
     pub fn start_by(&self, first: &str, ready: impl Fn(&Self) -> bool) -> Child {
         let run = self.run_command(&[]);
         let mut command = Command::new("/bin/sh");
+        signals::with_default_actions(&mut command);
         command.arg("-c").arg(format!("{first}; exec \"$0\" \"$@\"")).arg(run.get_program()).args(run.get_args());
         command.current_dir(self.dir.path()).stdin(Stdio::null()).env_clear();
         command.envs(run.get_envs().filter_map(|(key, value)| Some((key, value?))));
