@@ -306,8 +306,7 @@ fn judge(
     let (inflation, spread) = numbers.clustering();
     let exposures = base.exposures as f64;
     let rate = if base.corruptions > 0 {
-        // Rao & Scott, Biometrics 48 (1992) 577–585: clustered counts divided by their variance inflation.
-        interval::poisson_lower(base.corruptions as f64 / inflation, RATE_TAIL) * inflation / exposures
+        interval::rate_lower(base.corruptions as f64, exposures, inflation, RATE_TAIL)
     } else if interval::poisson(0.0, 0.9).high * inflation / exposures < residual * overall {
         // The upper 95 % limit of its rate is below what matters.
         return (level(LevelState::BaseClean), None);

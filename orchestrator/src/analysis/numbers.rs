@@ -159,17 +159,14 @@ impl Numbers {
         let (base_rounds, patched_rounds) = (base.counts_per_round(), patched.counts_per_round());
         let dispersion = dispersion::index(&[&base_rounds, &patched_rounds]);
         let overdispersed = dispersion.is_some_and(|it| it.index > 1.0 && it.p.below(OVERDISPERSED_P));
-        let inflation = dispersion.filter(|_| overdispersed).map_or(1.0, |it| it.index);
-        let rate_low = |inflation: f64| {
-            // Rao & Scott, Biometrics 48 (1992) 577–585: clustered counts divided by their variance inflation.
-            interval::poisson_lower(first.events as f64 / inflation, BASE_RATE_TAIL) * inflation
-                / first.exposures as f64
-        };
+        let (inflation, spread) = clustering(dispersion.filter(|_| overdispersed));
+        let rate_low =
+            |inflation| interval::rate_lower(first.events as f64, first.exposures as f64, inflation, BASE_RATE_TAIL);
         let chance_of_zero = |rate: f64| LnProb::from_ln(-rate * second.exposures as f64);
         let base_rate_low = (first.exposures > 0).then(|| rate_low(inflation));
         let ratio = ratio::compare(first, second);
-        let p_zero =
-            base_rate_low.filter(|_| second.events == 0).map(|rate| LnProb::from_ln(-rate * second.exposures as f64));
+        let p_zero = base_rate_low.filter(|_| second.events == 0).map(chance_of_zero);
+        let mean = mean_events(&base_rounds);
 
         let mut evidence = Vec::new();
         if let Some(ratio) = &ratio {
@@ -180,9 +177,8 @@ impl Numbers {
         }
         if let (true, Some(dispersion), Some(rate)) = (overdispersed, &dispersion, base_rate_low) {
             let both = if second.events == 0 {
-                let mean = first.events as f64 / base_rounds.len().max(1) as f64;
                 let expected = patched_rounds.iter().map(|round| round.exposures as f64 * rate);
-                Some((cluster::no_event(expected, mean, dispersion.upper(DISPERSION_CONFIDENCE)), LnProb::ONE))
+                Some((cluster::no_event(expected, mean, spread), LnProb::ONE))
             } else {
                 ratio::compare_dispersed(first, second, dispersion.index, dispersion.freedom)
             };
@@ -192,14 +188,14 @@ impl Numbers {
                 p_higher,
             }));
         }
-        let boots = Boots::of(base, patched);
+        let boots = Boots::of(base, patched, dispersion);
         evidence.extend(unit_evidence(rule.exact, (&base_rounds, &patched_rounds), (base, patched), &boots));
         let boots_differ = rule.exact && boots.differ;
         if let (true, Some(dispersion), Some(rate)) = (boots_differ, &boots.dispersion, boots.rate_low(rule.exact)) {
             let both = if second.events == 0 {
                 let expected = boots.patched.iter().map(|boot| boot.exposures as f64 * rate);
                 let upper = dispersion.upper(DISPERSION_CONFIDENCE);
-                Some((cluster::no_event(expected, boots.mean(), upper), LnProb::ONE))
+                Some((cluster::no_event(expected, mean_events(&boots.base), upper), LnProb::ONE))
             } else {
                 ratio::compare_dispersed(first, second, dispersion.index, dispersion.freedom)
             };
@@ -207,15 +203,13 @@ impl Numbers {
             evidence.extend(both.map(|(p_lower, p_higher)| Evidence { kind, p_lower, p_higher }));
         }
 
-        let mean = first.events as f64 / base_rounds.len().max(1) as f64;
-        let spread = dispersion.filter(|_| overdispersed).map_or(1.0, |it| it.upper(DISPERSION_CONFIDENCE));
         let p_residual = base_rate_low.filter(|_| second.events == 0).map(|rate| {
             let expected = patched_rounds.iter().map(|round| round.exposures as f64 * rate * rule.residual);
             let by_rounds = cluster::no_event(expected, mean, spread);
             let by_boots = boots.dispersion.filter(|_| boots_differ).zip(boots.rate_low(rule.exact));
             let by_boots = by_boots.map_or(by_rounds, |(dispersion, rate)| {
                 let expected = boots.patched.iter().map(|boot| boot.exposures as f64 * rate * rule.residual);
-                cluster::no_event(expected, boots.mean(), dispersion.upper(DISPERSION_CONFIDENCE))
+                cluster::no_event(expected, mean_events(&boots.base), dispersion.upper(DISPERSION_CONFIDENCE))
             });
             LnProb::from_ln(by_rounds.ln().max(by_boots.ln()))
         });
@@ -228,9 +222,9 @@ impl Numbers {
             let conditional = first.exposures as f64 * (-rule.alpha.ln() / first.events as f64).exp_m1();
             let plain = (-rule.alpha.ln() / rate).max(conditional);
             let enough = if overdispersed {
-                plain.max(rounds_for(rule.alpha, rate)).max(rounds_for(residual_p(rule), rate * rule.residual))
+                plain.max(rounds_for(rule.alpha, rate)).max(rounds_for(residual_p(rule.exact), rate * rule.residual))
             } else {
-                plain.max(-residual_p(rule).ln() / (rate * rule.residual))
+                plain.max(-residual_p(rule.exact).ln() / (rate * rule.residual))
             };
             whole(enough.ceil())
         });
@@ -299,8 +293,7 @@ impl Numbers {
 
     /// Whether zero corruptions speak against the smallest residual rate that matters.
     pub(super) fn residual_excluded(&self) -> bool {
-        let wanted = if self.exact { RESIDUAL_P } else { OLD_RESIDUAL_P };
-        self.p_residual.is_some_and(|p| p.below(wanted))
+        self.p_residual.is_some_and(|p| p.below(residual_p(self.exact)))
     }
 
     /// The evidence to name where none carries: that over rounds, or by an older rule the strongest of those that could.
@@ -316,8 +309,7 @@ impl Numbers {
     /// How rounds cluster, for what is expected at one level of a factor: the variance inflation of the base's counts, and the
     /// upper limit of the dispersion. Both are 1 for rounds that do not.
     pub(super) fn clustering(&self) -> (f64, f64) {
-        let dispersion = self.dispersion.filter(|_| self.overdispersed);
-        (dispersion.map_or(1.0, |it| it.index.max(1.0)), dispersion.map_or(1.0, |it| it.upper(DISPERSION_CONFIDENCE)))
+        clustering(self.dispersion.filter(|_| self.overdispersed))
     }
 
     /// The evidence of one kind.
@@ -327,8 +319,18 @@ impl Numbers {
 }
 
 /// The probability at which the residual rate counts as excluded.
-fn residual_p(rule: &Rule) -> f64 {
-    if rule.exact { RESIDUAL_P } else { OLD_RESIDUAL_P }
+fn residual_p(exact: bool) -> f64 {
+    if exact { RESIDUAL_P } else { OLD_RESIDUAL_P }
+}
+
+/// As [`Numbers::clustering`], by the dispersion of rounds that scatter more than chance would have them.
+fn clustering(dispersion: Option<Dispersion>) -> (f64, f64) {
+    dispersion.map_or((1.0, 1.0), |it| (it.index.max(1.0), it.upper(DISPERSION_CONFIDENCE)))
+}
+
+/// Events of a unit, on average.
+fn mean_events(units: &[Count]) -> f64 {
+    units.iter().map(|unit| unit.events as f64).sum::<f64>() / units.len().max(1) as f64
 }
 
 /// The boots of both sides.
@@ -340,19 +342,14 @@ struct Boots {
 }
 
 impl Boots {
-    fn of(base: &CellResult, patched: &CellResult) -> Self {
+    /// `rounds` is the dispersion of the rounds.
+    fn of(base: &CellResult, patched: &CellResult, rounds: Option<Dispersion>) -> Self {
         let (of_base, of_patched) = (base.counts_per_boot(), patched.counts_per_boot());
         let dispersion = dispersion::index(&[&of_base, &of_patched]);
-        let rounds = dispersion::index(&[&base.counts_per_round(), &patched.counts_per_round()]);
         let differ = dispersion.zip(rounds).is_some_and(|(boots, rounds)| {
             boots.index > 1.0 && dispersion::groups_differ(&boots, &rounds).is_some_and(|p| p.below(BOOTS_DIFFER_P))
         });
         Self { base: of_base, patched: of_patched, dispersion, differ }
-    }
-
-    /// Corruptions of a boot of the base, on average.
-    fn mean(&self) -> f64 {
-        self.base.iter().map(|boot| boot.events as f64).sum::<f64>() / self.base.len().max(1) as f64
     }
 
     /// The base's rate at least, its counts divided by their variance inflation over boots.
@@ -360,7 +357,7 @@ impl Boots {
         let inflation = self.dispersion.filter(|_| exact)?.index.max(1.0);
         let events: f64 = self.base.iter().map(|boot| boot.events as f64).sum();
         let exposures: f64 = self.base.iter().map(|boot| boot.exposures as f64).sum();
-        (exposures > 0.0).then(|| interval::poisson_lower(events / inflation, BASE_RATE_TAIL) * inflation / exposures)
+        (exposures > 0.0).then(|| interval::rate_lower(events, exposures, inflation, BASE_RATE_TAIL))
     }
 }
 

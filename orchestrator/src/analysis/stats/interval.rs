@@ -84,6 +84,15 @@ pub fn poisson_lower(k: f64, tail: f64) -> f64 {
     crossing(-700.0..=k.ln(), k.ln(), k.sqrt().recip(), |ln| gamma_lr(k, ln.exp()) - tail).exp()
 }
 
+/// One-sided lower limit of a rate whose events come in clusters: counts divided by their variance inflation, 1 for events
+/// that do not.
+///
+/// Source: J. N. K. Rao, A. J. Scott, "A Simple Method for the Analysis of Clustered Binary Data", Biometrics 48 (1992)
+/// 577–585.
+pub fn rate_lower(events: f64, exposures: f64, inflation: f64, tail: f64) -> f64 {
+    poisson_lower(events / inflation, tail) * inflation / exposures
+}
+
 /// One-sided upper Garwood limit of the mean: P(X <= k) equals `tail` there.
 pub fn poisson_upper(k: f64, tail: f64) -> f64 {
     let shape = k + 1.0;
