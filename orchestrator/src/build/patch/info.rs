@@ -30,16 +30,9 @@ pub fn parse(text: &str) -> Parsed {
                 files.insert(name);
             }
             at += 1;
-        } else if let Some(mut left) = hunk(line) {
-            while left != (0, 0) {
-                let Some(&line) = lines.get(at) else { break };
-                match line.as_bytes().first() {
-                    Some(b'-') => left.0 = left.0.saturating_sub(1),
-                    Some(b'+') => left.1 = left.1.saturating_sub(1),
-                    Some(b' ' | b'\t') | None => left = (left.0.saturating_sub(1), left.1.saturating_sub(1)),
-                    Some(b'\\') => {}
-                    Some(_) => break,
-                }
+        } else if let Some(mut hunk) = Hunk::of(line) {
+            while !hunk.is_over() {
+                let Some(&line) = lines.get(at).filter(|line| hunk.takes(line.as_bytes())) else { break };
                 at += 1;
                 let kept: String = line.split_whitespace().collect();
                 identity.push_str(&kept);
@@ -58,12 +51,38 @@ pub fn parse(text: &str) -> Parsed {
     Parsed { id: sha256(identity), files }
 }
 
-/// Lines on the old and on the new side of `@@ -a,b +c,d @@`.
-fn hunk(line: &str) -> Option<(u64, u64)> {
-    let (ranges, _) = line.strip_prefix("@@ -")?.split_once(" @@")?;
-    let (old, new) = ranges.split_once(" +")?;
-    let count = |range: &str| range.split_once(',').map_or(Some(1), |(_, count)| count.parse().ok());
-    Some((count(old)?, count(new)?))
+/// Lines that a hunk still has on its old and on its new side.
+pub(super) struct Hunk {
+    old: u64,
+    new: u64,
+}
+
+impl Hunk {
+    /// The hunk that `@@ -a,b +c,d @@` begins. What is cut off behind the ranges is for patch(1) to complain about.
+    pub(super) fn of(line: &str) -> Option<Self> {
+        let ranges = line.strip_prefix("@@ -")?.split('@').next()?;
+        let (old, new) = ranges.trim_end().split_once(" +")?;
+        let count = |range: &str| range.split_once(',').map_or(Some(1), |(_, count)| count.parse().ok());
+        Some(Self { old: count(old)?, new: count(new)? })
+    }
+
+    /// It has no further line but, perhaps, the remark that its last one has no newline.
+    pub(super) fn is_over(&self) -> bool {
+        (self.old, self.new) == (0, 0)
+    }
+
+    /// Counts a line; false if no hunk has such a line. Programs on the way take the blank of an empty line away.
+    pub(super) fn takes(&mut self, line: &[u8]) -> bool {
+        let (old, new) = match line.first() {
+            Some(b'-') => (1, 0),
+            Some(b'+') => (0, 1),
+            Some(b' ' | b'\t' | b'\r') | None => (1, 1),
+            Some(b'\\') => (0, 0),
+            Some(_) => return false,
+        };
+        (self.old, self.new) = (self.old.saturating_sub(old), self.new.saturating_sub(new));
+        true
+    }
 }
 
 /// A name of a diff header as `patch -p1` uses it: no time stamp, first component taken off; none for `/dev/null`.

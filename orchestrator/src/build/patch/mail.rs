@@ -5,6 +5,8 @@
 
 use mailparse::{MailHeaderMap, ParsedMail, parse_mail};
 
+use super::info::Hunk;
+
 /// A message of a patch file, or a plain diff.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -104,8 +106,6 @@ fn decoded(raw: &[u8]) -> Option<Vec<u8>> {
         let lower = line.to_ascii_lowercase();
         lower.starts_with(b"content-transfer-encoding:") || lower.starts_with(b"content-type:")
     };
-    let mut head = head.peekable();
-    head.peek()?;
     let head: Vec<&[u8]> = head.collect();
     if !head.iter().all(|line| is_header(line)) || !head.iter().any(|line| encoded(line)) {
         return None;
@@ -115,16 +115,10 @@ fn decoded(raw: &[u8]) -> Option<Vec<u8>> {
     if let Some(subject) = mail.headers.get_first_value("Subject") {
         text.extend_from_slice(format!("Subject: {}\n\n", subject.replace(['\n', '\r'], " ")).as_bytes());
     }
-    let parts = leaves(&mail);
     let carries = |body: &Vec<u8>| !diff(&one_newline(body.clone())).is_empty();
-    let bodies: Vec<Vec<u8>> = parts.into_iter().filter_map(body).collect();
-    let wanted: Vec<&Vec<u8>> = if bodies.iter().any(carries) {
-        bodies.iter().filter(|body| carries(body)).collect()
-    } else {
-        bodies.iter().collect()
-    };
-    for body in wanted {
-        text.extend_from_slice(body);
+    let (with, without): (Vec<_>, Vec<_>) = leaves(&mail).into_iter().filter_map(body).partition(carries);
+    for body in if with.is_empty() { without } else { with } {
+        text.extend(body);
         if !text.ends_with(b"\n") {
             text.push(b'\n');
         }
@@ -212,17 +206,10 @@ fn diff(text: &[u8]) -> Vec<u8> {
             out.extend([line, lines[at]]);
             at += 1;
             in_file = true;
-        } else if let Some((mut old, mut new)) = counts(line).filter(|_| in_file) {
+        } else if let Some(mut hunk) = in_file.then(|| Hunk::of(&String::from_utf8_lossy(line))).flatten() {
             out.push(line);
-            while old > 0 || new > 0 || next_is_marker(&lines, at) {
-                let Some(&line) = lines.get(at) else { break };
-                match line.first() {
-                    Some(b'-') => old = old.saturating_sub(1),
-                    Some(b'+') => new = new.saturating_sub(1),
-                    Some(b' ' | b'\t' | b'\r') | None => (old, new) = (old.saturating_sub(1), new.saturating_sub(1)),
-                    Some(b'\\') => {}
-                    Some(_) => break,
-                }
+            while !hunk.is_over() || next_is_marker(&lines, at) {
+                let Some(&line) = lines.get(at).filter(|line| hunk.takes(line)) else { break };
                 out.push(line);
                 at += 1;
             }
@@ -247,14 +234,6 @@ fn diff(text: &[u8]) -> Vec<u8> {
 
 fn next_is_marker(lines: &[&[u8]], at: usize) -> bool {
     lines.get(at).is_some_and(|line| line.starts_with(b"\\ No newline"))
-}
-
-/// Lines on the old and on the new side of `@@ -a,b +c,d @@`.
-fn counts(line: &[u8]) -> Option<(u64, u64)> {
-    let text = std::str::from_utf8(line.strip_prefix(b"@@ -")?.split(|&byte| byte == b'@').next()?).ok()?;
-    let (old, new) = text.trim_end().split_once(" +")?;
-    let count = |range: &str| range.split_once(',').map_or(Some(1), |(_, count)| count.parse().ok());
-    Some((count(old)?, count(new)?))
 }
 
 /// `(2, 7)` of `Subject: [PATCH v3 2/7] mm: …`.

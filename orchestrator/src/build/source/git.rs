@@ -93,14 +93,18 @@ impl View {
             });
         };
         let dir = tempfile::tempdir().map_err(Error::io("make a folder in", std::env::temp_dir()))?;
-        let version = u8::from(format != "sha1");
+        // Extensions count from version 1 on (gitrepository-layout(5)).
+        let (version, extensions) = match format {
+            "sha1" => (0, String::new()),
+            format => (1, format!("[extensions]\n\tobjectFormat = {format}\n")),
+        };
         let config = format!(
             "[core]\n\trepositoryformatversion = {version}\n\tbare = true\n\tautocrlf = false\n\tsymlinks = true\n\
-             [extensions]\n\tobjectFormat = {format}\n"
+             {extensions}"
         );
         let files = [
             ("HEAD", "ref: refs/heads/none\n".to_owned()),
-            ("config", if version == 0 { config.replace("[extensions]\n\tobjectFormat = sha1\n", "") } else { config }),
+            ("config", config),
             ("objects/info/alternates", format!("{}\n", quoted(objects))),
             ("info/attributes", "* -text -ident -filter -working-tree-encoding -diff !eol\n".to_owned()),
         ];
