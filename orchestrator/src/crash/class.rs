@@ -2,6 +2,7 @@
 //!
 //! The texts are those of Linux 5.10 to 7.3. Where a file is named, it prints the line.
 
+use super::line::is_number;
 use super::report::CrashKind::{self, Bug, DataLoss, Hang, Leak, Lockdep, Oom, Panic, Warning};
 
 /// What a line is to a report.
@@ -72,6 +73,18 @@ const BEGINNINGS: &[(&str, CrashKind)] = &[
     ("WARNING: stack recursion on stack type ", Warning),
     // kernel/irq/spurious.c, arch/x86/kernel/nmi.c
     ("Uhhuh. NMI received for unknown reason", Warning),
+    // mm/oom_kill.c
+    ("Out of memory: Killed process", Oom),
+    ("Memory cgroup out of memory: Killed process", Oom),
+    ("Out of memory and no killable processes", Oom),
+    ("oom-kill:constraint=", Oom),
+];
+
+/// Headlines by their beginning that are the whole report.
+const SINGLE_LINES: &[(&str, CrashKind)] = &[
+    // kernel/fork.c
+    ("BUG: Bad rss-counter state", Bug),
+    ("BUG: non-zero pgtables_bytes", Bug),
     // mm/zswap.c, drivers/block/zram/zram_drv.c, mm/page_io.c, fs/buffer.c, block/blk-core.c
     ("zram: Decompression failed!", DataLoss),
     ("zswap: Decompression error from zswap", DataLoss),
@@ -82,11 +95,6 @@ const BEGINNINGS: &[(&str, CrashKind)] = &[
     ("I/O error, dev ", Warning),
     ("blk_update_request: I/O error, dev ", Warning),
     ("critical medium error, dev ", Warning),
-    // mm/oom_kill.c
-    ("Out of memory: Killed process", Oom),
-    ("Memory cgroup out of memory: Killed process", Oom),
-    ("Out of memory and no killable processes", Oom),
-    ("oom-kill:constraint=", Oom),
 ];
 
 /// What stands after the name of a task or of a function.
@@ -149,7 +157,7 @@ pub(super) fn classify(text: &str) -> Start {
     if is_warning(text) {
         return Start::Headline(Warning);
     }
-    if let Some((_, kind)) = BEGINNINGS.iter().find(|(beginning, _)| text.starts_with(beginning)) {
+    if let Some((_, kind)) = BEGINNINGS.iter().chain(SINGLE_LINES).find(|(beginning, _)| text.starts_with(beginning)) {
         // Of RCU's information only stalls are trouble.
         if text.starts_with("rcu: INFO: ") && !text.contains("detected") {
             return Start::None;
@@ -187,10 +195,7 @@ fn by_shape(text: &str) -> Option<CrashKind> {
     // kernel/rcu/tree_stall.h, tree_exp.h, tasks.h, whatever `pr_fmt` stands before it.
     let stalled = || {
         let subject = text.split_once("INFO: rcu").is_some_and(|(before, _)| before.len() <= NAME);
-        subject
-            && (text.contains("detected stall")
-                || text.contains("self-detected stall")
-                || text.contains("detected expedited stalls"))
+        subject && (text.contains("detected stall") || text.contains("detected expedited stalls"))
     };
     // mm/pgtable-generic.c: `mm/pgtable-generic.c:50: bad pmd 00000000deadbeef(8000000012345067)`.
     let bad_table = || {
@@ -233,27 +238,10 @@ fn is_warning(text: &str) -> bool {
     }
 }
 
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 /// Whether nothing follows this headline.
 pub(super) fn stands_alone(text: &str) -> bool {
-    let beginnings = [
-        "BUG: Bad rss-counter state",
-        "BUG: non-zero pgtables_bytes",
-        "kmemleak: ",
-        "zram: Decompression failed!",
-        "zswap: Decompression error",
-        "Decompression error from zswap",
-        "Read-error on swap-device",
-        "Write-error on swap-device",
-        "Buffer I/O error on dev",
-        "I/O error, dev",
-        "blk_update_request: I/O error",
-        "critical medium error",
-    ];
-    beginnings.iter().any(|beginning| text.starts_with(beginning))
+    text.starts_with("kmemleak: ")
+        || SINGLE_LINES.iter().any(|(beginning, _)| text.starts_with(beginning))
         || [" swap file entry ", " swap offset entry "].iter().any(|middle| text.contains(middle))
         || text.split_once(": bad ").is_some_and(|_| by_shape(text) == Some(Bug) && !text.starts_with("BUG "))
 }

@@ -1,5 +1,7 @@
 //! What stays the same when the same trouble happens again.
 
+use super::line::is_number;
+
 /// Lines of a fingerprint.
 const LINES: usize = 5;
 
@@ -109,7 +111,7 @@ fn without_number(word: &str) -> &str {
     let has_digit = word.bytes().any(|byte| byte.is_ascii_digit());
     match word {
         _ if word.strip_prefix("0x").is_some_and(|digits| !digits.is_empty() && hex(digits)) => "X",
-        _ if word.bytes().all(|byte| byte.is_ascii_digit()) && word.len() < 8 => "N",
+        _ if is_number(word) && word.len() < 8 => "N",
         _ if word.len() >= 6 && hex(word) && has_digit => "X",
         _ if is_duration(word) => "N",
         _ => word,
@@ -118,5 +120,5 @@ fn without_number(word: &str) -> &str {
 
 /// `22s`.
 fn is_duration(word: &str) -> bool {
-    word.strip_suffix('s').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    word.strip_suffix('s').is_some_and(is_number)
 }

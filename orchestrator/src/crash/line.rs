@@ -54,8 +54,7 @@ fn kernel_line(shown: &str) -> KernelLine {
 /// `<4>` at the start of `text`, as `console_msg_format=syslog` prints it: how many bytes it takes.
 fn level(text: &str) -> Option<usize> {
     let (inside, _) = text.strip_prefix('<')?.split_once('>')?;
-    let digits = !inside.is_empty() && inside.len() <= 3 && inside.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then_some(inside.len() + 2)
+    (inside.len() <= 3 && is_number(inside)).then_some(inside.len() + 2)
 }
 
 /// `[   12.345678]` at the start of `text`: the seconds, and how many bytes it takes (Documentation/core-api/printk-basics.rst).
@@ -63,8 +62,7 @@ fn time_stamp(text: &str) -> Option<(f64, usize)> {
     let (inside, _) = text.strip_prefix('[')?.split_once(']')?;
     let number = inside.trim_start_matches(' ');
     let (seconds, micros) = number.split_once('.')?;
-    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(seconds) || !digits(micros) || micros.len() != 6 {
+    if !is_number(seconds) || !is_number(micros) || micros.len() != 6 {
         return None;
     }
     Some((number.parse().ok()?, inside.len() + 2))
@@ -75,7 +73,12 @@ fn caller(text: &str) -> Option<(&str, &str)> {
     let (inside, rest) = text.strip_prefix('[')?.split_once(']')?;
     let id = inside.trim_start_matches(' ');
     let number = id.strip_prefix(['T', 'C'])?;
-    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some((id, rest))
+    is_number(number).then_some((id, rest))
+}
+
+/// Digits and nothing else.
+pub(super) fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn clean(text: &str) -> String {

@@ -116,8 +116,7 @@ impl Scanner {
 
 /// Adds a report, or counts it if an equal one is there. Where there is no room, a panic takes the last other one's place.
 fn keep(reports: &mut Vec<CrashReport>, report: CrashReport) {
-    let equal = |known: &&mut CrashReport| known.kind == report.kind && known.fingerprint == report.fingerprint;
-    if let Some(known) = reports.iter_mut().find(equal) {
+    if let Some(known) = reports.iter_mut().find(|known| known.is_same(&report)) {
         known.count = known.count.saturating_add(1);
     } else if reports.len() < MOST {
         reports.push(report);

@@ -20,6 +20,13 @@ pub struct CrashReport {
     pub note: Option<String>,
 }
 
+impl CrashReport {
+    /// Both are the same complaint, whenever it came.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.fingerprint == other.fingerprint
+    }
+}
+
 /// Kinds of complaints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,10 +67,8 @@ impl CrashKind {
 
 /// The reports of `now` that are not among `earlier` ones of the same console, or came more often since.
 pub fn since(earlier: &[CrashReport], now: Vec<CrashReport>) -> Vec<CrashReport> {
-    let before = |report: &CrashReport| {
-        let same = |known: &&CrashReport| known.kind == report.kind && known.fingerprint == report.fingerprint;
-        earlier.iter().find(same).map_or(0, |known| known.count)
-    };
+    let before =
+        |report: &CrashReport| earlier.iter().find(|known| known.is_same(report)).map_or(0, |known| known.count);
     now.into_iter()
         .filter_map(|report| {
             let count = report.count.saturating_sub(before(&report));
