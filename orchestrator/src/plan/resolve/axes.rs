@@ -126,6 +126,22 @@ impl Setting {
     }
 }
 
+/// The settings of the guest among these.
+pub(super) fn guest_values(settings: &[Setting]) -> impl Iterator<Item = &GuestValue> {
+    settings.iter().filter_map(|setting| match setting {
+        Setting::Guest(value) => Some(value),
+        Setting::Arg { .. } => None,
+    })
+}
+
+/// The arguments of the test `name` among these, as (key, value).
+pub(super) fn args_for<'a>(settings: &'a [Setting], name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    settings.iter().filter_map(move |setting| match setting {
+        Setting::Arg { key, value, .. } if setting.is_of_test(name) => Some((key.as_str(), value.as_str())),
+        _ => None,
+    })
+}
+
 /// An entry of `include` or `exclude`: settings, and patterns for the other parts of a cell.
 #[derive(Default)]
 pub(super) struct Entry {
@@ -150,9 +166,7 @@ impl Entry {
     pub(super) fn matches_settings(&self, guest: &Guest, origin: &str, test: &Test) -> bool {
         self.settings.iter().all(|setting| match setting {
             Setting::Guest(value) => value.is_in(guest),
-            Setting::Arg { test: named, key, value } => {
-                named.as_ref().is_none_or(|name| name == origin) && test.args.get(key) == Some(value)
-            }
+            Setting::Arg { key, value, .. } => setting.is_of_test(origin) && test.args.get(key) == Some(value),
         })
     }
 
@@ -163,32 +177,17 @@ impl Entry {
     }
 
     pub(super) fn matches_place(&self, names: (&str, &str), guest: &Guest) -> bool {
-        self.matches_kernel(names) && self.guest_values().all(|value| value.is_in(guest))
-    }
-
-    pub(super) fn guest_values(&self) -> impl Iterator<Item = &GuestValue> {
-        self.settings.iter().filter_map(|setting| match setting {
-            Setting::Guest(value) => Some(value),
-            Setting::Arg { .. } => None,
-        })
+        self.matches_kernel(names) && guest_values(&self.settings).all(|value| value.is_in(guest))
     }
 
     pub(super) fn has_args(&self) -> bool {
         self.settings.iter().any(|setting| matches!(setting, Setting::Arg { .. }))
     }
-
-    pub(super) fn args_for<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.settings.iter().filter_map(move |setting| match setting {
-            Setting::Arg { test, key, value } if test.as_ref().is_none_or(|test| test == name) => {
-                Some((key.as_str(), value.as_str()))
-            }
-            _ => None,
-        })
-    }
 }
 
 /// The axes with their values, checked.
 pub(super) fn axes(context: Context, path: &KeyPath, raw: &Matrix, guest: &Guest, tests: &[Test]) -> Vec<Vec<Setting>> {
+    let sized = raw.axes.iter().any(|(axis, _)| axis == "guest.swap.zram.size");
     let mut axes = Vec::new();
     for (name, values) in &raw.axes {
         let path = path.key(name);
@@ -199,7 +198,6 @@ pub(super) fn axes(context: Context, path: &KeyPath, raw: &Matrix, guest: &Guest
             }
             continue;
         }
-        let sized = raw.axes.iter().any(|(axis, _)| axis == "guest.swap.zram.size");
         check_zram(context, &path, name, guest, sized);
         let mut seen = BTreeSet::new();
         let mut settings = Vec::new();
@@ -290,10 +288,7 @@ pub(super) fn entries(
                 "test" => (&mut entry.test, tests.iter().map(|test| test.name.as_str()).collect()),
                 setting_key if Axis::parse(setting_key).is_some() => {
                     let sized = map.contains_key("guest.swap.zram.size")
-                        || axes
-                            .iter()
-                            .flatten()
-                            .any(|setting| matches!(setting, Setting::Guest(value) if value.makes_zram()));
+                        || axes.iter().flat_map(|axis| guest_values(axis)).any(GuestValue::makes_zram);
                     check_zram(context, &at, key, guest, sized);
                     entry.settings.extend(setting(context, &at, key, text, tests));
                     continue;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::axes::{Entry, GuestValue, Setting, axes, entries};
+use super::axes::{Entry, GuestValue, Setting, args_for, axes, entries, guest_values};
 use super::context::Context;
 use crate::plan::conditions::matches_pattern;
 use crate::plan::model::{Guest, Kernel, Swap, Test};
@@ -135,8 +135,8 @@ fn too_many(axes: &[Vec<Setting>], kernels: &[Kernel], tests: &[Test]) -> Option
         let counts = axes.iter().map(|axis| values(axis).max(1) as u128);
         counts.fold(1, u128::saturating_mul)
     };
-    let guests = product(&|axis| axis.iter().filter(|setting| matches!(setting, Setting::Guest(_))).count());
-    let of_test = |test: &Test| product(&|axis| axis.iter().filter(|setting| setting.is_of_test(&test.name)).count());
+    let guests = product(&|axis| guest_values(axis).count());
+    let of_test = |test: &Test| product(&|axis| args_for(axis, &test.name).count());
     let points = tests.iter().map(of_test).fold(0, u128::saturating_add);
     let built = built_variants(kernels).count() as u128;
     let cells = built.max(1).saturating_mul(guests).saturating_mul(points.max(1));
@@ -171,7 +171,7 @@ fn included(
         }
         let mut changed = test.clone();
         let mut names_test = false;
-        for (key, value) in include.args_for(&test.name) {
+        for (key, value) in args_for(&include.settings, &test.name) {
             changed.args.insert(key.to_owned(), value.to_owned());
             names_test = true;
         }
@@ -198,13 +198,19 @@ fn included(
 
 /// The guests that an `include` selects: all of them, or the one it describes, which is added.
 fn guest_indices(include: &Entry, guest: &Guest, guests: &mut Vec<Guest>) -> Vec<usize> {
+    let values: Vec<&GuestValue> = guest_values(&include.settings).collect();
+    if values.is_empty() { (0..guests.len()).collect() } else { vec![index_of(guests, shape(guest, values))] }
+}
+
+/// The guest with these values.
+fn shape(guest: &Guest, mut values: Vec<&GuestValue>) -> Guest {
+    // A size makes the zram device whose compressor another axis sets.
+    values.sort_by_key(|value| value.rank());
     let mut shape = guest.clone();
-    let mut of_guest: Vec<&GuestValue> = include.guest_values().collect();
-    of_guest.sort_by_key(|value| value.rank());
-    for value in &of_guest {
+    for value in values {
         value.apply(&mut shape);
     }
-    if of_guest.is_empty() { (0..guests.len()).collect() } else { vec![index_of(guests, shape)] }
+    shape
 }
 
 /// The index of `item` in the list, which it is added to if missing.
@@ -219,13 +225,7 @@ fn index_of<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
 fn shapes(guest: &Guest, axes: &[Vec<Setting>]) -> Vec<Guest> {
     let mut combinations: Vec<Vec<&GuestValue>> = vec![Vec::new()];
     for axis in axes {
-        let values: Vec<&GuestValue> = axis
-            .iter()
-            .filter_map(|setting| match setting {
-                Setting::Guest(value) => Some(value),
-                Setting::Arg { .. } => None,
-            })
-            .collect();
+        let values: Vec<&GuestValue> = guest_values(axis).collect();
         if !values.is_empty() {
             combinations = combinations
                 .iter()
@@ -233,31 +233,14 @@ fn shapes(guest: &Guest, axes: &[Vec<Setting>]) -> Vec<Guest> {
                 .collect();
         }
     }
-    let shape = |mut values: Vec<&GuestValue>| {
-        // A size makes the zram device whose compressor another axis sets.
-        values.sort_by_key(|value| value.rank());
-        let mut shape = guest.clone();
-        for value in values {
-            value.apply(&mut shape);
-        }
-        shape
-    };
-    combinations.into_iter().map(shape).collect()
+    combinations.into_iter().map(|values| shape(guest, values)).collect()
 }
 
 /// Every variation of a test's arguments, the first axis changing slowest.
 fn variations(test: &Test, axes: &[Vec<Setting>]) -> Vec<Test> {
     let mut variations = vec![test.clone()];
     for axis in axes {
-        let values: Vec<(&str, &str)> = axis
-            .iter()
-            .filter_map(|setting| match setting {
-                Setting::Arg { key, value, .. } if setting.is_of_test(&test.name) => {
-                    Some((key.as_str(), value.as_str()))
-                }
-                _ => None,
-            })
-            .collect();
+        let values: Vec<(&str, &str)> = args_for(axis, &test.name).collect();
         if !values.is_empty() {
             variations = variations
                 .iter()
