@@ -185,20 +185,14 @@ pub struct CellSpec {
     #[serde(default)]
     pub clone: Warmth,
     /// Saved boots that warm rounds take by turns; 0 in older journals, whose rounds all came from one.
-    #[serde(default, skip_serializing_if = "is_none_of_them")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub boots: u32,
     /// Patches of the variant in order, as (file name, subject or first line, reversed).
     pub patches: Vec<PatchInfo>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
-fn is_none_of_them(number: &u32) -> bool {
-    *number == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// Two cells held against each other.
