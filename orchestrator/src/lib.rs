@@ -10,6 +10,7 @@ mod causes;
 pub mod cli;
 pub mod crash;
 pub mod diagram;
+mod host;
 pub mod interleave;
 pub mod journal;
 mod nofollow;

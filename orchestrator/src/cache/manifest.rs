@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::{digest, sha256};
+use crate::host;
 
 /// Goes up when older manifests say too little.
 const VERSION: u32 = 1;
@@ -75,12 +76,7 @@ impl Manifest {
 
     /// Writes the manifest, and has it on the disk when this returns.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        let dir = file.parent().unwrap_or(file);
-        let beside = tempfile::Builder::new().prefix(".twinboot-").tempfile_in(dir)?;
-        serde_json::to_writer(io::BufWriter::new(&beside), self)?;
-        beside.as_file().sync_all()?;
-        beside.persist(file).map_err(|error| error.error)?;
-        File::open(dir)?.sync_all()
+        replace(file, &serde_json::to_vec(self)?, true)
     }
 
     /// The manifest at `place`; none where there is no file, and what is wrong with it otherwise.
@@ -98,7 +94,7 @@ impl Manifest {
     ///
     /// Blocking: it reads what the memo does not know.
     pub fn verify(&self, place: Place<'_>, skip: impl Fn(&str) -> bool) -> Result<(), String> {
-        let boot = place.each_boot.then(boot_id);
+        let boot = place.each_boot.then(|| host::boot_id().unwrap_or_default());
         let memo_file = place.file.with_extension("seen");
         let memo: Memo =
             fs::read(&memo_file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
@@ -121,7 +117,7 @@ impl Manifest {
         }
         if news && let Ok(text) = serde_json::to_vec(&Memo { boot, stats }) {
             // Best effort: without it the next use reads everything again.
-            let _ = replace(&memo_file, &text);
+            let _ = replace(&memo_file, &text, false);
         }
         Ok(())
     }
@@ -178,10 +174,16 @@ fn collect(top: &Path, dir: &Path, sync: bool, files: &mut BTreeMap<String, Cont
     if sync { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
-fn replace(file: &Path, text: &[u8]) -> io::Result<()> {
-    let mut beside = tempfile::Builder::new().prefix(".twinboot-").tempfile_in(file.parent().unwrap_or(file))?;
+/// Puts a file into place whole. With `sync`, it is on the disk when this returns.
+fn replace(file: &Path, text: &[u8], sync: bool) -> io::Result<()> {
+    let dir = file.parent().unwrap_or(file);
+    let mut beside = tempfile::Builder::new().prefix(".twinboot-").tempfile_in(dir)?;
     io::Write::write_all(&mut beside, text)?;
-    beside.persist(file).map(|_| ()).map_err(|error| error.error)
+    if sync {
+        beside.as_file().sync_all()?;
+    }
+    beside.persist(file).map_err(|error| error.error)?;
+    if sync { File::open(dir)?.sync_all() } else { Ok(()) }
 }
 
 fn stamp(metadata: &Metadata) -> Stamp {
@@ -193,10 +195,6 @@ fn changed(metadata: &Metadata) -> SystemTime {
     let (seconds, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
     let since = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0));
     SystemTime::UNIX_EPOCH + since
-}
-
-fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Name of an entry's manifest in it.
@@ -295,7 +293,7 @@ mod tests {
         std::thread::sleep(RACY * 2);
         bench.verify().expect("as it was written");
         let memo = bench.memo();
-        assert_eq!((memo.stats.len(), memo.boot.as_deref()), (3, Some(boot_id().as_str())));
+        assert_eq!((memo.stats.len(), memo.boot.as_deref()), (3, host::boot_id().ok().as_deref()));
 
         // A wrong digest under a right memo: only the next boot finds it.
         let list = bench.0.path().join("list");

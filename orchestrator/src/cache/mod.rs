@@ -30,6 +30,8 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use crate::printable::one_line;
+
 /// How often a lock that somebody else holds is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
@@ -349,10 +351,9 @@ fn check(key: &str) -> Result<(), Error> {
     if kind::is_key(key) { Ok(()) } else { Err(Error::Key { key: key.to_owned() }) }
 }
 
-/// A name for people: whatever could act on a terminal is escaped.
+/// A name for people.
 fn printable(name: &OsStr) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    name.to_string_lossy().chars().map(escaped).collect()
+    one_line(&name.to_string_lossy())
 }
 
 fn make_dir(path: &Path) -> Result<(), Error> {

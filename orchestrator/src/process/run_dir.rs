@@ -68,7 +68,7 @@ impl Owner {
         let started = started(pid).ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat tells no start time")))?;
         Ok(Self {
             host: nix::unistd::gethostname()?.to_string_lossy().into_owned(),
-            boot: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
+            boot: crate::host::boot_id()?,
             pid_namespace: fs::read_link("/proc/self/ns/pid")?.to_string_lossy().into_owned(),
             pid,
             started,

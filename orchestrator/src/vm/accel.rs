@@ -135,7 +135,7 @@ fn memory_file(device: &Path, qemu: &Path, qemu_version: &str, cache_root: &Path
     let node =
         device.metadata().map(|meta| format!("{} {} {} {:o}", meta.rdev(), meta.ino(), meta.ctime(), meta.mode()));
     let key = Key::new()
-        .part("boot", read("/proc/sys/kernel/random/boot_id"))
+        .part("boot", crate::host::boot_id().unwrap_or_default())
         .part("release", read("/proc/sys/kernel/osrelease"))
         .part("device", node.unwrap_or_default())
         .part("user", nix::unistd::geteuid().to_string())

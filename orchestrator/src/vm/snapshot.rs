@@ -256,7 +256,7 @@ fn key(machine: &Machine, origin: Origin) -> Result<String, Error> {
     let spec = machine.booted_from(None, Logs { console: PathBuf::new(), qemu: PathBuf::new() });
     let config =
         serde_json::to_vec(&machine.config(0, true)).map_err(|error| initramfs::Error::Archive(error.into()))?;
-    let host = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let host = crate::host::boot_id().unwrap_or_default();
     Ok(Key::new()
         .part("recipe", RECIPE)
         .part("host", host)
