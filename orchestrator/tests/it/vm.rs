@@ -17,6 +17,25 @@ const AMPLE: Duration = Duration::from_secs(60);
 /// A stage that is bound to overrun need not take long.
 const SHORT: Duration = Duration::from_millis(300);
 
+/// A machine of a fake QEMU's, whose files are in `dir`.
+pub(crate) fn fake_machine(dir: &Path, cmdline: String, cpus: u32) -> Spec {
+    Spec {
+        qemu: env!("CARGO_BIN_EXE_fake-qemu").into(),
+        accel: Accel::Tcg,
+        kernel: dir.join("kernel"),
+        initrd: Some("/dev/null".into()),
+        incoming: None,
+        cmdline,
+        cpus,
+        memory: 256 << 20,
+        network: true,
+        gdb: false,
+        start_deadline: START_DEADLINE,
+        console_log: dir.join("console.log"),
+        qemu_log: dir.join("qemu.log"),
+    }
+}
+
 struct House {
     dir: TempDir,
     spec: Spec,
@@ -29,21 +48,7 @@ impl House {
         let file = |name: &str| dir.path().join(name);
         std::fs::create_dir(file("run")).expect("makes it");
         std::fs::write(file("kernel"), "no kernel").expect("writes");
-        let spec = Spec {
-            qemu: env!("CARGO_BIN_EXE_fake-qemu").into(),
-            accel: Accel::Tcg,
-            kernel: file("kernel"),
-            initrd: Some("/dev/null".into()),
-            incoming: None,
-            cmdline: wishes.to_owned(),
-            cpus: 2,
-            memory: 256 << 20,
-            network: true,
-            gdb: false,
-            start_deadline: START_DEADLINE,
-            console_log: file("console.log"),
-            qemu_log: file("qemu.log"),
-        };
+        let spec = fake_machine(dir.path(), wishes.to_owned(), 2);
         Self { dir, spec, cancel: CancellationToken::new() }
     }
 

@@ -14,8 +14,10 @@ use ssh_key::private::KeypairData;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
+use twinboot::vm::Vm;
 use twinboot::vm::ssh::{self, Error, Event, Exit, Login, Session};
-use twinboot::vm::{Accel, START_DEADLINE, Spec, Vm};
+
+use crate::vm::fake_machine;
 
 const AMPLE: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(400);
@@ -68,21 +70,7 @@ impl Guest {
         write("hostkey", &dropbear_key(&host));
         write("authorized_keys", user.public_key().to_openssh().expect("encodes").as_bytes());
         write("kernel", b"");
-        let spec = Spec {
-            qemu: env!("CARGO_BIN_EXE_fake-qemu").into(),
-            accel: Accel::Tcg,
-            kernel: file("kernel"),
-            initrd: Some("/dev/null".into()),
-            incoming: None,
-            cmdline: format!("fake.ssh=server:{}", dir.path().display()),
-            cpus: 1,
-            memory: 256 << 20,
-            network: true,
-            gdb: false,
-            start_deadline: START_DEADLINE,
-            console_log: file("console.log"),
-            qemu_log: file("qemu.log"),
-        };
+        let spec = fake_machine(dir.path(), format!("fake.ssh=server:{}", dir.path().display()), 1);
         let vm = Vm::start(&spec, dir.path(), &CancellationToken::new()).await.expect("starts");
         Some(Self { dir, vm, user, host })
     }
