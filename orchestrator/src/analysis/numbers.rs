@@ -126,6 +126,8 @@ pub struct Numbers {
     pub boots_differ: bool,
     /// The verdict rests on exact tests ([`Rule::exact`]).
     pub exact: bool,
+    /// Rounds that fail are what is counted, so that there are no exposures to model.
+    pub by_rounds: bool,
 }
 
 /// What a p-value rests on.
@@ -155,7 +157,10 @@ impl Evidence {
 
 impl Numbers {
     pub(super) fn of(base: &CellResult, patched: &CellResult, rule: &Rule) -> Self {
-        let (first, second) = (total(base), total(patched));
+        if patched.counts_rounds() {
+            return Self::of_rounds(base, patched);
+        }
+        let (first, second) = (base.total(), patched.total());
         let (base_rounds, patched_rounds) = (base.counts_per_round(), patched.counts_per_round());
         let dispersion = dispersion::index(&[&base_rounds, &patched_rounds]);
         let overdispersed = dispersion.is_some_and(|it| it.index > 1.0 && it.p.below(OVERDISPERSED_P));
@@ -245,6 +250,32 @@ impl Numbers {
             patched_units: units(&patched_rounds, &boots.patched),
             boots_differ,
             exact: rule.exact,
+            by_rounds: false,
+        }
+    }
+
+    /// The numbers of tests that count rounds: the exact tests over rounds and boots, and no model.
+    fn of_rounds(base: &CellResult, patched: &CellResult) -> Self {
+        let (base_rounds, patched_rounds) = (base.counts_per_round(), patched.counts_per_round());
+        let boots = Boots::of(base, patched, None);
+        Self {
+            base: Rate::of(base),
+            patched: Rate::of(patched),
+            ratio: None,
+            base_rate_low: None,
+            p_zero: None,
+            p_residual: None,
+            dispersion: None,
+            overdispersed: false,
+            evidence: unit_evidence(true, (&base_rounds, &patched_rounds), (base, patched), &boots),
+            exposures_enough: None,
+            base_corruptions_a_round: mean_events(&base_rounds),
+            base_corrupt_rounds: base.corrupt_and_clean_rounds().0,
+            base_units: units(&base_rounds, &boots.base),
+            patched_units: units(&patched_rounds, &boots.patched),
+            boots_differ: false,
+            exact: true,
+            by_rounds: true,
         }
     }
 
@@ -253,6 +284,9 @@ impl Numbers {
     /// too much, also the rounds themselves or the model of their scatter.
     pub(super) fn carrying(&self, direction: Direction, alpha: f64) -> Option<Evidence> {
         let proof = |kind: EvidenceKind| self.evidence_of(kind).filter(|it| it.p(direction).below(alpha));
+        if self.by_rounds {
+            return proof(EvidenceKind::Rounds).filter(|_| self.boots_agree(direction));
+        }
         let plain = proof(EvidenceKind::Exposures)?;
         if self.exact {
             let rounds = proof(EvidenceKind::Rounds)?;
@@ -391,10 +425,6 @@ pub(super) fn rates(units: &[Count]) -> Vec<f64> {
 
 fn units(rounds: &[Count], boots: &[Count]) -> Units {
     Units { rounds: rates(rounds).len(), boots: rates(boots).len() }
-}
-
-fn total(cell: &CellResult) -> Count {
-    Count { events: cell.totals.corruptions, exposures: cell.totals.exposures }
 }
 
 /// A whole number of exposures; what doesn't fit is as good as never.

@@ -86,6 +86,7 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         program: test.run.clone(),
         strategy: test.args.get("strategy").cloned(),
         expect: variant.expect,
+        counts: test.counts.clone(),
         rounds: test.rounds,
         // Whole seconds: it is only an estimate.
         round_s: test.round().as_secs(),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::interleavings;
+use crate::journal::failure::Counted;
 use crate::plan::model::{Deadlines, Guest, Stop, Swap, Test};
-use crate::plan::schema::{SwapDevice, SwapSetting};
+use crate::plan::schema::{OneOrMany, OrText, SwapDevice, SwapSetting};
 use crate::plan::yaml::KeyPath;
 use crate::plan::{schema, validate};
 
@@ -105,6 +106,7 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
         run: raw.run.clone(),
         args,
         rounds,
+        counts: counts(context, &path.key("counts"), &raw.counts),
         stop: stop(context, &path.key("stop"), &raw.stop, rounds, defaults),
         deadlines: Deadlines {
             boot: deadlines.boot.0,
@@ -113,6 +115,39 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
             shutdown: deadlines.shutdown.0,
         },
     }
+}
+
+/// What fails a round.
+fn counts(context: Context, path: &KeyPath, raw: &OneOrMany<OrText<schema::Counted>>) -> Vec<Counted> {
+    let mut counts = Vec::new();
+    for (index, item) in raw.items() {
+        let path = index.map_or_else(|| path.clone(), |index| path.index(index));
+        match item {
+            OrText::Text(word) => counts.extend(context.check_value(&path, validate::counted(word))),
+            OrText::Full(way) => counts.extend(counted(context, &path, way)),
+        }
+    }
+    counts
+}
+
+fn counted(context: Context, path: &KeyPath, raw: &schema::Counted) -> Option<Counted> {
+    let complaint = raw.complaint.as_ref().and_then(|kind| {
+        let kind = context.check_value(&path.key("complaint"), validate::complaint(kind))?;
+        Some(Counted::Complaint(Some(kind)))
+    });
+    let output = raw.output.as_ref().and_then(|text| {
+        context.check(&path.key("output"), validate::output(text));
+        Some(Counted::Output(text.clone()))
+    });
+    let exit = raw.exit.map(|status| Counted::Exit(Some(i32::from(status))));
+    let keys = [raw.complaint.is_some(), raw.exit.is_some(), raw.output.is_some()];
+    let given = keys.into_iter().filter(|given| *given).count();
+    if given != 1 && !context.document.damaged(path) {
+        let message = format!("found {given} ways to fail, expected one");
+        let hint = "write one of `complaint: CLASS`, `exit: STATUS`, `output: TEXT` in each item of the list";
+        context.document.error(path, message, Some(hint.to_owned()));
+    }
+    complaint.or(exit).or(output)
 }
 
 fn stop(context: Context, path: &KeyPath, raw: &schema::Stop, rounds: u32, defaults: &schema::Defaults) -> Stop {
