@@ -15,7 +15,7 @@ pub mod messages;
 mod options;
 mod pipeline;
 mod records;
-mod results_dir;
+pub mod results_dir;
 pub mod resume;
 mod run_header;
 mod schedule;
