@@ -151,6 +151,9 @@ pub struct CompareArgs {
     /// What to race: a test or a plan of plans/, or the path of a plan, whose guest, tests and drawings are taken.
     #[arg(long, value_name = "NAME", default_value = "quick")]
     pub test: String,
+    /// Run this reproducer instead of the tests: C source, a program or a script, as it came.
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
     /// A configuration fragment by name or path, on top of what the test needs; a whole `.config` goes below it (may be
     /// repeated).
     #[arg(long, value_name = "FILE|FRAGMENT")]

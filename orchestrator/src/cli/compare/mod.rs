@@ -35,7 +35,7 @@ pub fn run(places: &Places, args: &CompareArgs, out: &mut dyn Write) -> Result<u
             .await
             .map_err(|failure| if cancel.is_cancelled() { Failure::say(INTERRUPTED, "interrupted") } else { failure })
     })??;
-    let template = template::find(&args.test, args.interleave.as_deref(), &roots)?;
+    let template = template::find(args, &roots)?;
     let written = written::plan(&question, &template, &args.config, &roots)?;
     if args.dry_run {
         out.write_all(written.text.as_bytes())?;

@@ -69,7 +69,7 @@ pub async fn question(args: &CompareArgs, cancel: &CancellationToken) -> Result<
         return repository.reverted(commit, single(args)?).await;
     }
     if !args.patch.is_empty() {
-        return repository.patched(&args.patch, single(args)?).await;
+        return repository.with(&args.patch, single(args)?).await;
     }
     let (base, patched) = range(args.revisions.as_deref().unwrap_or("HEAD..@"))?;
     repository.two(&base, &patched).await
@@ -160,10 +160,10 @@ impl Repository<'_> {
     }
 
     /// A revision, and the same with patches.
-    async fn patched(&self, patches: &[PathBuf], rev: &str) -> Result<Question, Failure> {
+    async fn with(&self, files: &[PathBuf], rev: &str) -> Result<Question, Failure> {
         let mut beside = Vec::new();
         let base = self.state(rev, &mut beside).await?;
-        let (side, own) = with_patches(patches)?;
+        let (side, own) = with_patches(files)?;
         let all = base.patches.iter().cloned().chain(side.patches).collect();
         beside.extend(own);
         let patched = State { commit: base.commit.clone(), patches: all, words: side.words };

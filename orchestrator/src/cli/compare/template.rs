@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::super::args::CompareArgs;
 use super::super::exit::{Failure, USAGE};
 use super::super::setup::plan_failure;
 use crate::plan::roots::Roots;
@@ -19,10 +20,18 @@ const KEYS: [&str; 5] = ["overcommit", "defaults", "guest", "tests", "interleavi
 /// What is asked of the kernel, as keys of a plan.
 pub type Template = Vec<(&'static str, Value)>;
 
-/// The template that `test` names: a plan of the data folder, one test in one, or a path. `drawing` replaces its drawings.
-pub fn find(test: &str, drawing: Option<&Path>, roots: &Roots) -> Result<Template, Failure> {
-    let mut plan = chosen(test, roots)?;
-    if let Some(path) = drawing {
+/// The template that `--test` names: a plan of the data folder, one test in one, or a path. A program replaces its tests
+/// and drawings, a drawing its drawings.
+pub fn find(args: &CompareArgs, roots: &Roots) -> Result<Template, Failure> {
+    let mut plan = chosen(&args.test, roots)?;
+    if let Some(path) = &args.program {
+        let path = path
+            .canonicalize()
+            .map_err(|error| Failure::say(USAGE, format!("cannot open the program `{}`: {error}", path.display())))?;
+        plan.insert("tests".to_owned(), json!([{"name": "program", "program": path}]));
+        plan.remove("interleaving");
+    }
+    if let Some(path) = &args.interleave {
         plan.insert("interleaving".to_owned(), drawn(path)?);
     }
     let first = plan["variants"][0]["name"].as_str().map(str::to_owned);

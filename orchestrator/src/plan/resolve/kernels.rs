@@ -183,10 +183,10 @@ fn git(context: Context, path: &KeyPath, raw: &schema::Git) -> Option<Source> {
         context.directory(at, repository, "git repository")
     });
     let at = path.key("rev");
-    if !context.document.has(&at) {
-        context.document.missing(path, "rev", Some("the commit, tag or branch to build".to_owned()));
-    } else {
+    if context.document.has(&at) {
         check_rev(context, &at, &raw.rev);
+    } else {
+        context.document.missing(path, "rev", Some("the commit, tag or branch to build".to_owned()));
     }
     Some(Source::Git { location: location?, rev: raw.rev.clone() })
 }

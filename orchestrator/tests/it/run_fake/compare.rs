@@ -126,6 +126,9 @@ fn the_plan_names_commits_and_brings_its_patches() {
     write(&desk.house.file("race.txt"), "victim  interferer\n------  ----------\nread page  .\n");
     let more = ["--config", "own.config", "--config", "whole.config", "--config", "swap", "--interleave", "race.txt"];
     let plan = desk.plan_of(&[&["--kernel", "debian:linux-source-6.1", "--patch", "race.txt"], &more[..]].concat());
+    let own = desk.plan_of(&["--tree", "linux", "HEAD~1..HEAD", "--program", "race.txt"]);
+    let file = desk.house.file("race.txt");
+    assert!(own.contains(&format!("program: {}", file.display())) && !own.contains("run: race"), "{own}");
     for words in ["debian: linux-source-6.1", "- ./own.config", "base_config: ./whole.config", "read page", "race.txt"]
     {
         assert!(plan.contains(words), "{words}: {plan}");
