@@ -263,7 +263,7 @@ pub struct Program {
 impl Program {
     /// A program at `path` with nothing said about it: it fails by its exit status.
     pub fn plain(path: PathBuf, kind: ProgramKind) -> Self {
-        let oracle = Oracle::default();
+        let oracle = Oracle::by_exit();
         Self { path, kind, words: Vec::new(), files: Vec::new(), env: BTreeMap::new(), oracle }
     }
 }
