@@ -10,6 +10,7 @@ pub mod merge;
 #[cfg(test)]
 mod merge_tests;
 mod name;
+pub mod oracle;
 mod reader;
 pub mod rules;
 pub mod writer;

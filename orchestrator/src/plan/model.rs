@@ -12,6 +12,7 @@ pub use super::source::{Location, Source};
 use crate::diagram::Diagram;
 use crate::journal::failure::Counted;
 use crate::journal::interleaving::ForcedExpectation;
+use crate::journal::oracle::Oracle;
 use crate::journal::rules::{Expectation, Warmth};
 use kernel_debug::Names;
 
@@ -95,6 +96,19 @@ pub struct Kernel {
     pub variants: Vec<Variant>,
 }
 
+impl Kernel {
+    /// Where `variant` comes from before its patches: the kernel's source, or the variant's own image or revision.
+    pub fn source_of(&self, variant: &Variant) -> Source {
+        match (&variant.image, &variant.rev, &self.source) {
+            (Some(image), ..) => image.clone(),
+            (None, Some(rev), Source::Git { location, .. }) => {
+                Source::Git { location: location.clone(), rev: rev.clone() }
+            }
+            (None, _, source) => source.clone(),
+        }
+    }
+}
+
 /// What a lock file says of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Locked {
@@ -150,6 +164,9 @@ pub struct Variant {
     pub name: String,
     /// Patches in the order they are applied.
     pub patches: Vec<Patch>,
+    /// A revision of the kernel's git repository in place of the one that its source names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rev: Option<String>,
     /// A ready kernel ([`Source::Image`]) in place of the one of a kernel whose source is an image.
     pub image: Option<Source>,
     /// What the plan's author expects to see.
@@ -215,6 +232,8 @@ pub struct Test {
     pub name: String,
     /// Program in the image.
     pub run: String,
+    /// The same program where the plan brings it, a reproducer as it came.
+    pub program: Option<Program>,
     /// Its arguments, passed as `--key value`; `true` passes `--key` alone and `false` nothing.
     pub args: BTreeMap<String, String>,
     /// Rounds (fresh guests) per cell.
@@ -225,6 +244,48 @@ pub struct Test {
     pub stop: Stop,
     /// Deadlines of the stages around it.
     pub deadlines: Deadlines,
+}
+
+/// A program that comes with the plan and knows nothing of twinboot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// The file: C source, a program or a script.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: ProgramKind,
+    /// Arguments after those of [`Test::args`]; `{seconds}` stands for the round's time and `{seed}` for its seed.
+    pub words: Vec<String>,
+    /// Files and folders that are in its working directory.
+    pub files: Vec<PathBuf>,
+    /// Its environment besides the guest's own.
+    pub env: BTreeMap<String, String>,
+    /// How it says that something went wrong.
+    pub oracle: Oracle,
+}
+
+impl Program {
+    /// A program at `path` with nothing said about it: it fails by its exit status.
+    pub fn plain(path: PathBuf, kind: ProgramKind) -> Self {
+        let oracle = Oracle::by_exit();
+        Self { path, kind, words: Vec::new(), files: Vec::new(), env: BTreeMap::new(), oracle }
+    }
+}
+
+/// What a plan's program is before it is in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgramKind {
+    /// C source, compiled on the host.
+    Source {
+        /// Link it statically.
+        linked_statically: bool,
+        /// Words for the compiler besides twinboot's own.
+        flags: Vec<String>,
+    },
+    /// An ELF program of the guest's architecture.
+    Binary,
+    /// A script, whose first line names its interpreter.
+    Script,
 }
 
 /// What a round takes besides racing: boot, login and power-off. About two seconds in software

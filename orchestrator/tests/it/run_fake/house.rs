@@ -89,6 +89,15 @@ impl House {
         Self::new(&kernels, HONEST, rounds, "stop: {alpha: 0.1}")
     }
 
+    /// Lets the test run the file `name` with this text, put beside the plan, in place of its guest program; `keys` are further
+    /// keys of the test.
+    pub fn reproducer(&self, name: &str, text: &str, keys: &str) {
+        std::fs::write(self.file(name), text).expect("writes");
+        let plan = std::fs::read_to_string(self.file("plan.yaml")).expect("was written");
+        let plan = plan.replace(", stop: {alpha: 0.1}", "").replace("run: race", &format!("program: {name}, {keys}"));
+        std::fs::write(self.file("plan.yaml"), plan).expect("writes");
+    }
+
     /// The same with rounds that go on from a saved guest.
     pub fn warm(self) -> Self {
         let plan = std::fs::read_to_string(self.file("plan.yaml")).expect("was written");
@@ -112,6 +121,11 @@ impl House {
 
     /// twinboot with everything it may touch in this house.
     pub fn twinboot(&self, args: &[&str]) -> Command {
+        self.twinboot_with(args, Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"))
+    }
+
+    /// The same with the data folder `data`.
+    pub fn twinboot_with(&self, args: &[&str], data: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinboot"));
         signals::with_default_actions(&mut command);
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
@@ -119,7 +133,7 @@ impl House {
         command.env("XDG_RUNTIME_DIR", self.file("run")).env("TMPDIR", self.file("run"));
         command.arg("--qemu").arg(env!("CARGO_BIN_EXE_fake-qemu"));
         command.arg("--cache-dir").arg(self.file("cache")).arg("--guest-dir").arg(self.file("guest"));
-        command.arg("--data-dir").arg(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"));
+        command.arg("--data-dir").arg(data);
         command
     }
 

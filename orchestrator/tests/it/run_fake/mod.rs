@@ -4,11 +4,13 @@
 //! Rounds that come as far as a login have a real dropbear (package dropbear-bin) in namespaces of its own; where a user may
 //! not make them, those tests say so on standard error and pass.
 
+mod compare;
 mod ends;
 mod house;
 mod login;
 mod matrix;
 mod overlap;
+mod reproducer;
 mod resume;
 mod terminal;
 mod warm;
