@@ -269,7 +269,13 @@ impl Round<'_> {
             (Some(failure), _) if failure.stuck => return RoundOutcome::Stuck { reason: failure.message.clone() },
             (Some(failure), _) => failure.message.clone(),
             (None, Some(_)) if *exit == ssh::Exit::Code(0) => return RoundOutcome::Finished,
-            (None, _) if stderr.is_empty() => format!("`{}` ended with {exit} and no summary", self.task.test.run),
+            (None, Some(_)) if stderr.is_empty() => {
+                format!(
+                    "`{}` ended with {exit} after its summary; a test that has run to its end exits with 0",
+                    self.task.test.run
+                )
+            }
+            (None, None) if stderr.is_empty() => format!("`{}` ended with {exit} and no summary", self.task.test.run),
             (None, _) => format!("`{}` ended with {exit}: {stderr}", self.task.test.run),
         };
         RoundOutcome::TestFailed { reason }
