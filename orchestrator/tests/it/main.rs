@@ -27,6 +27,7 @@ mod real_clones;
 mod real_debugger;
 mod real_interleaving;
 mod real_kernel;
+mod real_reproducer;
 mod real_sweep;
 mod real_verdicts;
 mod report_forced;

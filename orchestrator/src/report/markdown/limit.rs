@@ -3,10 +3,10 @@
 use super::counted;
 
 /// Bytes kept free for the note that says what is left out.
-const NOTE: usize = 8 << 10;
+const NOTE: usize = 4 << 10;
 
-/// Sections that the note names; more are counted.
-const NAMED: usize = 40;
+/// Bytes of the note for the names of sections; those that do not fit are counted.
+const NAMES: usize = 3 << 10;
 
 /// `text`, a Markdown document, in at most `limit` bytes. Whole sections are kept in order of the document as long as
 /// there is room; a first section that is too long by itself is cut after a line. A note at the end names what was
@@ -71,13 +71,20 @@ fn title(section: &str) -> String {
 }
 
 fn note(left_out: &[String]) -> String {
-    let mut named: Vec<&str> = left_out.iter().take(NAMED).map(String::as_str).collect();
-    let more = left_out.len().saturating_sub(NAMED) as u64;
-    let rest = counted(more, "more section", "more sections");
-    if more > 0 {
-        named.push(&rest);
+    let mut named = String::new();
+    let mut left = left_out.iter();
+    for name in left.by_ref() {
+        named += if named.is_empty() { "" } else { "; " };
+        named += name;
+        if named.len() > NAMES - 600 {
+            break;
+        }
     }
-    format!("\n---\n\n**Left out here for want of room:** {}. The whole report is `report.md`.\n", named.join("; "))
+    let more = left.count() as u64;
+    if more > 0 {
+        named = format!("{named}; {}", counted(more, "more section", "more sections"));
+    }
+    format!("\n---\n\n**Left out here for want of room:** {named}. The whole report is `report.md`.\n")
 }
 
 #[cfg(test)]
@@ -92,8 +99,8 @@ mod tests {
     #[test]
     fn sections_that_do_not_fit_are_named() {
         let text = format!("# plan\n\n## First\n\nkept\n## Long\n{}## Last\n\nkept too\n", "x\n".repeat(9000));
-        let short = within(&text, 16 << 10);
-        assert!(short.len() <= 16 << 10);
+        let short = within(&text, 12 << 10);
+        assert!(short.len() <= 12 << 10);
         assert!(short.contains("## First\n\nkept\n## Last\n\nkept too\n"), "{short}");
         assert!(short.ends_with("\u{201c}Long\u{201d}. The whole report is `report.md`.\n"), "{short}");
     }
@@ -101,8 +108,8 @@ mod tests {
     #[test]
     fn an_overview_that_is_too_long_is_cut_after_a_line() {
         let text = "| a row |\n".repeat(2000);
-        let short = within(&text, 12 << 10);
-        assert!(short.len() <= 12 << 10);
+        let short = within(&text, 8 << 10);
+        assert!(short.len() <= 8 << 10);
         assert!(short.starts_with("| a row |\n") && short.contains("| a row |\n\n---"), "{short}");
         assert!(short.contains("1,591 lines of the overview"), "{}", &short[short.len() - 200..]);
     }
@@ -114,7 +121,7 @@ mod tests {
 
     #[test]
     fn names_are_bounded_whatever_their_number() {
-        let text: String = (0..5000).map(|n| format!("## {n} {}\n", "long".repeat(200))).collect();
+        let text = format!("## {}\n", "l\u{f6}\u{1f4a5}g".repeat(200)).repeat(5000);
         let short = within(&text, 64 << 10);
         assert!(short.len() <= 64 << 10 && short.contains("more sections"));
     }
