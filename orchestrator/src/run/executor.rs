@@ -153,6 +153,15 @@ impl Round<'_> {
         match end {
             Ok(end) => {
                 self.problems = end.problems;
+                if end.console_left_out > 0 {
+                    let text = format!(
+                        "{}, round {}: the guest flooded its console; {} MiB from the middle are not in console.log",
+                        self.task.id.cell,
+                        self.task.id.round,
+                        end.console_left_out.div_ceil(1 << 20)
+                    );
+                    self.news.push(Entry::Notice { text });
+                }
                 match (clean, end.how, end.death.kind) {
                     (true, How::ByItself, DeathKind::PoweredOff) | (false, ..) => outcome,
                     (true, How::ByItself, _) => died(Stage::Shutdown, &end.death),
