@@ -207,6 +207,8 @@ pub enum StopReason {
     Exposures,
     /// A signal asked it to stop.
     Signal,
+    /// It ended by itself.
+    Exited,
 }
 
 /// The whole test in one record.

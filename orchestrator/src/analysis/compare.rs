@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::cell::{BuildState, CellResult};
 use super::coverage::Coverage;
-use super::numbers::{Direction, EvidenceKind, Numbers};
+use super::numbers::{Direction, EvidenceKind, Numbers, Unit};
 use super::round::Round;
 use super::stats::fisher;
 use super::trouble::{self, Trouble};
@@ -24,7 +24,9 @@ const MORE_OFTEN: f64 = 0.01;
 pub(super) fn judge(base: &CellResult, patched: &CellResult, rule: &Rule) -> Comparison {
     let measured = base.counted_rounds() > 0 && patched.counted_rounds() > 0;
     let numbers = measured.then(|| Numbers::of(base, patched, rule));
-    let coverage = numbers.as_ref().map(|numbers| Coverage::of(base, patched, numbers, rule)).unwrap_or_default();
+    // Rounds alone are too few to tell anything of levels.
+    let told = numbers.as_ref().filter(|numbers| numbers.unit == Unit::Exposures);
+    let coverage = told.map(|numbers| Coverage::of(base, patched, numbers, rule)).unwrap_or_default();
     let (verdict, reason) = decide(base, patched, numbers.as_ref().map(|numbers| (numbers, &coverage)), rule);
     let direction = if verdict == Verdict::Regressed { Direction::Higher } else { Direction::Lower };
     let evidence = numbers
@@ -142,7 +144,7 @@ fn older(verdict: Verdict, rule: &Rule) -> Option<String> {
 /// What is missing where the patched kernel is clean and nothing carries that.
 fn lacking(numbers: &Numbers, rule: &Rule) -> Reason {
     let reaches = |kind| numbers.evidence_of(kind).is_some_and(|it| it.p_lower.below(rule.alpha));
-    if !rule.exact || !reaches(EvidenceKind::Exposures) {
+    if numbers.unit == Unit::Exposures && (!rule.exact || !reaches(EvidenceKind::Exposures)) {
         Reason::NotEnoughExposures
     } else if !reaches(EvidenceKind::Rounds) {
         Reason::TooFewRounds
@@ -208,6 +210,13 @@ pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&
         if gone > 0 {
             found.push(format!("{} of the {side} out of {} did not count", rounds(gone), cell.rounds.len()));
         }
+    }
+    if numbers.is_some_and(|numbers| numbers.unit == Unit::Rounds) {
+        found.push(
+            "the program tells no exposures: a round is the unit, it fails or it does not, and nothing is known of how often it \
+             tested the race"
+                .to_owned(),
+        );
     }
     let told = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion);
     if let Some(dispersion) = told.filter(|dispersion| dispersion.p.below(PLAIN_TO_SEE)) {

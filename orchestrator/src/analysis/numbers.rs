@@ -126,6 +126,8 @@ pub struct Numbers {
     pub boots_differ: bool,
     /// The verdict rests on exact tests ([`Rule::exact`]).
     pub exact: bool,
+    /// What a count of exposures counts.
+    pub unit: Unit,
 }
 
 /// What a p-value rests on.
@@ -135,6 +137,15 @@ pub struct Units {
     pub rounds: usize,
     /// Boots with exposures.
     pub boots: usize,
+}
+
+/// What stands for an exposure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// A try that really tested the race.
+    Exposures,
+    /// A round, which fails or does not, since the program tells no exposures.
+    Rounds,
 }
 
 /// Which way a difference goes.
@@ -158,18 +169,26 @@ impl Numbers {
         let (first, second) = (total(base), total(patched));
         let (base_rounds, patched_rounds) = (base.counts_per_round(), patched.counts_per_round());
         let dispersion = dispersion::index(&[&base_rounds, &patched_rounds]);
-        let overdispersed = dispersion.is_some_and(|it| it.index > 1.0 && it.p.below(OVERDISPERSED_P));
+        let by_rounds = base.spec.counts_rounds() || patched.spec.counts_rounds();
+        // Rounds that fail once or not at all are no counts that could scatter.
+        let overdispersed = !by_rounds && dispersion.is_some_and(|it| it.index > 1.0 && it.p.below(OVERDISPERSED_P));
         let (inflation, spread) = clustering(dispersion.filter(|_| overdispersed));
         let rate_low =
             |inflation| interval::rate_lower(first.events as f64, first.exposures as f64, inflation, BASE_RATE_TAIL);
         let chance_of_zero = |rate: f64| LnProb::from_ln(-rate * second.exposures as f64);
-        let base_rate_low = (first.exposures > 0).then(|| rate_low(inflation));
+        let base_rate_low = (first.exposures > 0).then(|| {
+            if by_rounds {
+                interval::proportion_lower(first.events, first.exposures, BASE_RATE_TAIL)
+            } else {
+                rate_low(inflation)
+            }
+        });
         let ratio = ratio::compare(first, second);
         let p_zero = base_rate_low.filter(|_| second.events == 0).map(chance_of_zero);
         let mean = mean_events(&base_rounds);
 
         let mut evidence = Vec::new();
-        if let Some(ratio) = &ratio {
+        if let (Some(ratio), false) = (&ratio, by_rounds) {
             // As if exposures were independent: the zero must be improbable at a low base rate, and the difference too.
             let zero = if second.events == 0 { chance_of_zero(rate_low(1.0)) } else { LnProb::ZERO };
             let p_lower = LnProb::from_ln(zero.ln().max(ratio.p_lower.ln()));
@@ -204,6 +223,10 @@ impl Numbers {
         }
 
         let p_residual = base_rate_low.filter(|_| second.events == 0).map(|rate| {
+            if by_rounds {
+                // So many rounds without a failure, each of which would fail at the residual rate.
+                return LnProb::from_ln(second.exposures as f64 * (-rate * rule.residual).ln_1p());
+            }
             let expected = patched_rounds.iter().map(|round| round.exposures as f64 * rate * rule.residual);
             let by_rounds = cluster::no_event(expected, mean, spread);
             let by_boots = boots.dispersion.filter(|_| boots_differ).zip(boots.rate_low(rule.exact));
@@ -214,6 +237,9 @@ impl Numbers {
             LnProb::from_ln(by_rounds.ln().max(by_boots.ln()))
         });
         let exposures_enough = base_rate_low.filter(|&rate| rate > 0.0).map(|rate| {
+            if by_rounds {
+                return whole((residual_p(rule.exact).ln() / (-rate * rule.residual).ln_1p()).ceil());
+            }
             let per_round = (second.exposures.max(1) as f64 / patched_rounds.len().max(1) as f64).max(1.0);
             let rounds_for = |p: f64, rate: f64| {
                 (p.ln() / cluster::no_event([rate * per_round], mean, spread).ln()).ceil() * per_round
@@ -245,6 +271,7 @@ impl Numbers {
             patched_units: units(&patched_rounds, &boots.patched),
             boots_differ,
             exact: rule.exact,
+            unit: if by_rounds { Unit::Rounds } else { Unit::Exposures },
         }
     }
 
@@ -253,7 +280,9 @@ impl Numbers {
     /// too much, also the rounds themselves or the model of their scatter.
     pub(super) fn carrying(&self, direction: Direction, alpha: f64) -> Option<Evidence> {
         let proof = |kind: EvidenceKind| self.evidence_of(kind).filter(|it| it.p(direction).below(alpha));
-        let plain = proof(EvidenceKind::Exposures)?;
+        // Where rounds are the unit, the test over them is all there is.
+        let plain =
+            if self.unit == Unit::Rounds { proof(EvidenceKind::Rounds)? } else { proof(EvidenceKind::Exposures)? };
         if self.exact {
             let rounds = proof(EvidenceKind::Rounds)?;
             let over_boots = !self.boots_differ || proof(EvidenceKind::BootClusters).is_some();

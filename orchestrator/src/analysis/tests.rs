@@ -24,6 +24,7 @@ pub(super) fn spec(variant: &str, expect: Expectation) -> CellSpec {
         test: "t".into(),
         program: "swap-race".into(),
         strategy: None,
+        oracle: None,
         expect,
         rounds: 5,
         round_s: 0,

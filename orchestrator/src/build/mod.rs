@@ -25,6 +25,7 @@ mod error;
 mod inputs;
 mod objects;
 mod pin;
+pub mod program;
 mod source;
 mod text;
 mod toolchain;

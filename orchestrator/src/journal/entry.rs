@@ -9,6 +9,7 @@ use crate::crash::CrashReport;
 use super::interleaving::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
 use super::load::Load;
 use super::name;
+use super::oracle::Oracle;
 use super::rules::{Expectation, Rule, Warmth, Why};
 
 pub use super::kernel::{BuildFailed, Built, PatchInfo};
@@ -165,6 +166,9 @@ pub struct CellSpec {
     pub program: String,
     /// `strategy` argument, where the test has one.
     pub strategy: Option<String>,
+    /// How a reproducer's failures are told; missing for a guest test, which says so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oracle: Option<Oracle>,
     /// What the plan's author expects.
     pub expect: Expectation,
     /// Rounds planned.
@@ -189,6 +193,13 @@ pub struct CellSpec {
     pub boots: u32,
     /// Patches of the variant in order, as (file name, subject or first line, reversed).
     pub patches: Vec<PatchInfo>,
+}
+
+impl CellSpec {
+    /// Whether a round is the unit of all counts, since the program tells no exposures.
+    pub fn counts_rounds(&self) -> bool {
+        self.oracle.as_ref().is_some_and(|oracle| !oracle.tells_exposures())
+    }
 }
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {

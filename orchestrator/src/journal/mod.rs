@@ -8,6 +8,7 @@ pub mod merge;
 #[cfg(test)]
 mod merge_tests;
 mod name;
+pub mod oracle;
 mod reader;
 pub mod rules;
 pub mod writer;

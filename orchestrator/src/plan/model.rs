@@ -11,6 +11,7 @@ pub use super::source::{Location, Source};
 
 use crate::diagram::Diagram;
 use crate::journal::interleaving::ForcedExpectation;
+use crate::journal::oracle::Oracle;
 use crate::journal::rules::{Expectation, Warmth};
 use kernel_debug::Names;
 
@@ -214,6 +215,8 @@ pub struct Test {
     pub name: String,
     /// Program in the image.
     pub run: String,
+    /// The same program where the plan brings it, a reproducer as it came.
+    pub program: Option<Program>,
     /// Its arguments, passed as `--key value`; `true` passes `--key` alone and `false` nothing.
     pub args: BTreeMap<String, String>,
     /// Rounds (fresh guests) per cell.
@@ -222,6 +225,48 @@ pub struct Test {
     pub stop: Stop,
     /// Deadlines of the stages around it.
     pub deadlines: Deadlines,
+}
+
+/// A program that comes with the plan and knows nothing of twinboot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// The file: C source, a program or a script.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: ProgramKind,
+    /// Arguments after those of [`Test::args`]; `{seconds}` stands for the round's time and `{seed}` for its seed.
+    pub words: Vec<String>,
+    /// Files and folders that are in its working directory.
+    pub files: Vec<PathBuf>,
+    /// Its environment besides the guest's own.
+    pub env: BTreeMap<String, String>,
+    /// How it says that something went wrong.
+    pub oracle: Oracle,
+}
+
+impl Program {
+    /// A program at `path` with nothing said about it: it fails by its exit status.
+    pub fn plain(path: PathBuf, kind: ProgramKind) -> Self {
+        let oracle = Oracle::default();
+        Self { path, kind, words: Vec::new(), files: Vec::new(), env: BTreeMap::new(), oracle }
+    }
+}
+
+/// What a plan's program is before it is in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgramKind {
+    /// C source, compiled on the host.
+    Source {
+        /// Link it statically.
+        linked_statically: bool,
+        /// Words for the compiler besides twinboot's own.
+        flags: Vec<String>,
+    },
+    /// An ELF program of the guest's architecture.
+    Binary,
+    /// A script, whose first line names its interpreter.
+    Script,
 }
 
 /// What a round takes besides racing: boot, login and power-off. About two seconds in software

@@ -117,13 +117,15 @@ pub(super) async fn images(
     cancel: &CancellationToken,
 ) -> Result<HashMap<PathBuf, Image>, Error> {
     let forced = plan.interleavings.iter().map(|it| &it.run).chain(plan.sweeps.iter().map(|it| &it.run));
-    let programs: BTreeSet<String> = plan.tests.iter().map(|test| &test.run).chain(forced).cloned().collect();
+    let programs: BTreeSet<String> =
+        plan.tests.iter().filter(|test| test.program.is_none()).map(|test| &test.run).chain(forced).cloned().collect();
     let programs: Vec<String> = programs.into_iter().collect();
+    let own = build::program::prepare(&plan.tests, cancel).await.map_err(Error::Program)?;
     let recipes: BTreeSet<&Path> = plan.guests.iter().map(|guest: &Guest| guest.image.as_path()).collect();
     let mut images = HashMap::new();
     for recipe in recipes {
         observer(Event::Image);
-        let image = initramfs::build(recipe, &programs, &tools.program_dirs, &tools.cache, cancel)
+        let image = initramfs::build(recipe, &programs, &own.brought, &tools.program_dirs, &tools.cache, cancel)
             .await
             .map_err(|source| Error::Image { recipe: recipe.to_path_buf(), source })?;
         images.insert(recipe.to_path_buf(), image);

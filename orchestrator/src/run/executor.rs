@@ -10,18 +10,19 @@ use twinboot_protocol::INIT_READY;
 
 use super::messages::{Event, Observer};
 use super::records::Records;
-use super::test_command::command_line;
+use super::{reproducer, test_command};
 use crate::causes::chain;
 use crate::crash::CrashReport;
 use crate::journal::Entry;
 use crate::journal::entry::{FIRST_RECORD, LOGIN, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
+use crate::journal::oracle::Speech;
 use crate::journal::rules::Warmth;
 use crate::plan::model::Test;
 use crate::vm::{self, DeathKind, How, Vm, ssh};
 use crate::vm::{GuestLogs, Machine, Origin, Snapshots, milestones};
 
 /// How long the console may take to say why a guest's SSH session broke off.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Everything one round needs, resolved.
 #[derive(Debug, Clone)]
@@ -56,10 +57,10 @@ pub(super) struct Round<'a> {
     pub(super) task: &'a RoundTask,
     pub(super) observer: &'a Observer,
     pub(super) cancel: &'a CancellationToken,
-    records: Records,
+    pub(super) records: Records,
     problems: Vec<CrashReport>,
     stages: Vec<StageTime>,
-    boot: Vec<(String, f64)>,
+    pub(super) boot: Vec<(String, f64)>,
     pub(super) clone: Warmth,
     pub(super) news: Vec<Entry>,
 }
@@ -215,7 +216,10 @@ impl Round<'_> {
         };
 
         let started = self.enter(Stage::Test);
-        let outcome = self.test(vm, &session).await;
+        let outcome = match &self.task.test.program {
+            Some(program) if program.oracle.speaks != Speech::Records => self.reproduce(program, vm, &session).await,
+            _ => self.test(vm, &session).await,
+        };
         self.leave(Stage::Test, started);
         if orderly(&outcome) {
             // Whether the guest took the request shows in its end.
@@ -229,7 +233,12 @@ impl Round<'_> {
         let deadline = test.stop.at_most + test.deadlines.test;
         let overrun = tokio::time::sleep(deadline);
         tokio::pin!(overrun);
-        let mut exec = match session.exec(&command_line(test, self.task.seed), None).await {
+        let seed = self.task.seed;
+        let command = match &test.program {
+            Some(program) => reproducer::start(test, program, seed),
+            None => test_command::command_line(test, seed),
+        };
+        let mut exec = match session.exec(&command, None).await {
             Ok(exec) => exec,
             Err(error) => return infrastructure(Stage::Test, &error),
         };
@@ -301,7 +310,7 @@ fn orderly(outcome: &RoundOutcome) -> bool {
 
 /// The outcome of a machine that ended before it should: a QEMU that ended by itself or was killed says nothing of the
 /// guest's kernel.
-fn died(stage: Stage, death: &vm::Death) -> RoundOutcome {
+pub(super) fn died(stage: Stage, death: &vm::Death) -> RoundOutcome {
     let reason = death.to_string();
     match death.kind {
         DeathKind::Exited => RoundOutcome::Infrastructure { stage, reason },
@@ -313,6 +322,6 @@ pub(super) fn infrastructure(stage: Stage, error: &dyn std::error::Error) -> Rou
     RoundOutcome::Infrastructure { stage, reason: chain(error) }
 }
 
-fn timed_out(stage: Stage, after: Duration) -> RoundOutcome {
+pub(super) fn timed_out(stage: Stage, after: Duration) -> RoundOutcome {
     RoundOutcome::TimedOut { stage, after_s: after.as_secs_f64() }
 }

@@ -15,6 +15,8 @@ pub mod messages;
 mod options;
 mod pipeline;
 mod records;
+mod reproduce;
+mod reproducer;
 mod results_dir;
 pub mod resume;
 mod run_header;
@@ -77,6 +79,9 @@ pub enum Error {
         /// Why.
         source: crate::build::initramfs::Error,
     },
+    /// A program of the plan's own is not ready.
+    #[error("a program of the plan cannot be made ready")]
+    Program(#[source] crate::build::program::Error),
     /// No kernel variant could be built, so there is nothing to boot.
     #[error("no kernel could be built")]
     NothingBuilt,

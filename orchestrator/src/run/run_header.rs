@@ -85,6 +85,7 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         test: cell.test.clone(),
         program: test.run.clone(),
         strategy: test.args.get("strategy").cloned(),
+        oracle: test.program.as_ref().map(|program| program.oracle.clone()),
         expect: variant.expect,
         rounds: test.rounds,
         // Whole seconds: it is only an estimate.

@@ -191,6 +191,7 @@ pub fn run_started(world: &World, rule: &Rule, seed: u64) -> RunStarted {
         test: String::new(),
         program: String::new(),
         strategy: None,
+        oracle: None,
         expect: Expectation::Any,
         rounds: rule.rounds,
         round_s: 0,

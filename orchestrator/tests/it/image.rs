@@ -55,7 +55,8 @@ impl Workshop {
         let recipe = self.file("recipe.yaml", recipe);
         let cache = Cache::open(Some(&self.path(cache))).expect("opens");
         let programs: Vec<String> = programs.iter().map(|&name| name.to_owned()).collect();
-        build(&recipe, &programs, &[self.path("guest"), self.path("more")], &cache, &CancellationToken::new()).await
+        build(&recipe, &programs, &[], &[self.path("guest"), self.path("more")], &cache, &CancellationToken::new())
+            .await
     }
 
     async fn refusal(&self, recipe: &str, programs: &[&str]) -> String {

@@ -355,6 +355,43 @@ fn a_matrix_keeps_bases_of_forced_cells_too() {
 }
 
 #[test]
+fn programs() {
+    let data = Data::new();
+    data.write("plans/repro.c", "int main(void) { return 0; }\n");
+    data.write("plans/dos.sh", "#!/bin/sh\r\nexit 0\r\n");
+    data.write("plans/notes.txt", "not a program\n");
+    data.write("plans/folder/inside.sh", "#!/bin/sh\n");
+    let mut arm = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0".to_vec();
+    data.write("plans/arm", &arm);
+    arm[16..20].copy_from_slice(&[1, 0, 62, 0]);
+    data.write("plans/object.o", &arm);
+    let mut told = String::new();
+    for keys in [
+        "program: repo.c",
+        "program: folder",
+        "program: dos.sh",
+        "program: notes.txt",
+        "program: arm",
+        "program: object.o",
+        "program: repro.c, run: swap-race",
+        "run: swap-race, oracle: exit, env: {A: b}",
+        "run: swap-race, args: [a, b]",
+        "program: folder/inside.sh, build: {static: false}",
+        "program: repro.c, files: [repro.h]",
+        "program: repro.c, env: {A-B: c}",
+        "program: repro.c, oracle: exits",
+        "program: repro.c, oracle: {exit: {failure: [1, 256, SIGSEGV, segv], clean: [0, 1]}}",
+        "program: repro.c, oracle: {output: {corrupt: 'lost (', try: 'x*'}}",
+        "program: repro.c, oracle: {still_running: fine}",
+    ] {
+        let plan = GOOD.replacen("run: swap-race, args: {memory: anon}", keys, 1);
+        assert_ne!(plan, GOOD);
+        told.push_str(&["--- ", keys, "\n", &data.errors(&plan), "\n\n"].concat());
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
 fn everything_at_once() {
     insta::assert_snapshot!(Data::new().errors(include_str!("plan_everything_wrong.yaml")));
 }

@@ -11,7 +11,8 @@ use super::closure::{Need, closure};
 use super::host::{Contents, Host, find_in, programs_in};
 use super::recipe::{File, ProgramRef, Recipe};
 use super::tree::{Node, Tree};
-use super::{DROPBEAR_PATH, Error, PROGRAM_DIR, elf, skeleton};
+use super::{Brought, DROPBEAR_PATH, Error, PROGRAM_DIR, elf, skeleton};
+use crate::build::program::FILES_DIR;
 use crate::process;
 
 /// Where busybox is in the guest; its applets are links to it.
@@ -34,6 +35,8 @@ pub(super) struct Assembly {
     folder: PathBuf,
     /// Guest tests that the plan names.
     programs: Vec<String>,
+    /// Programs that the plan brings.
+    brought: Vec<Brought>,
     program_dirs: Vec<PathBuf>,
     host: Host,
     /// The binary and its applets, as paths without the leading slash.
@@ -54,7 +57,7 @@ impl Assembly {
     /// Reads the recipe and locates busybox and dropbear.
     pub(super) async fn prepare(
         recipe: &Path,
-        programs: &[String],
+        (programs, brought): (&[String], &[Brought]),
         program_dirs: &[PathBuf],
         host: Host,
         cancel: &CancellationToken,
@@ -75,8 +78,8 @@ impl Assembly {
             None => None,
             Some(wanted) => Some(locate(wanted, &folder, &host, &advice("dropbear-bin", "ssh"))?),
         };
-        let (programs, program_dirs) = (programs.to_vec(), program_dirs.to_vec());
-        Ok(Self { recipe, folder, programs, program_dirs, host, busybox, dropbear })
+        let (programs, program_dirs, brought) = (programs.to_vec(), program_dirs.to_vec(), brought.to_vec());
+        Ok(Self { recipe, folder, programs, brought, program_dirs, host, busybox, dropbear })
     }
 
     /// Everything the guest gets. What the recipe places itself comes first and keeps its place.
@@ -110,6 +113,15 @@ impl Assembly {
                 _ if bench.tree.get(&place).is_some() => {}
                 Some(path) => bench.add_own_program(&path, &place)?,
                 None => elsewhere.push((name, place)),
+            }
+        }
+        for Brought { from, name, files } in &self.brought {
+            bench.add_program(from, &format!("{PROGRAM_DIR}/{name}"))?;
+            for file in files {
+                let real =
+                    file.canonicalize().map_err(|source| Error::Io { action: "read", path: file.clone(), source })?;
+                let called = guest_name(Path::new(file.file_name().unwrap_or_default()))?.to_owned();
+                bench.copy(&real, &format!("{FILES_DIR}/{name}/{called}"), None)?;
             }
         }
         skeleton::fill(&mut bench.tree)?;
@@ -336,7 +348,7 @@ mod tests {
         for (key, package) in [("busybox: true", "`busybox-static`"), ("ssh: dropbear", "`dropbear-bin`")] {
             std::fs::write(&recipe, format!("init: twinboot-init\n{key}\n")).expect("writes");
             let bare = Host { path: vec![dir.path().to_path_buf()], ..Host::default() };
-            let refused = Assembly::prepare(&recipe, &[], &[], bare, &CancellationToken::new()).await;
+            let refused = Assembly::prepare(&recipe, (&[], &[]), &[], bare, &CancellationToken::new()).await;
             let message = refused.expect_err("is missing").to_string();
             assert!(message.contains(package) && message.contains("/path/to/it"), "{message}");
         }

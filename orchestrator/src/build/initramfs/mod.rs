@@ -64,19 +64,31 @@ pub struct Image {
     pub spares: Spares,
 }
 
-/// Builds the image that `recipe` describes, with the guest tests `programs` in it, or finds it in the cache.
+/// A program that a plan brings, ready to run.
+#[derive(Debug, Clone)]
+pub struct Brought {
+    /// The ELF program or script on this machine.
+    pub from: PathBuf,
+    /// Its name in the guest.
+    pub name: String,
+    /// Files and folders that lie beside each other in its working directory.
+    pub files: Vec<PathBuf>,
+}
+
+/// Builds the image that `recipe` describes, with the guest tests `programs` and the plan's own `brought` in it, or finds it in the cache.
 ///
 /// `program_dirs` are searched in order for the init and for guest tests; what the recipe puts under
 /// `/usr/local/bin` itself, and what the image holds on its usual path, serves as a test as well.
 pub async fn build(
     recipe: &Path,
     programs: &[String],
+    brought: &[Brought],
     program_dirs: &[PathBuf],
     cache: &Cache,
     cancel: &CancellationToken,
 ) -> Result<Image, Error> {
     let host = Host::of_this_machine();
-    let assembly = Assembly::prepare(recipe, programs, program_dirs, host, cancel).await?;
+    let assembly = Assembly::prepare(recipe, (programs, brought), program_dirs, host, cancel).await?;
     let made = tokio::task::spawn_blocking(move || {
         let archive = newc::write(&assembly.tree()?)?;
         let key = Key::new().part("newc", &archive).finish();

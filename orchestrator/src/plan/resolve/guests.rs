@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::context::Context;
 use super::interleavings;
+use super::programs;
 use crate::plan::model::{Deadlines, Guest, Stop, Swap, Test};
 use crate::plan::schema::{SwapDevice, SwapSetting};
 use crate::plan::yaml::KeyPath;
@@ -64,6 +65,9 @@ const MIN_ROUNDS: u32 = 3;
 /// A tenth of the base's rate.
 const RESIDUAL: f64 = 0.1;
 
+/// Half of the base's rate, where rounds are all there is to count: a tenth would take 80 of them at least.
+const RESIDUAL_OF_ROUNDS: f64 = 0.5;
+
 pub(super) fn resolve_tests(context: Context, raw: &schema::Plan) -> Vec<Test> {
     if raw.tests.is_empty() && !interleavings::written(context) {
         context.no_items(&KeyPath::root(), "tests", "test");
@@ -75,21 +79,12 @@ pub(super) fn resolve_tests(context: Context, raw: &schema::Plan) -> Vec<Test> {
         context.name(&path, &test.name, "test", &mut seen);
         tests.push(self::test(context, &path, test, &raw.defaults));
     }
+    programs::check_names(context, &tests);
     tests
 }
 
 fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema::Defaults) -> Test {
-    if context.document.has(&path.key("run")) {
-        if !context.document.damaged(&path.key("run")) {
-            context.check(&path.key("run"), validate::word(&raw.run, "program"));
-        }
-    } else {
-        context.document.missing(path, "run", Some("the program to run, such as `run: swap-race`".to_owned()));
-    }
-    let args = context.scalars(&path.key("args"), &raw.args);
-    for key in args.keys() {
-        context.check(&path.key("args").key(key), validate::word(key, "argument"));
-    }
+    let (program, run, args) = programs::resolve(context, path, raw);
     if let Some(rounds) = raw.rounds {
         context.check(&path.key("rounds"), validate::rounds(rounds));
     }
@@ -100,12 +95,14 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
         context.check(&path.key("deadlines").key(key), validate::interval(interval.0));
     }
     let rounds = raw.rounds.unwrap_or(defaults.rounds);
+    let by_rounds = program.as_ref().is_some_and(|program| !program.oracle.tells_exposures());
     Test {
         name: raw.name.clone(),
-        run: raw.run.clone(),
+        run,
+        program,
         args,
         rounds,
-        stop: stop(context, &path.key("stop"), &raw.stop, rounds, defaults),
+        stop: stop(context, &path.key("stop"), &raw.stop, (rounds, by_rounds), defaults),
         deadlines: Deadlines {
             boot: deadlines.boot.0,
             ssh: deadlines.ssh.0,
@@ -115,7 +112,13 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
     }
 }
 
-fn stop(context: Context, path: &KeyPath, raw: &schema::Stop, rounds: u32, defaults: &schema::Defaults) -> Stop {
+fn stop(
+    context: Context,
+    path: &KeyPath,
+    raw: &schema::Stop,
+    (rounds, by_rounds): (u32, bool),
+    defaults: &schema::Defaults,
+) -> Stop {
     if let Some(alpha) = raw.alpha {
         context.check(&path.key("alpha"), validate::alpha(alpha));
     }
@@ -135,7 +138,7 @@ fn stop(context: Context, path: &KeyPath, raw: &schema::Stop, rounds: u32, defau
     }
     Stop {
         alpha: raw.alpha.unwrap_or(defaults.alpha),
-        residual: raw.residual.unwrap_or(RESIDUAL),
+        residual: raw.residual.unwrap_or(if by_rounds { RESIDUAL_OF_ROUNDS } else { RESIDUAL }),
         min_rounds: raw.min_rounds.unwrap_or(MIN_ROUNDS.min(rounds)),
         sequential: raw.sequential.unwrap_or(true),
         at_most: raw.at_most.unwrap_or(defaults.at_most).0,

@@ -75,7 +75,12 @@ fn program(
     (run, args): (Option<&String>, Option<&BTreeMap<String, Scalar>>),
     tests: &[Test],
 ) -> (String, BTreeMap<String, String>) {
-    let programs: BTreeSet<&str> = tests.iter().map(|test| test.run.as_str()).filter(|run| !run.is_empty()).collect();
+    let programs: BTreeSet<&str> = tests
+        .iter()
+        .filter(|test| test.program.is_none())
+        .map(|test| test.run.as_str())
+        .filter(|run| !run.is_empty())
+        .collect();
     let run = match (run, programs.first()) {
         (Some(run), _) => {
             context.check(&path.key("run"), validate::word(run, "program"));
@@ -100,7 +105,7 @@ fn program(
         }
         context.scalars(&at, args)
     } else {
-        let test = tests.iter().find(|test| test.run == run);
+        let test = tests.iter().find(|test| test.run == run && test.program.is_none());
         let args = test.into_iter().flat_map(|test| &test.args).filter(|(key, _)| *key != STRATEGY);
         args.map(|(key, value)| (key.clone(), value.clone())).collect()
     };

@@ -10,6 +10,7 @@ mod guests;
 mod interleavings;
 mod kernels;
 mod matrix;
+mod programs;
 mod variants;
 
 use std::collections::{BTreeSet, HashSet};

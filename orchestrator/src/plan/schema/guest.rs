@@ -9,7 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::value::{Interval, Scalar, Size};
+use super::program::{Arguments, Build, Oracle};
+use super::value::{Interval, OrText, Scalar, Size};
 use crate::journal::rules::Warmth;
 use crate::plan::model;
 
@@ -154,16 +155,32 @@ pub struct Brd {
 /// A program to run in the guest, and for how long.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["name", "run"]))]
+#[schemars(extend(
+    "required" = ["name"],
+    "oneOf" = [{ "required": ["run"] }, { "required": ["program"] }],
+))]
 pub struct Test {
     /// Name, unique in the plan: letters, digits, `.`, `_`, `+` and `-`.
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._+-]*$"))]
     pub name: String,
     /// Program in the guest's image, such as `swap-race`.
     pub run: String,
+    /// A reproducer as it came, instead of `run`: C source (`repro.c`), a program or a script, by
+    /// its path from the plan's folder. It is not told `--seed` and `--for`.
+    pub program: Option<String>,
+    /// How C source is compiled.
+    pub build: Option<Build>,
     /// Its arguments: `memory: anon` is passed as `--memory anon`, `verbose: true` as `--verbose`,
-    /// and `verbose: false` not at all.
-    pub args: BTreeMap<String, Scalar>,
+    /// and `verbose: false` not at all. For a `program` also a list of words; `{seconds}` in one
+    /// stands for the round's time and `{seed}` for its seed.
+    pub args: Arguments,
+    /// Files and folders that a `program` finds in its working directory.
+    pub files: Vec<String>,
+    /// Environment of a `program`.
+    pub env: BTreeMap<String, Scalar>,
+    /// How a `program` says that something went wrong; by its exit status unless given: 0 is clean
+    /// and everything else a failure.
+    pub oracle: Option<OrText<Oracle>>,
     /// Rounds for each cell, each in a fresh guest; `defaults.rounds` unless given.
     #[schemars(range(min = 1))]
     pub rounds: Option<u32>,

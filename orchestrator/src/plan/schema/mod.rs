@@ -10,6 +10,7 @@ mod interleaving;
 mod kernel;
 mod matrix;
 mod plan;
+mod program;
 mod value;
 
 pub use generate::{catalogue_schema, json_schema, reference};
@@ -20,4 +21,5 @@ pub use kernel::{BaseConfig, Debian, Git, Image, Kernel, PatchFile, Source, Tarb
 pub use kernel::{Catalogue, CatalogueEntry};
 pub use matrix::{ARGS_OF_ALL, Axis, GUEST_AXES, Matrix};
 pub use plan::{Defaults, Plan};
+pub use program::{Arguments, Build, Exit, Oracle, Patterns};
 pub use value::{Interval, OneOrMany, OrText, Scalar, Size};

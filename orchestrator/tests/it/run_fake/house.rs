@@ -89,6 +89,15 @@ impl House {
         Self::new(&kernels, HONEST, rounds, "stop: {alpha: 0.1}")
     }
 
+    /// Lets the test run the file `name` with this text, put beside the plan, in place of its guest program; `keys` are further
+    /// keys of the test.
+    pub fn reproducer(&self, name: &str, text: &str, keys: &str) {
+        std::fs::write(self.file(name), text).expect("writes");
+        let plan = std::fs::read_to_string(self.file("plan.yaml")).expect("was written");
+        let plan = plan.replace(", stop: {alpha: 0.1}", "").replace("run: race", &format!("program: {name}, {keys}"));
+        std::fs::write(self.file("plan.yaml"), plan).expect("writes");
+    }
+
     /// The same with rounds that go on from a saved guest.
     pub fn warm(self) -> Self {
         let plan = std::fs::read_to_string(self.file("plan.yaml")).expect("was written");

@@ -9,6 +9,7 @@ mod house;
 mod login;
 mod matrix;
 mod overlap;
+mod reproducer;
 mod resume;
 mod terminal;
 mod warm;
