@@ -121,7 +121,7 @@ impl Assembly {
                 let real =
                     file.canonicalize().map_err(|source| Error::Io { action: "read", path: file.clone(), source })?;
                 let called = guest_name(Path::new(file.file_name().unwrap_or_default()))?.to_owned();
-                bench.copy(&real, &format!("{FILES_DIR}/{name}/{called}"), None)?;
+                bench.copy(&real, &real, &format!("{FILES_DIR}/{name}/{called}"), None)?;
             }
         }
         skeleton::fill(&mut bench.tree)?;
