@@ -54,6 +54,11 @@ pub enum StillRunning {
 }
 
 impl Oracle {
+    /// A program that ends with 0 when it finds nothing and with anything else when it does.
+    pub fn by_exit() -> Self {
+        Self { clean: vec!["0".to_owned()], ..Self::default() }
+    }
+
     /// Whether the program itself says how often the race was really tested. Where it does not, a round is the unit of all
     /// counts.
     pub fn tells_exposures(&self) -> bool {

@@ -305,21 +305,17 @@ mod tests {
         list.iter().map(|word| (*word).to_owned()).collect()
     }
 
-    fn by_exit() -> Oracle {
-        Oracle { clean: words(&["0"]), ..Oracle::default() }
-    }
-
     #[test]
     fn an_exit_status_or_a_signal_is_a_failure_a_clean_end_or_nothing() {
         let code = |code| End::Exited(Exit::Code(code));
         let signal = |name: &str| End::Exited(Exit::Signal(name.to_owned()));
-        let both = Oracle { failure: words(&["1", "SIGABRT"]), ..by_exit() };
+        let both = Oracle { failure: words(&["1", "SIGABRT"]), ..Oracle::by_exit() };
         let only_failure = Oracle { failure: words(&["1"]), clean: Vec::new(), ..Oracle::default() };
         for (oracle, end, failures) in [
-            (by_exit(), code(0), Some(0)),
-            (by_exit(), code(1), Some(1)),
-            (by_exit(), signal("SEGV"), Some(1)),
-            (by_exit(), code(127), None),
+            (Oracle::by_exit(), code(0), Some(0)),
+            (Oracle::by_exit(), code(1), Some(1)),
+            (Oracle::by_exit(), signal("SEGV"), Some(1)),
+            (Oracle::by_exit(), code(127), None),
             (both.clone(), code(1), Some(1)),
             (both.clone(), signal("ABRT"), Some(1)),
             (both.clone(), code(0), Some(0)),
@@ -343,19 +339,20 @@ mod tests {
 
     #[test]
     fn a_program_that_still_runs_is_clean_a_failure_or_nothing_as_its_plan_says() {
-        let of = |still_running| heard(&Oracle { still_running, ..by_exit() }, &["round 1"], &End::TimeUp);
+        let of = |still_running| heard(&Oracle { still_running, ..Oracle::by_exit() }, &["round 1"], &End::TimeUp);
         assert_eq!(of(StillRunning::Clean).1.map(|it| (it.corruptions, it.exposures)), Some((0, 1)));
         assert_eq!(of(StillRunning::Failure).1.map(|it| it.corruptions), Some(1));
         assert!(
             matches!(of(StillRunning::Unknown).0, RoundOutcome::TestFailed { reason } if reason.contains("stop.at_most"))
         );
-        let stuck = heard(&Oracle { still_running: StillRunning::Clean, ..by_exit() }, &[], &End::Unkillable);
+        let stuck = heard(&Oracle { still_running: StillRunning::Clean, ..Oracle::by_exit() }, &[], &End::Unkillable);
         assert!(matches!(stuck, (RoundOutcome::Stuck { .. }, None)));
     }
 
     #[test]
     fn exposures_are_the_unit_only_where_the_program_tells_them() {
-        let tries = Oracle { corrupt: Some("^LOST".to_owned()), attempt: Some("^pass".to_owned()), ..by_exit() };
+        let tries =
+            Oracle { corrupt: Some("^LOST".to_owned()), attempt: Some("^pass".to_owned()), ..Oracle::by_exit() };
         let lines = ["pass 1", "LOST page 3", "pass 2", "LOST page 4", "pass 3"];
         let end = End::TimeUp;
         let (_, counts) = heard(&tries, &lines, &end);

@@ -158,7 +158,7 @@ fn program(context: Context, path: &KeyPath, raw: &schema::Test, file: &str, wor
 }
 
 fn oracle(context: Context, path: &KeyPath, raw: Option<&OrText<schema::Oracle>>) -> Oracle {
-    let plain = Oracle { clean: vec!["0".to_owned()], ..Oracle::default() };
+    let plain = Oracle::by_exit();
     let raw = match raw {
         None => return plain,
         Some(OrText::Text(word)) => {
