@@ -368,7 +368,9 @@ mod tests {
                 chmod(&format!("{folder}/{name}"), mode);
             }
         }
-        (chmod("", 0o755), chmod("open", 0o755), chmod("closed", 0o700), chmod("plan", 0o700));
+        for (folder, mode) in [("", 0o755), ("open", 0o755), ("closed", 0o700), ("plan", 0o700)] {
+            chmod(folder, mode);
+        }
         std::os::unix::fs::symlink("../open/key", at("plan/link")).expect("links");
         let taken = |from: &str| {
             let mut bench = Bench {

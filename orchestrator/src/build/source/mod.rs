@@ -333,8 +333,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_archive_that_leads_out_of_its_tree_or_holds_more_than_files_is_refused() {
-        let cancel = CancellationToken::new();
         type Plant = fn(&Path) -> std::io::Result<()>;
+        let cancel = CancellationToken::new();
         let plants: [(&str, Option<&str>, Plant); 5] = [
             ("inner link", None, |at| symlink("Makefile", at)),
             ("dangling link", None, |at| symlink("no/such/file", at)),
