@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "report",
             "run",
             "simulation",
+            "suggest",
             "vm",
         ],
     ),

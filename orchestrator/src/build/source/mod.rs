@@ -5,6 +5,7 @@ mod debian;
 mod dir;
 mod git;
 pub mod image;
+pub mod revisions;
 mod tarball;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
+use super::tree::Wanted;
 use super::{Error, Step};
 use crate::cache::{Cache, Key, Kind};
 use crate::plan::model;
@@ -160,6 +162,17 @@ impl Resolved {
             }
             // A revision that has been settled is in the repository or its mirror.
             Origin::Git(_) | Origin::Dir(_) => true,
+        }
+    }
+
+    /// The files in which `other`, another revision of the same repository, differs, as it has them; none where the two are
+    /// no such pair, or so far apart that `other` is better built by itself.
+    pub async fn changes_to(&self, other: &Self, cancel: &CancellationToken) -> Result<Option<Wanted>, Error> {
+        match (&self.origin, &other.origin) {
+            (Origin::Git(from), Origin::Git(to)) if from.repository == to.repository => {
+                git::changes(&from.repository, &from.commit, &to.commit, cancel).await
+            }
+            _ => Ok(None),
         }
     }
 

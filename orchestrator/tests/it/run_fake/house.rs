@@ -121,6 +121,11 @@ impl House {
 
     /// twinboot with everything it may touch in this house.
     pub fn twinboot(&self, args: &[&str]) -> Command {
+        self.twinboot_with(args, Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"))
+    }
+
+    /// The same with the data folder `data`.
+    pub fn twinboot_with(&self, args: &[&str], data: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinboot"));
         signals::with_default_actions(&mut command);
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
@@ -128,7 +133,7 @@ impl House {
         command.env("XDG_RUNTIME_DIR", self.file("run")).env("TMPDIR", self.file("run"));
         command.arg("--qemu").arg(env!("CARGO_BIN_EXE_fake-qemu"));
         command.arg("--cache-dir").arg(self.file("cache")).arg("--guest-dir").arg(self.file("guest"));
-        command.arg("--data-dir").arg(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"));
+        command.arg("--data-dir").arg(data);
         command
     }
 
