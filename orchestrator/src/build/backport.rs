@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::source::Resolved;
-use super::{Error, Step, patch, pin};
+use super::{Error, Step, patch, pin, source};
 use crate::cache::{Cache, Key, Kind};
 use crate::plan::model::{Patch, Plan};
 
@@ -100,10 +100,11 @@ pub async fn backports(
                 settled => Some(settled),
             };
         }
-        let label = source.as_ref().and_then(|source| Some(source.as_ref().ok()?.label.clone()));
-        let row = |variant: &str, patch: Option<String>, reverse: bool, fit: Fit| Backport {
+        let label = |source: Option<&Result<Resolved, Error>>| Some(source?.as_ref().ok()?.label.clone());
+        let shared = label(source.as_ref());
+        let row = |source: Option<String>, variant: &str, patch: Option<String>, reverse: bool, fit: Fit| Backport {
             kernel: kernel.name.clone(),
-            source: label.clone(),
+            source,
             variant: variant.to_owned(),
             patch,
             reverse,
@@ -111,9 +112,19 @@ pub async fn backports(
         };
         for variant in &kernel.variants {
             let mut behind: Option<String> = None;
+            // A revision of its own, which the kernel's source must not be taken for.
+            let mut own = None;
+            if variant.rev.is_some() && !variant.patches.is_empty() {
+                let step = |step: Step| progress(&kernel.name, step);
+                own = match source::resolve(&kernel.source_of(variant), false, cache, &step, cancel).await {
+                    Err(error) if error.is_interrupted() => return Err(error),
+                    settled => Some(settled),
+                };
+            }
+            let source = own.as_ref().or(source.as_ref());
             for (index, patch) in variant.patches.iter().enumerate() {
                 let name = name(patch);
-                let fit = match (&behind, &source) {
+                let fit = match (&behind, source) {
                     (Some(patch), _) => Fit::Behind { patch: patch.clone() },
                     (None, Some(Ok(source))) => {
                         let step = |step: Step| progress(&kernel.name, step);
@@ -129,11 +140,17 @@ pub async fn backports(
                 if !matches!(fit, Fit::Applies { .. } | Fit::Fuzz { .. }) {
                     behind.get_or_insert_with(|| name.clone());
                 }
-                rows.push(row(&variant.name, Some(name), patch.reverse, fit));
+                rows.push(row(label(source), &variant.name, Some(name), patch.reverse, fit));
             }
         }
         for out in plan.left_out.iter().filter(|out| out.kernel == kernel.name) {
-            rows.push(row(&out.variant, out.patch.clone(), false, Fit::NotNeeded { when: out.when.clone() }));
+            rows.push(row(
+                shared.clone(),
+                &out.variant,
+                out.patch.clone(),
+                false,
+                Fit::NotNeeded { when: out.when.clone() },
+            ));
         }
     }
     Ok(rows)

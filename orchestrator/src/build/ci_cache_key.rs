@@ -21,7 +21,7 @@ const GUEST: &str = "x86_64";
 /// When a fragment, a patch or a ready kernel cannot be read.
 pub fn ci_cache_key(kernel: &Kernel, variant: &Variant, home: &Path) -> Result<String, Error> {
     let key = Key::new().part("recipe", RECIPE).part("guest", GUEST);
-    let key = source::ci_key(key, variant.image.as_ref().unwrap_or(&kernel.source), home)?;
+    let key = source::ci_key(key, &kernel.source_of(variant), home)?;
     let key = key.part("locked", kernel.locked.as_ref().map(|locked| locked.identity.as_str()).unwrap_or_default());
     let (base_name, base_text) = base(&kernel.base_config)?;
     let key = key
@@ -61,6 +61,7 @@ mod tests {
         let variant = Variant {
             name: "patched".to_owned(),
             patches: vec![Patch { path: patch, reverse: false }],
+            rev: None,
             image: None,
             expect: Expectation::Any,
             base: None,

@@ -9,7 +9,7 @@ use super::config::{self, Asked, Values};
 use super::make::{self, Make};
 use super::patch::Loaded;
 use super::source::Resolved;
-use super::tree::{Tree, UNPACKING, kconfig_identity};
+use super::tree::{Tree, UNPACKING, Wanted, kconfig_identity};
 use super::{Error, Step, Toolchain, elf};
 use crate::cache::{Cache, Key, Kind, Manifest, sha256};
 use crate::plan::model::BaseConfig;
@@ -24,6 +24,10 @@ pub struct Recipe<'a> {
     pub what: String,
     /// The tree.
     pub source: &'a Resolved,
+    /// What it is with the variant's revision, for people.
+    pub label: &'a str,
+    /// What the variant's revision changes in its files.
+    pub revision: &'a Wanted,
     /// Patches in order.
     pub patches: &'a [Loaded],
     /// What the options are merged over.
@@ -69,14 +73,14 @@ pub async fn compile(
     let mut tree = unpacked(recipe.source, &recipe.work, cache, progress, cancel).await?;
 
     progress(Step::Patch);
-    let (wanted, patch_notes) = tree.patched(recipe.patches, cancel).await?;
+    let (wanted, patch_notes) = tree.patched(recipe.revision, recipe.patches, cancel).await?;
     let rewritten = tree.switch(&wanted)?;
 
     let log = tree.log();
     let header = format!(
         "# {}: {} with {} patches, {} files rewritten\n",
         recipe.what,
-        recipe.source.label,
+        recipe.label,
         recipe.patches.len(),
         rewritten.len()
     );

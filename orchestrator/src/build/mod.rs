@@ -44,6 +44,7 @@ pub use ci_cache_key::ci_cache_key;
 pub use error::Error;
 pub use inputs::check_inputs;
 pub use pin::{Identity, source_identity};
+pub use source::revisions;
 pub use text::source_text;
 pub use toolchain::Toolchain;
 
@@ -138,16 +139,17 @@ pub async fn build(
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<BuiltKernel, Error> {
-    let source = request.variant.image.as_ref().unwrap_or(&request.kernel.source);
-    if let Source::Image { kernel, modules, config } = source {
+    if let Source::Image { kernel, modules, config } = &request.kernel.source_of(request.variant) {
         pin::check_image(request.kernel, kernel).await?;
         return ready(request, kernel, modules.as_ref(), config.as_ref(), progress);
     }
-    let Inputs { asked, patches, base_text, source, toolchain, work, key } =
+    let Inputs { asked, patches, revision, label, base_text, source, toolchain, work, key } =
         resolve_inputs(request, cache, progress, cancel).await?;
     let recipe = compile::Recipe {
         what: format!("{} ({})", request.kernel.name, request.variant.name),
         source: &source,
+        label: &label,
+        revision: &revision,
         patches: &patches,
         base: &request.kernel.base_config,
         base_text,
@@ -163,7 +165,7 @@ pub async fn build(
             let made = compile::compile(&recipe, dest, cache, progress, cancel).await?;
             let modules = made.modules.then(|| Path::new("modules/lib/modules").join(&made.release));
             let meta = Meta {
-                source: source.label.clone(),
+                source: label.clone(),
                 pvh: made.facts.pvh,
                 release: made.release,
                 config_sha256: made.config_sha256,
@@ -190,7 +192,7 @@ pub async fn unpack(
     progress: &(dyn Fn(Step) + Sync),
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    if request.variant.image.as_ref().unwrap_or(&request.kernel.source).is_ready() {
+    if request.kernel.source_of(request.variant).is_ready() {
         return Ok(());
     }
     let Inputs { source, work, key, .. } = resolve_inputs(request, cache, progress, cancel).await?;
@@ -204,6 +206,10 @@ pub async fn unpack(
 struct Inputs {
     asked: Vec<config::Asked>,
     patches: Vec<patch::Loaded>,
+    /// What a variant's own revision changes in the source's files, before the patches.
+    revision: tree::Wanted,
+    /// What the variant is made from, for people.
+    label: String,
     base_text: Option<String>,
     source: source::Resolved,
     toolchain: Toolchain,
@@ -224,6 +230,22 @@ async fn resolve_inputs(
     let patches = request.variant.patches.iter().map(patch::load).collect::<Result<Vec<_>, _>>()?;
     let (base_name, base_text) = base(&request.kernel.base_config)?;
     let source = pin::resolve(request.kernel, cache, progress, cancel).await?;
+    let own = match &request.variant.rev {
+        Some(_) => {
+            Some(source::resolve(&request.kernel.source_of(request.variant), false, cache, progress, cancel).await?)
+        }
+        None => None,
+    };
+    let own_identity = own.as_ref().map(|own| own.identity.clone());
+    let label = own.as_ref().unwrap_or(&source).label.clone();
+    let (source, revision) = match own {
+        None => (source, tree::Wanted::new()),
+        // In the work tree of the kernel's source, so that only what differs is compiled.
+        Some(own) => match source.changes_to(&own, cancel).await? {
+            Some(changes) => (source, changes),
+            None => (own, tree::Wanted::new()),
+        },
+    };
     let toolchain = Toolchain::probe(cancel).await?;
     let options = options(&asked);
     let work = || {
@@ -236,11 +258,12 @@ async fn resolve_inputs(
             .part("compiler", &toolchain.compiler)
             .part("linker", &toolchain.linker)
     };
+    let start = own_identity.iter().fold(work(), |key, identity| key.part("revision", identity));
     let key = patches
         .iter()
-        .fold(work(), |key, patch| key.part(if patch.info.reverse { "patch out" } else { "patch in" }, &patch.bytes));
+        .fold(start, |key, patch| key.part(if patch.info.reverse { "patch out" } else { "patch in" }, &patch.bytes));
     let (work, key) = (work().finish(), key.finish());
-    Ok(Inputs { asked, patches, base_text, source, toolchain, work, key })
+    Ok(Inputs { asked, patches, revision, label, base_text, source, toolchain, work, key })
 }
 
 impl Meta {

@@ -23,8 +23,7 @@ pub async fn source_text(
     cancel: &CancellationToken,
 ) -> HashMap<String, Vec<String>> {
     let files: BTreeSet<String> = files.iter().filter(|file| is_inside(file)).cloned().collect();
-    let source = request.variant.image.as_ref().unwrap_or(&request.kernel.source);
-    if files.is_empty() || source.is_ready() {
+    if files.is_empty() || request.kernel.source_of(request.variant).is_ready() {
         return HashMap::new();
     }
     let Ok(inputs) = resolve_inputs(request, cache, &|_| {}, cancel).await else { return HashMap::new() };
@@ -59,6 +58,13 @@ async fn entry(
             let needed: BTreeSet<String> = files.iter().cloned().chain(touched).collect();
             if !from_work_tree(&cache.path(Kind::Work, &inputs.work), &needed, scratch.path())? {
                 inputs.source.take(&needed, scratch.path(), cache, cancel).await?;
+            }
+            for (file, content) in inputs.revision.iter().filter(|(file, _)| needed.contains(*file)) {
+                match content {
+                    Some(content) => source::put(scratch.path(), file, &content.bytes)?,
+                    // It may be missing already.
+                    None => drop(fs::remove_file(scratch.path().join(file))),
+                }
             }
             patch::apply(&inputs.patches, scratch.path(), cancel).await?;
             for file in files {

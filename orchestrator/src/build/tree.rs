@@ -228,10 +228,11 @@ impl Tree {
         fs::rename(unpacked, self.src()).map_err(Error::io("make", self.src()))
     }
 
-    /// What `patches` make of the files they touch, worked out in a scratch folder; and a note for each hunk with an
-    /// offset or fuzz. The tree stays as it is.
+    /// What `patches` make of the files they touch, on top of the files that `revision` has in place of the source's, worked
+    /// out in a scratch folder; and a note for each hunk with an offset or fuzz. The tree stays as it is.
     pub async fn patched(
         &mut self,
+        revision: &Wanted,
         patches: &[Loaded],
         cancel: &CancellationToken,
     ) -> Result<(Wanted, Vec<String>), Error> {
@@ -243,16 +244,28 @@ impl Tree {
             patches.iter().flat_map(|patch| patch.files.iter().map(|file| (patch.path.as_path(), file))).collect();
         for (path, file) in &files {
             let outside = || patch::Error::Outside { path: path.to_path_buf(), file: (*file).clone() };
-            if let Some(content) = self.original(file, outside)? {
+            let content = match revision.get(*file) {
+                Some(content) => content.clone(),
+                None => self.original(file, outside)?,
+            };
+            if let Some(content) = content {
                 put(&root(scratch.path())?, file, Some(&content))?;
             }
         }
         let notes = patch::apply(patches, scratch.path(), cancel).await?;
         let mut wanted = Wanted::new();
+        for (file, content) in revision {
+            let outside = || patch::Error::Outside { path: PathBuf::new(), file: file.clone() };
+            if *content != self.original(file, outside)? {
+                wanted.insert(file.clone(), content.clone());
+            }
+        }
         for (path, file) in files {
             let outside = || patch::Error::Outside { path: path.to_path_buf(), file: file.clone() };
             let content = look(&root(scratch.path())?, file, outside)?;
-            if content != self.original(file, outside)? {
+            if content == self.original(file, outside)? {
+                wanted.remove(file);
+            } else {
                 wanted.insert(file.clone(), content);
             }
         }
@@ -474,7 +487,7 @@ mod tests {
             let path = self.dir.path().join("x.patch");
             fs::write(&path, diff).expect("writes");
             let patches = [patch::load(&model::Patch { path, reverse: false }).expect("reads")];
-            tree.patched(&patches, &self.cancel).await.expect("applies").0
+            tree.patched(&Wanted::new(), &patches, &self.cancel).await.expect("applies").0
         }
 
         fn text(&self, file: &str) -> String {
@@ -541,7 +554,7 @@ mod tests {
         let path = bench.dir.path().join("x.patch");
         fs::write(&path, HELLO).expect("writes");
         let patches = [patch::load(&model::Patch { path, reverse: false }).expect("reads")];
-        let refused = tree.patched(&patches, &bench.cancel).await;
+        let refused = tree.patched(&Wanted::new(), &patches, &bench.cancel).await;
         assert!(matches!(refused, Err(Error::Patch(patch::Error::Outside { .. }))), "{refused:?}");
     }
 
@@ -561,7 +574,7 @@ mod tests {
             let path = bench.dir.path().join("x.patch");
             fs::write(&path, diff).expect("writes");
             let patches = [patch::load(&model::Patch { path, reverse: false }).expect("reads")];
-            let refused = tree.patched(&patches, &bench.cancel).await;
+            let refused = tree.patched(&Wanted::new(), &patches, &bench.cancel).await;
             assert!(matches!(refused, Err(Error::Patch(patch::Error::Outside { .. }))), "{refused:?}");
         }
         // Should a link appear between the check and the switch, the switch does not follow it either.

@@ -46,6 +46,8 @@ pub enum Command {
     Interleave(InterleaveArgs),
     /// Hold a plan's victim at every instruction boundary in turn, and map where that corrupts.
     Sweep(SweepArgs),
+    /// Race two revisions, a tree with and without a patch, or a tree with a commit taken out; no plan is needed.
+    Compare(CompareArgs),
     /// Check, show or describe plans.
     Plan(PlanArgs),
     /// Only build the kernels a plan names.
@@ -67,7 +69,7 @@ pub enum Command {
 }
 
 /// How the guests of a run are run, and where its results go.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct GuestArgs {
     /// Guests at a time, as far as their memory goes [default: as many as the CPUs carry, by the plan's `overcommit`; for a
     /// sweep one for each CPU].
@@ -112,6 +114,57 @@ pub struct RunArgs {
     #[arg(long, value_name = "KIND:M/N")]
     pub partition: Option<Partition>,
     /// Print what would run, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Say the verdicts before everything else.
+    #[arg(skip)]
+    pub verdict_first: bool,
+}
+
+/// `twinboot compare`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  twinboot compare --tree ~/linux HEAD~1..HEAD
+  twinboot compare --tree ~/linux                    what is not committed, against HEAD
+  twinboot compare --kernel debian:linux-source-6.1 --patch fix.patch
+  b4 am -o- MESSAGE-ID | twinboot compare --tree ~/linux v6.12 --patch -
+  twinboot compare --tree ~/linux --revert 13ddaf26be32")]
+pub struct CompareArgs {
+    /// BASE..PATCHED, two revisions of the tree, of which `@` is the tree as it lies, with all that is not committed; with
+    /// --patch or --revert a single revision [default: HEAD..@; with --patch or --revert HEAD].
+    #[arg(value_name = "REVISIONS", conflicts_with = "kernel")]
+    pub revisions: Option<String>,
+    /// Git repository of a kernel; it is read and never written to.
+    #[arg(long, value_name = "DIR", default_value = ".", conflicts_with = "kernel")]
+    pub tree: PathBuf,
+    /// Race this kernel instead of a tree's: `debian:linux-source-6.1`, or a name of kernels/sources.yaml.
+    #[arg(long, value_name = "KERNEL", requires = "patch")]
+    pub kernel: Option<String>,
+    /// The patched side is the base with this patch, mail, mailbox, folder of patches or quilt series (may be repeated; `-`
+    /// is standard input).
+    #[arg(long, value_name = "FILE", conflicts_with = "revert")]
+    pub patch: Vec<PathBuf>,
+    /// Is this commit needed? The base is the tree with the commit taken out, the patched side the tree.
+    #[arg(long, value_name = "COMMIT", conflicts_with = "kernel")]
+    pub revert: Option<String>,
+    /// What to race: a test or a plan of plans/, or the path of a plan, whose guest, tests and drawings are taken.
+    #[arg(long, value_name = "NAME", default_value = "quick")]
+    pub test: String,
+    /// Run this reproducer instead of the tests: C source, a program or a script, as it came.
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    /// A configuration fragment by name or path, on top of what the test needs; a whole `.config` goes below it (may be
+    /// repeated).
+    #[arg(long, value_name = "FILE|FRAGMENT")]
+    pub config: Vec<String>,
+    /// A drawn interleaving to force: a file with the drawing alone, or a plan with an `interleaving`.
+    #[arg(long, value_name = "FILE")]
+    pub interleave: Option<PathBuf>,
+    /// How its guests are run.
+    #[command(flatten)]
+    pub guests: GuestArgs,
+    /// Print the plan that says the same, and stop.
     #[arg(long)]
     pub dry_run: bool,
 }

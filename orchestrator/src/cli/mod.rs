@@ -5,6 +5,7 @@ mod backports;
 mod boot;
 mod build;
 mod clean;
+mod compare;
 mod doctor;
 mod exit;
 mod interleave;
@@ -48,6 +49,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         args::Command::Run(args) => run::run(&cli.places, &args, &mut out),
         args::Command::Interleave(args) => interleave::run(&cli.places, &args, &mut out),
         args::Command::Sweep(args) => sweep::run(&cli.places, &args, &mut out),
+        args::Command::Compare(args) => compare::run(&cli.places, &args, &mut out),
         args::Command::Plan(args) => inspect(&cli.places, &args.command, &mut Printable::new(out)),
         args::Command::Build(args) => build::run(&cli.places, &args, &mut Printable::new(out)),
         args::Command::Boot(args) => boot::run(&cli.places, &args, &mut out),

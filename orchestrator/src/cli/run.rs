@@ -45,7 +45,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     let past = args.resume.as_ref().map(|dir| take_up(dir.as_deref(), args)).transpose()?.flatten();
     if let Some(past) = past.as_ref().filter(|past| past.complete()) {
         let results = Results::fold(past.entries.iter().cloned());
-        return finish(&past.results, &results, args.guests.format, out);
+        return finish_as(&past.results, &results, args.guests.format, args.verdict_first, out);
     }
     let tools = setup::tools(places, args.guests.accel.into(), None)?;
     let drawn = || args.guests.seed.unwrap_or_else(|| rand::random_range(0..1 << 53));
@@ -68,7 +68,7 @@ pub fn run(places: &Places, args: &RunArgs, out: &mut dyn Write) -> Result<u8, F
     progress.finish();
     let run = run??;
     let results = Results::fold(run.entries);
-    finish(&run.results, &results, args.guests.format, out)
+    finish_as(&run.results, &results, args.guests.format, args.verdict_first, out)
 }
 
 /// Opens the run that is to be gone on with: in the folder named, else in `--out`, else the newest. `--out DIR --resume` is
@@ -89,11 +89,23 @@ fn take_up(dir: Option<&Path>, args: &RunArgs) -> Result<Option<PreviousRun>, Fa
 
 /// Writes every report of `results` into its folder, prints one, and says how it ended.
 pub fn finish(folder: &Path, results: &Results, format: FormatArg, out: &mut dyn Write) -> Result<u8, Failure> {
+    finish_as(folder, results, format, false, out)
+}
+
+/// Like [`finish`]; `verdict_first` has the verdicts lead what is printed for people.
+fn finish_as(
+    folder: &Path,
+    results: &Results,
+    format: FormatArg,
+    verdict_first: bool,
+    out: &mut dyn Write,
+) -> Result<u8, Failure> {
     report::write_all(folder, results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?;
     step_summary(results);
     let text = match format {
         FormatArg::Human => {
-            let text = report::terminal::render(results, look());
+            let render = if verdict_first { report::terminal::render_verdict_first } else { report::terminal::render };
+            let text = render(results, look());
             format!("{text}\nreport: {}\n", one_line(&folder.join("report.html").display().to_string()))
         }
         FormatArg::Json => report::SummaryJson.render(results).map_err(|error| Failure::new(INFRASTRUCTURE, &error))?,

@@ -8,6 +8,7 @@ pub mod jobs;
 pub mod lock;
 pub mod model;
 pub mod partition;
+pub mod patch_files;
 pub mod resolve;
 pub mod roots;
 pub mod schema;

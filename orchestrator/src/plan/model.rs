@@ -95,6 +95,19 @@ pub struct Kernel {
     pub variants: Vec<Variant>,
 }
 
+impl Kernel {
+    /// Where `variant` comes from before its patches: the kernel's source, or the variant's own image or revision.
+    pub fn source_of(&self, variant: &Variant) -> Source {
+        match (&variant.image, &variant.rev, &self.source) {
+            (Some(image), ..) => image.clone(),
+            (None, Some(rev), Source::Git { location, .. }) => {
+                Source::Git { location: location.clone(), rev: rev.clone() }
+            }
+            (None, _, source) => source.clone(),
+        }
+    }
+}
+
 /// What a lock file says of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Locked {
@@ -150,6 +163,9 @@ pub struct Variant {
     pub name: String,
     /// Patches in the order they are applied.
     pub patches: Vec<Patch>,
+    /// A revision of the kernel's git repository in place of the one that its source names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rev: Option<String>,
     /// A ready kernel ([`Source::Image`]) in place of the one of a kernel whose source is an image.
     pub image: Option<Source>,
     /// What the plan's author expects to see.

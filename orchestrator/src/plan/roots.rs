@@ -56,6 +56,19 @@ impl Roots {
         Self::choose(plan, named, variable.as_deref(), program.as_deref())
     }
 
+    /// Finds the data folder for a plan that is to be written somewhere in or below `folder`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Roots::find`].
+    pub fn find_in(folder: &Path, named: Option<&Path>) -> Result<Self, Error> {
+        let is_one = named.is_none() && std::env::var_os(VARIABLE).is_none() && folder.join(SIGN).is_dir();
+        if is_one {
+            return Self::find(&folder.join(SIGN), None);
+        }
+        Self::find(folder, named)
+    }
+
     fn choose(
         plan: &Path,
         named: Option<&Path>,
@@ -108,6 +121,12 @@ impl Roots {
     /// Where the image recipe `name` is or would be.
     pub fn recipe(&self, name: &str) -> PathBuf {
         self.data.join("images").join(format!("{name}.yaml"))
+    }
+
+    /// The plans that come with twinboot, by name.
+    pub fn plans(&self) -> Vec<PathBuf> {
+        let folder = self.data.join("plans");
+        names(&folder, ".yaml").iter().map(|name| folder.join(format!("{name}.yaml"))).collect()
     }
 
     /// Names of the image recipes there are.

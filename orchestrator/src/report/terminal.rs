@@ -29,10 +29,38 @@ const GAP: &str = "  ";
 
 /// The table of cells, the trouble, what proves the corruption, and one sentence for each comparison.
 pub fn render(results: &Results, look: Look) -> String {
+    let Some(mut lines) = evidence_lines(results, look) else { return NO_RUN.to_owned() };
+    lines.extend(all_verdicts(results, look));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The same with the sentences of the comparisons first, for those who asked for nothing else.
+pub fn render_verdict_first(results: &Results, look: Look) -> String {
+    let Some(evidence) = evidence_lines(results, look) else { return NO_RUN.to_owned() };
+    let mut lines = all_verdicts(results, look);
+    // Each comparison begins with an empty line.
+    if !lines.is_empty() {
+        lines.remove(0);
+        lines.push(String::new());
+    }
+    lines.extend(evidence);
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+const NO_RUN: &str = "The journal holds no run: it was cut before its first line ended.\n";
+
+fn all_verdicts(results: &Results, look: Look) -> Vec<String> {
+    let mut lines = verdicts(results, look);
+    lines.extend(evidence::verdicts(results, look));
+    lines
+}
+
+/// Everything but the sentences of the comparisons; none where the journal holds no run.
+fn evidence_lines(results: &Results, look: Look) -> Option<Vec<String>> {
     let mut lines = Vec::new();
-    let Some(run) = &results.run else {
-        return "The journal holds no run: it was cut before its first line ended.\n".to_owned();
-    };
+    let run = results.run.as_ref()?;
     lines.push(format!(
         "{}: {}, QEMU {}, {} host CPUs, seed {}",
         one_line(&run.plan),
@@ -65,10 +93,7 @@ pub fn render(results: &Results, look: Look) -> String {
         lines.push(String::new());
         lines.extend(wrapped(incomplete, look.width, "  "));
     }
-    lines.extend(verdicts(results, look));
-    lines.extend(evidence::verdicts(results, look));
-    lines.push(String::new());
-    lines.join("\n")
+    Some(lines)
 }
 
 fn cells(results: &Results, look: Look) -> Vec<String> {

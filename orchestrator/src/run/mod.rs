@@ -17,7 +17,7 @@ mod pipeline;
 mod records;
 mod reproduce;
 mod reproducer;
-mod results_dir;
+pub mod results_dir;
 pub mod resume;
 mod run_header;
 mod schedule;

@@ -8,13 +8,17 @@ use crate::build::BuiltKernel;
 use crate::journal::{CELLS, CellId};
 use crate::nofollow;
 
-/// Makes the folder of a run. `out` is taken as it stands and must be empty; otherwise the folder is made under `results`
+/// Folder in a results folder with the plan that `twinboot compare` has written for the run.
+pub const PLAN: &str = "plan";
+
+/// Makes the folder of a run. `out` is taken as it stands and must hold nothing but [`PLAN`]; otherwise the folder is made under `results`
 /// in the working directory, named by plan and time, and `latest` points to it.
 pub fn create(out: Option<&Path>, plan: &str, utc: &jiff::Timestamp) -> Result<PathBuf, Error> {
     if let Some(out) = out {
         make(out)?;
-        let mut entries = std::fs::read_dir(out).map_err(|source| failed("read", out, source))?;
-        return match entries.next() {
+        let entries = std::fs::read_dir(out).map_err(|source| failed("read", out, source))?;
+        let mut others = entries.filter(|entry| !entry.as_ref().is_ok_and(|entry| entry.file_name() == PLAN));
+        return match others.next() {
             None => absolute(out),
             Some(_) => Err(Error::Occupied { path: out.to_path_buf() }),
         };

@@ -19,7 +19,7 @@ fn repository(path: &str) -> PathBuf {
 
 fn variant(name: &str, patches: &[&Path]) -> Variant {
     let patches = patches.iter().map(|path| Patch { path: path.to_path_buf(), reverse: false }).collect();
-    Variant { name: name.to_owned(), patches, image: None, expect: Expectation::Any, base: None }
+    Variant { name: name.to_owned(), patches, rev: None, image: None, expect: Expectation::Any, base: None }
 }
 
 #[expect(clippy::print_stderr, reason = "figures for whoever runs this by hand")]

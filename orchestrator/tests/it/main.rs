@@ -34,6 +34,7 @@ mod report_forced;
 mod report_golden;
 mod report_hostile;
 mod report_step_summary;
+mod revisions;
 mod run_fake;
 mod signals;
 mod vm;

@@ -9,6 +9,8 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::{put, short};
+use crate::build::beneath::Content;
+use crate::build::tree::Wanted;
 use crate::build::{Error, Step};
 use crate::cache::{Cache, Filled, Kind, Lock};
 use crate::plan::model::Location;
@@ -33,6 +35,8 @@ pub fn git(repository: &Path) -> Command {
 fn fetching(mirror: &Path) -> Command {
     let mut command = plain(mirror);
     command.env("GIT_ALLOW_PROTOCOL", "https:http:ssh:git:file");
+    // A server that is silent for a minute is given up (git-config(1), http.lowSpeedLimit).
+    command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1024").env("GIT_HTTP_LOW_SPEED_TIME", "60");
     command
 }
 
@@ -246,7 +250,7 @@ fn unknown(location: &str, rev: &str, reason: String) -> Error {
 }
 
 /// Why `rev` cannot be had from a repository on this machine, and what to do.
-async fn not_found(path: &Path, rev: &str, reason: String, cancel: &CancellationToken) -> Result<Error, Error> {
+pub async fn not_found(path: &Path, rev: &str, reason: String, cancel: &CancellationToken) -> Result<Error, Error> {
     let what = format!("revision `{rev}` of {}", path.display());
     // "detected dubious ownership in repository at", since git 2.35.2.
     if reason.contains("dubious ownership") {
@@ -278,7 +282,11 @@ async fn not_found(path: &Path, rev: &str, reason: String, cancel: &Cancellation
 }
 
 /// The full id of the commit that `rev` names, or git's words why there is none.
-async fn commit_of(repository: &Path, rev: &str, cancel: &CancellationToken) -> Result<Result<String, String>, Error> {
+pub async fn commit_of(
+    repository: &Path,
+    rev: &str,
+    cancel: &CancellationToken,
+) -> Result<Result<String, String>, Error> {
     let mut command = git(repository);
     command.args(["rev-parse", "--verify", "--quiet", "--end-of-options"]).arg(format!("{rev}^{{commit}}"));
     match process::capture(command, cancel).await {
@@ -313,6 +321,64 @@ pub async fn export(repository: &Path, commit: &str, dest: &Path, cancel: &Cance
     Ok(())
 }
 
+/// Files in which two revisions may differ before each is built by itself: most of the objects are then made anew anyway.
+const NEAR: usize = 1000;
+
+/// The files in which `to` differs from `from`, as it has them; none where they are too many, or not all plain.
+pub async fn changes(
+    repository: &Path,
+    from: &str,
+    to: &str,
+    cancel: &CancellationToken,
+) -> Result<Option<Wanted>, Error> {
+    let view = View::of(repository, cancel).await?;
+    let mut command = view.git();
+    command.args(["diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", "--no-ext-diff", from, to, "--"]);
+    let raw = process::capture_bytes(command, cancel).await?;
+    let Some(differences) = differences(&raw) else { return Ok(None) };
+    if differences.len() > NEAR {
+        return Ok(None);
+    }
+    let mut changes = Wanted::new();
+    for (file, blob) in differences {
+        let content = match blob {
+            None => None,
+            Some((mode, id)) => {
+                let mut command = view.git();
+                command.args(["cat-file", "blob", &id]);
+                Some(Content { bytes: process::capture_bytes(command, cancel).await?, mode })
+            }
+        };
+        changes.insert(file, content);
+    }
+    Ok(Some(changes))
+}
+
+/// A file, and the mode and blob that it comes to have; none where it goes.
+type Difference = (String, Option<(u32, String)>);
+
+/// Reads `git diff-tree --raw -z` (git-diff-tree(1), "raw output format"); none where something is no plain file, or has a
+/// name that is not UTF-8.
+fn differences(raw: &[u8]) -> Option<Vec<Difference>> {
+    let text = std::str::from_utf8(raw).ok()?;
+    let mut fields = text.split('\0').filter(|field| !field.is_empty());
+    let mut differences = Vec::new();
+    while let (Some(change), Some(file)) = (fields.next(), fields.next()) {
+        let mut words = change.strip_prefix(':')?.split(' ');
+        let (before, after) = (words.next()?, words.next()?);
+        let id = words.nth(1)?;
+        let plain = |mode: &str| match mode {
+            "100644" => Some(Some(0o644)),
+            "100755" => Some(Some(0o755)),
+            "000000" => Some(None),
+            _ => None,
+        };
+        plain(before)?;
+        differences.push((file.to_owned(), plain(after)?.map(|mode| (mode, id.to_owned()))));
+    }
+    Some(differences)
+}
+
 /// Whether the commit has this file; an error where the repository cannot tell.
 async fn has(view: &View, commit: &str, file: &str, cancel: &CancellationToken) -> Result<bool, process::Error> {
     let mut command = view.git();
@@ -339,4 +405,22 @@ pub async fn take(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_read_unless_something_is_no_plain_file() {
+        let (zero, blob) = ("0".repeat(40), "a".repeat(40));
+        let line = |modes: &str, name: &str| format!(":{modes} {zero} {blob} M\0{name}\0");
+        let raw = line("100644 100755", "scripts/a b.sh") + &line("100644 000000", "gone.c");
+        let told = differences(raw.as_bytes()).expect("plain files");
+        assert_eq!(told, [("scripts/a b.sh".to_owned(), Some((0o755, blob.clone()))), ("gone.c".to_owned(), None)]);
+        for modes in ["120000 100644", "100644 120000", "160000 160000"] {
+            assert_eq!(differences(line(modes, "x").as_bytes()), None, "{modes}");
+        }
+        assert_eq!(differences(b""), Some(Vec::new()));
+    }
 }

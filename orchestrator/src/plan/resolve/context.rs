@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::plan::lock::LockFile;
+use crate::plan::patch_files;
 use crate::plan::roots::{self, Roots};
 use crate::plan::schema::Scalar;
 use crate::plan::validate::{self, Problem};
@@ -141,8 +142,30 @@ impl Context<'_> {
         path
     }
 
+    /// The patches that `name` stands for, for a kernel of `series`: one, or all of a folder, of a quilt series, or of a
+    /// pattern. Next to the plan, else in the data folder.
+    pub(super) fn patches(&self, at: &KeyPath, name: &str, series: Option<&str>) -> Vec<PathBuf> {
+        if let Some((message, hint)) = patch_files::refusal(name) {
+            self.document.error(at, message, Some(hint.to_owned()));
+            return vec![self.path(name)];
+        }
+        let shipped = series.map(|series| self.roots.patches(series).join(name));
+        let places = std::iter::once(self.path(name)).chain(shipped);
+        for place in places {
+            match patch_files::expand(&place) {
+                Ok(Some(files)) => return files,
+                Ok(None) => {}
+                Err(problem) => {
+                    self.document.error(at, problem, None);
+                    return vec![place];
+                }
+            }
+        }
+        vec![self.patch(at, name, series)]
+    }
+
     /// A patch for a kernel of `series`: next to the plan, else in the data folder.
-    pub(super) fn patch(&self, at: &KeyPath, name: &str, series: Option<&str>) -> PathBuf {
+    fn patch(&self, at: &KeyPath, name: &str, series: Option<&str>) -> PathBuf {
         let beside = self.path(name);
         if name.is_empty() {
             self.document.error(at, "the patch's name is empty", None);

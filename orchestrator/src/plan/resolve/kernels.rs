@@ -183,12 +183,20 @@ fn git(context: Context, path: &KeyPath, raw: &schema::Git) -> Option<Source> {
         context.directory(at, repository, "git repository")
     });
     let at = path.key("rev");
-    if !context.document.has(&at) {
+    if context.document.has(&at) {
+        check_rev(context, &at, &raw.rev);
+    } else {
         context.document.missing(path, "rev", Some("the commit, tag or branch to build".to_owned()));
-    } else if raw.rev.starts_with('-') || raw.rev.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        context.document.error(&at, format!("'{}' cannot be a git revision", raw.rev), None);
     }
     Some(Source::Git { location: location?, rev: raw.rev.clone() })
+}
+
+/// Reports what cannot be a revision.
+pub(super) fn check_rev(context: Context, at: &KeyPath, rev: &str) {
+    let unread = rev.is_empty() && context.document.damaged(at);
+    if !unread && (rev.is_empty() || rev.starts_with('-') || rev.chars().any(|c| c.is_whitespace() || c.is_control())) {
+        context.document.error(at, format!("'{rev}' cannot be a git revision"), None);
+    }
 }
 
 fn tarball(context: Context, path: &KeyPath, raw: &schema::Tarball) -> Option<Source> {

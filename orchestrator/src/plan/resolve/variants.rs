@@ -115,7 +115,7 @@ fn of_kernel(
         for (index, patch) in variant.patches.iter().enumerate() {
             let at = path.key("patches").index(index);
             match needed(context, &at, patch, kernel) {
-                Ok(()) => patches.push(self::patch(context, &at, patch, kernel)),
+                Ok(()) => patches.extend(self::patches(context, &at, patch, kernel)),
                 Err((file, when)) => left_out.push(LeftOut {
                     kernel: kernel.name.clone(),
                     variant: variant.name.clone(),
@@ -127,12 +127,14 @@ fn of_kernel(
         let resolved_variant = Variant {
             name: variant.name.clone(),
             patches,
+            rev: variant.rev.clone(),
             image: variant.image.as_ref().map(|image| kernels::image(context, &path.key("image"), image)),
             // An error has been noted where there is none.
             expect: variant.expect.unwrap_or(Expectation::Any),
             base: base(context, &path, variant, (&bases, unsure), kernel),
         };
         check_image(context, &path, variant, kernel);
+        check_rev(context, &path, variant, kernel);
         if !context.document.damaged(&path) {
             check_different(context, &path, &resolved_variant, &resolved, kernel);
         }
@@ -150,16 +152,34 @@ fn needed(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Ke
     }
 }
 
-fn patch(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Patch {
+/// The patches that one item of the list stands for, in the order they are applied.
+fn patches(context: Context, path: &KeyPath, raw: &OrText<PatchFile>, kernel: &Kernel) -> Vec<Patch> {
     let (at, file, reverse) = match raw {
         OrText::Text(file) => (path.clone(), file, false),
         OrText::Full(raw) => (path.key("file"), &raw.file, raw.reverse),
     };
     if file.is_empty() && (context.document.damaged(&at) || !context.document.has(&at)) {
         context.document.missing(path, "file", Some("the name of a patch".to_owned()));
-        return Patch { path: context.path(file), reverse };
+        return vec![Patch { path: context.path(file), reverse }];
     }
-    Patch { path: context.patch(&at, file, kernel.series.as_deref()), reverse }
+    let mut files = context.patches(&at, file, kernel.series.as_deref());
+    // What is taken out goes last first.
+    if reverse {
+        files.reverse();
+    }
+    files.into_iter().map(|path| Patch { path, reverse }).collect()
+}
+
+/// Checks that a revision is one, and of a git repository.
+fn check_rev(context: Context, path: &KeyPath, variant: &schema::Variant, kernel: &Kernel) {
+    let Some(rev) = &variant.rev else { return };
+    let at = path.key("rev");
+    if !matches!(kernel.source, Source::Git { .. }) {
+        let message = format!("{} does not come from git, so a variant of it has no `rev`", called(kernel));
+        let hint = "give the kernel a `source: {git: {path: …, rev: …}}`, or the variant patches";
+        context.document.key_error(&at, message, Some(hint.to_owned()));
+    }
+    kernels::check_rev(context, &at, rev);
 }
 
 /// Checks that patches are only for sources, and ready kernels only for ready kernels.
@@ -185,7 +205,11 @@ fn check_different(context: Context, path: &KeyPath, variant: &Variant, before: 
             _ => None,
         }
     }
-    let same = |other: &&Variant| other.patches == variant.patches && ready(other, kernel) == ready(variant, kernel);
+    let same = |other: &&Variant| {
+        other.patches == variant.patches
+            && ready(other, kernel) == ready(variant, kernel)
+            && kernel.source_of(other) == kernel.source_of(variant)
+    };
     let Some(other) = before.iter().find(same) else { return };
     let what = if ready(variant, kernel).is_some() { "image" } else { "patches" };
     let message =

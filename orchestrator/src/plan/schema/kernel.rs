@@ -131,8 +131,12 @@ pub struct Variant {
     #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._+-]*$"))]
     pub name: String,
     /// Patches in the order they are applied, looked up next to the plan and then in
-    /// `kernels/patches/<series>/`; none for the kernel as it is.
+    /// `kernels/patches/<series>/`; none for the kernel as it is. A folder, a quilt `series` file or
+    /// a pattern with `*` stands for all patches in it, in their order.
     pub patches: Vec<OrText<PatchFile>>,
+    /// A revision in place of the one that a kernel with a `git` source names: commit, tag or
+    /// branch of the same repository. Patches come on top of it. A lock file does not pin it.
+    pub rev: Option<String>,
     /// A ready kernel in place of the one that a kernel with an `image` source names, so that two
     /// of them can be compared.
     pub image: Option<OrText<Image>>,

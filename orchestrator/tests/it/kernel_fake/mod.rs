@@ -162,7 +162,14 @@ impl Bench {
             write(&path, text);
             Patch { path, reverse }
         });
-        Variant { name: name.to_owned(), patches: patches.collect(), image: None, expect: Expectation::Any, base: None }
+        Variant {
+            name: name.to_owned(),
+            patches: patches.collect(),
+            rev: None,
+            image: None,
+            expect: Expectation::Any,
+            base: None,
+        }
     }
 
     pub async fn build(&self, kernel: &Kernel, variant: &Variant) -> Result<BuiltKernel, Error> {

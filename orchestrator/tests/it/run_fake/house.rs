@@ -21,7 +21,7 @@ use twinboot::journal::{Entry, journal_lines};
 const AMPLE: Duration = Duration::from_secs(60);
 
 /// Records of a guest program, as shell variables, and how one is cut short.
-const RECORDS: &str = r#"#!/bin/sh
+pub const RECORDS: &str = r#"#!/bin/sh
 preflight='{"type":"preflight","protocol":1,"test":"race","strategy":"none","kernel_release":"6.1.0-fake","kernel_version":"fake","cpus":1,"preemption":"full","page_size":4096,"swap":null,"seed":1}'
 progress='{"type":"progress","elapsed_ns":500000000,"tries":900,"landings":600,"reuses":600,"exposures":500,"corruptions":0}'
 corruption='{"type":"corruption","elapsed_ns":15000000,"try":3,"page":0,"expected":4,"found":3,"kind":"lost_update","entry_before":null,"entry_after":null}'
@@ -121,6 +121,11 @@ impl House {
 
     /// twinboot with everything it may touch in this house.
     pub fn twinboot(&self, args: &[&str]) -> Command {
+        self.twinboot_with(args, Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"))
+    }
+
+    /// The same with the data folder `data`.
+    pub fn twinboot_with(&self, args: &[&str], data: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_twinboot"));
         signals::with_default_actions(&mut command);
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
@@ -128,7 +133,7 @@ impl House {
         command.env("XDG_RUNTIME_DIR", self.file("run")).env("TMPDIR", self.file("run"));
         command.arg("--qemu").arg(env!("CARGO_BIN_EXE_fake-qemu"));
         command.arg("--cache-dir").arg(self.file("cache")).arg("--guest-dir").arg(self.file("guest"));
-        command.arg("--data-dir").arg(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace"));
+        command.arg("--data-dir").arg(data);
         command
     }
 
@@ -310,6 +315,10 @@ pub fn no_guest() -> bool {
         command.args(bind).output().is_ok_and(|output| output.status.success())
     });
     if !there {
+        assert!(
+            std::env::var_os("TWINBOOT_NO_SKIPS").is_none(),
+            "TWINBOOT_NO_SKIPS is set, and this user may not make mount and PID namespaces (unshare)"
+        );
         let _ = writeln!(std::io::stderr(), "skipped: this user may not make mount and PID namespaces (unshare)");
     }
     !there

@@ -4,6 +4,7 @@
 //! Rounds that come as far as a login have a real dropbear (package dropbear-bin) in namespaces of its own; where a user may
 //! not make them, those tests say so on standard error and pass.
 
+mod compare;
 mod ends;
 mod house;
 mod login;
