@@ -7,7 +7,7 @@
 //!
 //! * `start`: `exit` (complains and exits 1), `no-monitor` (connects to the console alone), `mute-monitor` (never greets),
 //!   `hang-up` (greets, then closes the monitor and lives on).
-//! * `boot`: `ready`, `hang`, `panic`, `fatal`, `exit` (exit status 3 in mid-boot), `reset`, `poweroff`; without an
+//! * `boot`: `ready`, `flood` (as `ready`, with 64 MiB of console, then a power-off), `hang`, `panic`, `fatal`, `exit` (exit status 3 in mid-boot), `reset`, `poweroff`; without an
 //!   initramfs `panic` is the default, as for a real kernel.
 //! * `kvm`: with `-accel kvm` only: `abort` (as where KVM is a trap), `hang` (no console output ever).
 //! * `say`: a further console line once the guest is ready.
@@ -40,6 +40,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.iter().any(|arg| arg == "--version") {
         return write_out("QEMU emulator version 7.2.99 (fake)\n");
+    }
+    // The probe for a working sandbox.
+    if args.windows(2).any(|pair| pair == ["-machine", "none"]) {
+        return ExitCode::SUCCESS;
     }
     match run(&args) {
         Ok(code) => code,
@@ -282,7 +286,7 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
         other => other,
     };
     match boot {
-        "ready" => {}
+        "ready" | "flood" => {}
         "fatal" => {
             say("twinboot-init: fatal: cannot create zram0: no such device\r\n");
             return end_of_guest("poweroff", monitor, &mut say, &mut server);
@@ -298,6 +302,15 @@ fn play(options: &Options, monitor: &Monitor, mut console: UnixStream, mut serve
         if !woken(keyboard) {
             sleep_forever();
         }
+    }
+    if boot == "flood" {
+        say("twinboot-init: ready\r\n");
+        let line = format!("[    2.000000] {}\r\n", "x".repeat(1006));
+        for _ in 0..64 << 10 {
+            say(&line);
+        }
+        say("[    9.000000] the last line\r\n");
+        return end_of_guest("poweroff", monitor, &mut say, &mut server);
     }
     live(options, monitor, &mut say, server);
 }

@@ -199,6 +199,14 @@ pub enum PointError {
     Dwarf(#[from] gimli::Error),
 }
 
+impl PointError {
+    /// Whether it says that the kernel's code does not have the point, rather than that the point
+    /// is written in a way that does not fit or cannot be used.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NoFunction { .. } | Self::NotCalled { .. })
+    }
+}
+
 fn alternatives(names: &[String]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
 }
@@ -209,7 +217,7 @@ fn did_you_mean(near: &[String]) -> String {
 
 fn calls_instead(calls: &[String], inlined: &[String]) -> String {
     let listed = |names: &[String]| {
-        const SHOWN: usize = 40;
+        const SHOWN: usize = 10;
         let more = names.len().saturating_sub(SHOWN);
         let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
         if more > 0 { format!("{shown} and {more} more") } else { shown }

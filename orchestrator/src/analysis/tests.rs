@@ -9,7 +9,7 @@ use crate::journal::entry::{
     Accelerator, BuildFailed, Built, CellSpec, ComparisonSpec, Host, RoundFinished, RoundId, RoundOutcome, RunFinished,
     RunStarted, Stage,
 };
-use crate::journal::rules::{Expectation, Warmth};
+use crate::journal::rules::{Expectation, Rule, Warmth};
 use crate::journal::{Entry, journal_lines};
 
 pub(super) const BASE: &str = "k.base.g.t";
@@ -473,4 +473,40 @@ fn an_older_journal_reads_without_its_load_boots_and_factors() {
     assert!(!line.contains("factors") && !line.contains("saved_boot"), "{line}");
     let read: RoundFinished = serde_json::from_str(&line).expect("reads back");
     assert_eq!((read.saved_boot, read.summary.expect("a summary").factors), (None, Vec::new()));
+}
+
+/// Rounds of a program that tells no exposures: so many of the base's and of the patched kernel's fail, of so many.
+fn by_rounds(base: (u64, u64), patched: (u64, u64)) -> (Verdict, Reason) {
+    let rounds =
+        |(failed, of): (u64, u64)| -> Vec<(u64, u64)> { (0..of).map(|it| (1, u64::from(it < failed))).collect() };
+    let mut case = Case::new(&rounds(base), &rounds(patched));
+    let Some(Entry::RunStarted(run)) = case.entries.first_mut() else { panic!("the run starts") };
+    for cell in &mut run.cells {
+        cell.oracle = Some(crate::journal::oracle::Oracle::by_exit());
+        cell.rule =
+            Some(Rule { alpha: 1e-6, residual: 0.5, min_rounds: 3, rounds: 100, sequential: false, exact: true });
+    }
+    let results = Results::fold(case.entries);
+    let comparison = &results.comparisons[0];
+    assert!(comparison.caveats.iter().any(|caveat| caveat.contains("tells no exposures")), "{comparison:?}");
+    (comparison.verdict, comparison.reason)
+}
+
+#[test]
+fn a_program_that_tells_no_exposures_is_judged_by_its_rounds_alone() {
+    for (base, patched, verdict, reason) in [
+        ((24, 24), (0, 14), Verdict::Fixed, Reason::CleanAndExposed),
+        // Fisher's exact test reaches 1e-6 with 12 against 12 and not with 10 against 10.
+        ((10, 10), (0, 10), Verdict::Inconclusive, Reason::TooFewRounds),
+        // Different beyond doubt, and yet a kernel that fails half as often as this base would have stayed clean too often.
+        ((20, 60), (0, 60), Verdict::Inconclusive, Reason::ResidualNotExcluded),
+        ((24, 60), (0, 60), Verdict::Fixed, Reason::CleanAndExposed),
+        ((60, 60), (0, 12), Verdict::Fixed, Reason::CleanAndExposed),
+        ((60, 300), (0, 60), Verdict::Inconclusive, Reason::TooFewRounds),
+        ((24, 24), (24, 24), Verdict::NotFixed, Reason::StillCorrupts),
+        ((24, 24), (2, 24), Verdict::Reduced, Reason::FewerCorruptions),
+        ((0, 24), (0, 24), Verdict::NotReproduced, Reason::BaseClean),
+    ] {
+        assert_eq!(by_rounds(base, patched), (verdict, reason), "{base:?} {patched:?}");
+    }
 }

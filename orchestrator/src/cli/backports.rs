@@ -71,7 +71,7 @@ fn map(rows: &[Backport], out: &mut dyn Write) -> io::Result<()> {
     for row in rows {
         let name = || format!("{}: {}", row.kernel, row.patch.as_deref().unwrap_or_default());
         match &row.fit {
-            Fit::Fuzz { notes, .. } => {
+            Fit::Fuzz { notes, .. } | Fit::Applies { notes } if !notes.is_empty() => {
                 writeln!(out, "\n{}", name())?;
                 notes.iter().try_for_each(|note| writeln!(out, "  {note}"))?;
             }
@@ -89,7 +89,11 @@ fn map(rows: &[Backport], out: &mut dyn Write) -> io::Result<()> {
 fn word(fit: &Fit, reverse: bool) -> String {
     match fit {
         Fit::Applies { notes } if notes.is_empty() => "applies".to_owned(),
-        Fit::Applies { .. } => "applies, some lines further on".to_owned(),
+        Fit::Applies { notes } => match notes.iter().filter_map(|note| offset(note)).max() {
+            Some(1) => "applies 1 line off; see below".to_owned(),
+            Some(lines) => format!("applies {lines} lines off; see below"),
+            None => "applies elsewhere; see below".to_owned(),
+        },
         Fit::Fuzz { lines, .. } => format!("applies with fuzz {lines}"),
         Fit::Conflict { failures, .. } => {
             format!("conflict in {} places", failures.len()).replace(" 1 places", " 1 place")
@@ -99,5 +103,28 @@ fn word(fit: &Fit, reverse: bool) -> String {
         Fit::NotNeeded { when } => format!("not needed (when {when})"),
         Fit::Behind { patch } => format!("not tried: {patch} does not apply"),
         Fit::Unknown { reason } => format!("not known: {reason}"),
+    }
+}
+
+/// How far a hunk had to move, of `…: hunk 1 succeeded at 4 (offset -2 lines)` (patch(1)).
+fn offset(note: &str) -> Option<u64> {
+    let (_, rest) = note.rsplit_once("(offset ")?;
+    rest.split(' ').next()?.parse::<i64>().ok().map(i64::unsigned_abs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_that_moves_says_how_far() {
+        let told = |notes: &[&str]| {
+            word(&Fit::Applies { notes: notes.iter().map(|note| (*note).to_owned()).collect() }, false)
+        };
+        let near = "mm/memory.c: hunk 1 succeeded at 4 (offset 1 line)";
+        let far = "mm/memory.c: hunk 2 succeeded at 9 (offset -311 lines)";
+        assert_eq!(told(&[]), "applies");
+        assert_eq!(told(&[near]), "applies 1 line off; see below");
+        assert_eq!(told(&[near, far]), "applies 311 lines off; see below");
     }
 }

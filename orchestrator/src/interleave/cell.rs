@@ -68,7 +68,11 @@ pub async fn run(task: &InterleaveTask, entries: &mpsc::Sender<Entry>, cancel: &
 }
 
 fn failed(cell: &str, error: &Error) -> ForcedFailed {
-    ForcedFailed { cell: cell.to_owned(), reason: chain(error), plan: error.is_the_plans() }
+    let absent = match error {
+        Error::Absent { step, .. } => Some(*step),
+        _ => None,
+    };
+    ForcedFailed { cell: cell.to_owned(), reason: chain(error), plan: error.is_the_plans(), absent }
 }
 
 enum Failure {
@@ -234,12 +238,14 @@ impl Rounds<'_> {
 /// The addresses of each step's point in this kernel; empty for steps without a point.
 fn points(diagram: &Diagram, symbols: &Symbols) -> Result<Vec<Vec<u64>>, Error> {
     let mut wrong = Vec::new();
+    let mut absent = Vec::new();
     let mut found = Vec::new();
-    for step in &diagram.steps {
+    for (index, step) in diagram.steps.iter().enumerate() {
         found.push(match &step.action {
             Action::Reach(point) => match symbols.resolve(point) {
                 Ok(resolved) => resolved.addresses,
                 Err(error) => {
+                    absent.extend(error.is_absence().then_some(index));
                     wrong.push(format!("`{}: {}`: {error}", diagram.threads[step.thread], step.text));
                     Vec::new()
                 }
@@ -247,7 +253,11 @@ fn points(diagram: &Diagram, symbols: &Symbols) -> Result<Vec<Vec<u64>>, Error> 
             _ => Vec::new(),
         });
     }
-    if wrong.is_empty() { Ok(found) } else { Err(Error::Points(wrong)) }
+    match absent.first() {
+        None if wrong.is_empty() => Ok(found),
+        Some(step) if absent.len() == wrong.len() => Err(Error::Absent { step: *step, wrong }),
+        _ => Err(Error::Points(wrong)),
+    }
 }
 
 /// A CPU that keeps running while others are frozen.

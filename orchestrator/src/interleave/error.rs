@@ -20,6 +20,15 @@ pub enum Error {
     /// Points that this kernel does not have, one message each.
     #[error("{}", .0.join("\n"))]
     Points(Vec<String>),
+    /// Points that the kernel's code does not have, one message each, and nothing else wrong. With
+    /// the index of the first step that has such a point.
+    #[error("{}", .wrong.join("\n"))]
+    Absent {
+        /// Index in the diagram's steps.
+        step: usize,
+        /// Messages.
+        wrong: Vec<String>,
+    },
     /// Threads and operations that the guest test does not offer, one message each.
     #[error("{}", .0.join("\n"))]
     Offer(Vec<String>),
@@ -68,13 +77,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the plan is wrong, not the host.
+    /// Whether the plan is wrong, not the host. With [`Error::Absent`] the plan is right after all
+    /// if another variant of the kernel has the points.
     pub fn is_the_plans(&self) -> bool {
         matches!(
             self,
             Self::NoVmlinux
                 | Self::Symbols(_)
                 | Self::Points(_)
+                | Self::Absent { .. }
                 | Self::Offer(_)
                 | Self::Illegal(_)
                 | Self::NoOffer { .. }

@@ -260,4 +260,9 @@ pub struct ForcedFailed {
     pub reason: String,
     /// The plan's author can mend it, not the host.
     pub plan: bool,
+    /// Index of the first step whose point the kernel's code does not have, where nothing else is
+    /// wrong. If another variant of the kernel has the point, the plan is right, and this kernel
+    /// does not go the drawn way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent: Option<usize>,
 }

@@ -141,6 +141,7 @@ pub(super) fn tally(result: &ForcedResult) -> String {
     match (&result.build, result.failures.first()) {
         _ if result.held.judged() + result.held.lost > 0 => counts(&result.held),
         (BuildState::Failed(_), _) => "not built".to_owned(),
+        _ if result.is_absent() => "excluded: not in this kernel".to_owned(),
         (_, Some(failed)) => format!("not tried: {}", clipped(&one_line(&failed.reason), 200)),
         _ => "no round was run".to_owned(),
     }
@@ -172,14 +173,15 @@ pub(super) fn exclusion(it: &ExclusionSeen) -> String {
     let thread = it.thread.as_deref().unwrap_or("the thread");
     let text = it.text.as_ref().map_or_else(|| format!("step {}", it.step + 1), |text| format!("\"{text}\""));
     let rounds = counted(it.rounds.len() as u64, "round", "rounds");
-    let why = match &it.function {
-        Some(function) => {
+    let why = match (&it.function, &it.absent) {
+        (None, Some(absent)) => return one_line(&format!("{thread} cannot do {text}: not in this kernel: {absent}")),
+        (Some(function), _) => {
             let watched = it.for_ms.map_or_else(String::new, |ms| format!(", watched for {} ms or more", count(ms)));
             format!(
                 "it waits in {function} for as long as the others are held, and goes on once they are let go ({rounds}{watched})"
             )
         }
-        None => format!("the operation comes back another way ({rounds})"),
+        (None, None) => format!("the operation comes back another way ({rounds})"),
     };
     one_line(&format!("{thread} cannot do {text}: {why}"))
 }
@@ -236,6 +238,11 @@ pub(super) fn reason(results: &Results, it: &ForcedComparison) -> String {
             "the base {} in every round in which the interleaving is forced, and the patched kernel does not let it happen",
             harm(results, &it.base)
         ),
+        ForcedVerdict::NotInKernel => format!(
+            "the base {} in every round in which the interleaving is forced, and the patched kernel does not have the \
+             point at which it is held",
+            harm(results, &it.base)
+        ),
         ForcedVerdict::Harmless => {
             "the patched kernel lets the interleaving happen, and no harm comes of it".to_owned()
         }
@@ -253,11 +260,7 @@ pub(super) fn reason(results: &Results, it: &ForcedComparison) -> String {
         ForcedVerdict::NotReproduced => {
             "the base does not corrupt or die when the interleaving is forced: it does not draw this race".to_owned()
         }
-        ForcedVerdict::Inconclusive => {
-            "both kernels run the same code, or a side has no round that counts, or the base comes to harm only now and \
-             then, or without the hold too"
-                .to_owned()
-        }
+        ForcedVerdict::Inconclusive => it.unclear.unwrap_or("too little is known").to_owned(),
     }
 }
 

@@ -3,12 +3,15 @@
 #![expect(clippy::format_push_string, reason = "writing to a string cannot fail; `write!` only adds a result to drop")]
 
 mod evidence;
+mod limit;
 
 use super::table::Table;
 use super::words::{counted, drawn, memory, number, one_line, short};
 use super::{Format, RenderError, boot, coverage, forced, profile, story};
 use crate::analysis::{BuildState, CellResult, Comparison, EvidenceKind, Results, Trouble, Units};
 use crate::journal::entry::{Built, CellSpec, PatchInfo};
+
+pub(super) use limit::within;
 
 /// The Markdown format (GitHub's and GitLab's dialect).
 #[derive(Debug, Clone, Copy)]

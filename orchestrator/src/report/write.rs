@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{FORMATS, Format as _, Markdown, RenderError};
+use super::{FORMATS, Format as _, Markdown, RenderError, markdown};
 use crate::analysis::Results;
 
 /// A report that could not be written.
@@ -37,13 +37,24 @@ pub fn write_all(dir: &Path, results: &Results) -> Result<Vec<PathBuf>, WriteErr
         .collect()
 }
 
-/// Appends `report.md` to `path`, the file that GitHub names in `GITHUB_STEP_SUMMARY`; earlier steps' text stays.
+/// Most bytes of a step's summary. GitHub refuses more, the whole of it.
+///
+/// Source: GitHub's documentation, "Workflow commands for GitHub Actions", "Step isolation and limits".
+const STEP_SUMMARY: usize = 1 << 20;
+
+/// Appends `report.md` to `path`, the file that GitHub names in `GITHUB_STEP_SUMMARY`; earlier text stays. What would
+/// make the file too large is left out, and the summary says so.
 ///
 /// Source: GitHub's documentation, "Workflow commands for GitHub Actions", "Adding a job summary".
 pub fn append_step_summary(path: &Path, results: &Results) -> Result<(), WriteError> {
     let text = Markdown.render(results)?;
     let append = || -> io::Result<()> {
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+        let there = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let text = markdown::within(&text, STEP_SUMMARY.saturating_sub(there.saturating_add(1)));
+        if text.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the step's summary is full already"));
+        }
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")
     };

@@ -163,6 +163,15 @@ impl Round<'_> {
         match end {
             Ok(end) => {
                 self.problems = end.problems;
+                if end.console_left_out > 0 {
+                    let text = format!(
+                        "{}, round {}: the guest flooded its console; {} MiB from the middle are not in console.log",
+                        self.task.id.cell,
+                        self.task.id.round,
+                        end.console_left_out.div_ceil(1 << 20)
+                    );
+                    self.news.push(Entry::Notice { text });
+                }
                 match (clean, end.how, end.death.kind) {
                     (true, How::ByItself, DeathKind::PoweredOff) | (false, ..) => outcome,
                     (true, How::ByItself, _) => died(Stage::Shutdown, &end.death),
@@ -299,10 +308,14 @@ impl Round<'_> {
             (None, _) if self.exit.is_some() && failure::counts_program(&self.task.test.counts) => {
                 return RoundOutcome::Finished;
             }
+            // A reproducer may well end with a failure when it has found one; a guest test of ours does not.
+            (None, Some(summary)) if self.task.test.program.is_some() && summary.counts.corruptions > 0 => {
+                return RoundOutcome::Finished;
+            }
             (None, Some(_)) if stderr.is_empty() => {
                 format!("`{}` ended with {exit} after its summary", self.task.test.run)
             }
-            (None, _) if stderr.is_empty() => format!("`{}` ended with {exit} and no summary", self.task.test.run),
+            (None, None) if stderr.is_empty() => format!("`{}` ended with {exit} and no summary", self.task.test.run),
             (None, _) => format!("`{}` ended with {exit}: {stderr}", self.task.test.run),
         };
         RoundOutcome::TestFailed { reason }

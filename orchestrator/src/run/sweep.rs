@@ -220,6 +220,7 @@ mod swept_tests {
             cell: "c".to_owned(),
             reason: "no guest".to_owned(),
             plan: false,
+            absent: None,
         }));
         assert!(has_failed(&entries, "c") && !has_failed(&entries, "d"));
     }

@@ -1,8 +1,7 @@
-//! The guest's serial console: kept to the byte in a file, read line by line as it comes.
+//! The guest's serial console: kept in a file, all but the middle of a flood to the byte, and read line by line as it comes.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use twinboot_protocol::{INIT_FATAL, INIT_PAUSED, INIT_PREFIX, INIT_READY};
 
+use super::bounded::Bounded;
 use crate::crash::CrashReport;
 use crate::crash::{self, Scanner};
 
@@ -51,6 +51,8 @@ pub(super) struct Seen {
     pub(super) fatal: Option<String>,
     /// The log could no longer be written.
     pub(super) log_error: Option<String>,
+    /// Bytes that were too many for the log.
+    pub(super) left_out: u64,
 }
 
 impl Console {
@@ -63,7 +65,7 @@ impl Console {
         let (source, keyboard) = tokio::io::split(line);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (ended, changed) = watch::channel(false);
-        let task = tokio::spawn(pump(source, log, started, seen.clone(), ended));
+        let task = tokio::spawn(pump(source, Bounded::new(log), started, seen.clone(), ended));
         Self { seen, changed, task, keyboard: Box::new(keyboard) }
     }
 
@@ -109,7 +111,7 @@ impl Drop for Console {
 
 async fn pump(
     mut source: impl AsyncRead + Unpin,
-    mut log: File,
+    mut log: Bounded,
     started: Instant,
     seen: Arc<Mutex<Seen>>,
     ended: watch::Sender<bool>,
@@ -123,8 +125,13 @@ async fn pump(
         let bytes = &buffer[..read];
         {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            log.write(bytes);
+            if read == 0 {
+                log.finish();
+            }
+            seen.left_out = log.left_out();
             if seen.log_error.is_none() {
-                seen.log_error = log.write_all(bytes).err().map(|error| error.to_string());
+                seen.log_error = log.error().map(str::to_owned);
             }
             for &byte in bytes {
                 // The rest of a line that is too long is no line of its own.

@@ -10,24 +10,35 @@ use tokio::process::{ChildStderr, ChildStdout};
 /// Lines of QEMU's own output kept for error messages.
 const TAIL: usize = 12;
 
+/// Most bytes of a machine's `qemu.log`: a QEMU that cannot read its disk any more complains thousands of times a second.
+const LONGEST: usize = 1 << 20;
+
 /// `qemu.log`: the command line, QEMU's own output and what its monitor said.
 #[derive(Clone)]
 pub(super) struct Log(Arc<Mutex<LogState>>);
 
 struct LogState {
     file: File,
+    written: usize,
     tail: Vec<String>,
 }
 
 impl Log {
     pub(super) fn new(file: File) -> Self {
-        Self(Arc::new(Mutex::new(LogState { file, tail: Vec::new() })))
+        Self(Arc::new(Mutex::new(LogState { file, written: 0, tail: Vec::new() })))
     }
 
     /// A note of twinboot's. The log is for people; a full disk must not end a round.
     pub(super) fn line(&self, text: &str) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(state.file, "{text}");
+        let before = state.written;
+        state.written = before.saturating_add(text.len() + 1);
+        if state.written <= LONGEST {
+            let _ = writeln!(state.file, "{text}");
+        } else if before <= LONGEST {
+            let _ =
+                writeln!(state.file, "==== twinboot: whatever came after the first {LONGEST} bytes is left out ====");
+        }
     }
 
     fn output(&self, line: &[u8]) {

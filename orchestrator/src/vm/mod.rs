@@ -5,6 +5,7 @@
 
 pub mod accel;
 pub mod args;
+mod bounded;
 mod console;
 mod death;
 mod error;
@@ -14,6 +15,7 @@ mod log;
 mod qemu;
 mod qmp;
 mod run_dir;
+mod sandbox;
 mod save;
 mod snapshot;
 mod spec;

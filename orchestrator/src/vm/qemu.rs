@@ -1,5 +1,6 @@
 //! The life of one QEMU process: started, talked to, watched, ended. Whatever happens, nothing of it stays.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
@@ -17,7 +18,7 @@ use super::death::{Death, DeathKind, Dying, dying};
 use super::log::{Log, copy_output};
 use super::qmp::{Event, Qmp};
 use super::spec::Spec;
-use super::{Error, args, run_dir};
+use super::{Error, args, run_dir, sandbox};
 use crate::crash::CrashReport;
 use crate::nofollow;
 use crate::process::{Group, exit_text};
@@ -70,6 +71,8 @@ pub struct Ended {
     pub death: Death,
     /// All that the guest's kernel complained about.
     pub problems: Vec<CrashReport>,
+    /// Bytes of the console that were too many for its log.
+    pub console_left_out: u64,
 }
 
 /// What it took to end a machine.
@@ -93,10 +96,17 @@ impl Vm {
         let monitor = listen(&args::monitor_socket(run_dir.path()))?;
         let serial = listen(&args::console_socket(run_dir.path()))?;
         let console_log = open_log(&spec.console_log)?;
-        let arguments = args::args(spec, run_dir.path());
+        let mut arguments = args::args(spec, run_dir.path());
+        let sandboxed = sandbox::works(&spec.qemu, cancel).await;
+        if sandboxed {
+            arguments.extend(sandbox::OPTION.map(OsString::from));
+        }
         let command_line = args::shell_line(&spec.qemu, &arguments);
         let log = Log::new(open_log(&spec.qemu_log)?);
         log.line(&command_line);
+        if !sandboxed {
+            log.line("twinboot: this QEMU does not start with `-sandbox on`, so it runs without a system call filter");
+        }
         let stdin = match &spec.incoming {
             Some(path) => {
                 log.line(&format!("twinboot: its standard input is `{}`", path.display()));
@@ -107,6 +117,7 @@ impl Vm {
         };
 
         let mut command = Command::new(&spec.qemu);
+        sandbox::clean_environment(&mut command);
         command.args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut group = Group::spawn_reading(command, stdin).map_err(|source| match source.kind() {
@@ -380,9 +391,10 @@ impl Vm {
         let death = self.died().await;
         self.log.line(&format!("twinboot: {death}"));
         let problems = self.problems();
+        let console_left_out = self.console.look(|seen| seen.left_out);
         let path = self.run_dir.path().to_path_buf();
         self.run_dir.close().map_err(|source| Error::Io { action: "remove", path, source })?;
-        Ok(Ended { how, death, problems })
+        Ok(Ended { how, death, problems, console_left_out })
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Rooms of the orchestrator, and the rooms that each may name besides itself.
 const ROOMS: &[(&str, &[&str])] = &[
     ("analysis", &["crash", "journal"]),
-    ("build", &["cache", "causes", "journal", "plan", "process"]),
+    ("build", &["cache", "causes", "journal", "nofollow", "plan", "process"]),
     ("cache", &["host", "printable"]),
     ("causes", &[]),
     (

@@ -41,3 +41,22 @@ fn an_empty_name_is_none() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn a_summary_stays_below_what_github_takes() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let summary = dir.path().join("summary");
+    let earlier = "x".repeat((1 << 20) - (6 << 10));
+    std::fs::write(&summary, &earlier).expect("writes");
+    let output = report(dir.path(), &summary);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let markdown = std::fs::metadata(dir.path().join("report.md")).expect("the report").len();
+    let text = std::fs::read_to_string(&summary).expect("reads");
+    assert!(text.len() <= 1 << 20, "{}", text.len());
+    assert!(markdown > 1 << 10 && text.contains("Left out here"), "{markdown}: {}", &text[earlier.len()..]);
+
+    std::fs::write(&summary, "x".repeat(1 << 20)).expect("writes");
+    let output = report(dir.path(), &summary);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("full already"));
+}

@@ -298,3 +298,42 @@ async fn a_full_disk_or_missing_folder_is_named() {
     house.assert_tidy();
     assert!(Path::new("/nowhere").metadata().is_err());
 }
+
+#[tokio::test]
+async fn a_guest_that_floods_its_console_fills_no_disk() {
+    let house = House::new("fake.boot=flood");
+    let mut vm = house.up().await;
+    vm.died().await;
+    let ended = vm.quit().await.expect("ends");
+    let log = house.log("console.log");
+    assert!(log.len() < 6 << 20, "{}", log.len());
+    assert!(log.starts_with("\u{1b}[0m[    0.000000] Linux version"));
+    assert!(log.contains("bytes left out here") && log.contains("the last line\r\n"), "first and last part");
+    assert!(ended.console_left_out > 50 << 20, "{ended:?}");
+    house.assert_tidy();
+}
+
+#[tokio::test]
+async fn qemu_runs_in_a_sandbox_where_it_can_and_sees_nothing_of_our_environment() {
+    let house = House::new("");
+    let vm = house.up().await;
+    assert!(vm.command().contains("spawn=deny"), "{}", vm.command());
+    let environment = std::fs::read(format!("/proc/{}/environ", vm.pid())).expect("is there");
+    let names: Vec<_> = environment.split(|&byte| byte == 0).filter_map(|it| it.split(|&b| b == b'=').next()).collect();
+    let kept = ["PATH", "LD_LIBRARY_PATH", "QEMU_MODULE_DIR", "TMPDIR", "LC_ALL", ""].map(str::as_bytes);
+    assert!(names.iter().all(|name| kept.contains(name)), "{}", String::from_utf8_lossy(&environment));
+    vm.quit().await.expect("ends");
+
+    // One that knows no sandbox starts without.
+    let mut house = House::new("");
+    let old = house.dir.path().join("old-qemu");
+    let script =
+        format!("#!/bin/sh\ncase \"$*\" in *-sandbox*) exit 1;; esac\nexec '{}' \"$@\"\n", house.spec.qemu.display());
+    std::fs::write(&old, script).expect("writes");
+    std::fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("sets");
+    house.spec.qemu = old;
+    let vm = house.up().await;
+    assert!(!vm.command().contains("-sandbox"), "{}", vm.command());
+    assert!(house.log("qemu.log").contains("without a system call filter"));
+    vm.quit().await.expect("ends");
+}

@@ -66,8 +66,11 @@ pub struct ExclusionSeen {
     pub text: Option<String>,
     /// Row of the drawing it stands in.
     pub row: Option<usize>,
-    /// Function the thread waited in; none where the operation took another way.
+    /// Function the thread waited in; none where the operation took another way or the kernel has
+    /// no such point.
     pub function: Option<String>,
+    /// Why the kernel has no such point, where another variant has it.
+    pub absent: Option<String>,
     /// Shortest time it was watched waiting, in milliseconds.
     pub for_ms: Option<u64>,
     /// Held rounds that showed it, ascending.
@@ -158,6 +161,22 @@ impl ForcedResult {
         result
     }
 
+    /// Takes "no such point" as an exclusion if `elsewhere`, another variant of the same kernel has
+    /// the point: this variant does not go the drawn way. Otherwise the drawing is wrong.
+    pub(super) fn accept_absence(&mut self, elsewhere: bool) {
+        let absent = self.failures.iter().find_map(|failed| Some((failed.absent?, failed.reason.clone())));
+        let (true, Some((step, reason))) = (elsewhere && self.rounds.is_empty(), absent) else { return };
+        self.failures.retain(|failed| failed.absent.is_none());
+        self.exclusions.push(ExclusionSeen { absent: Some(reason), ..exclusion(&self.spec, step) });
+        self.state = ForcedState::Excluded;
+        self.met = self.judge();
+    }
+
+    /// Its kernel has no such point, and another variant has.
+    pub fn is_absent(&self) -> bool {
+        self.exclusions.iter().any(|it| it.absent.is_some())
+    }
+
     /// What the plan's author expects.
     pub fn expect(&self) -> ForcedExpectation {
         match &self.spec.what {
@@ -209,6 +228,10 @@ impl ForcedResult {
         let held = &self.held;
         let harm = held.damaged() + held.crashed > 0;
         let told = match self.expect() {
+            ForcedExpectation::Any | ForcedExpectation::Clean | ForcedExpectation::Excluded if self.is_absent() => {
+                return Met::Yes;
+            }
+            ForcedExpectation::Corrupt | ForcedExpectation::Crash if self.is_absent() => return Met::No,
             _ if held.judged() == 0 => return Met::Unmeasured,
             ForcedExpectation::Any => true,
             ForcedExpectation::Corrupt => held.corrupt > 0,
@@ -265,25 +288,37 @@ fn exclusions(spec: &ForcedSpec, rounds: &[ForcedRound]) -> Vec<ExclusionSeen> {
             known.for_ms = known.for_ms.min(for_ms);
             continue;
         }
-        let (thread, drawn) = match &spec.what {
-            Forced::Diagram { threads, steps, .. } => {
-                let drawn = steps.get(*step);
-                (drawn.and_then(|drawn| threads.get(drawn.thread)).cloned(), drawn)
-            }
-            Forced::Sweep { .. } => (None, None),
-        };
         all.push(ExclusionSeen {
-            step: *step,
-            thread,
-            text: drawn.map(|drawn| drawn.text.trim().to_owned()),
-            row: drawn.map(|drawn| drawn.row),
             function: function.cloned(),
             for_ms,
             rounds: vec![round.round],
             threads: round.threads.clone(),
+            ..exclusion(spec, *step)
         });
     }
     // A stable sort: those seen equally often stay in the order in which they were seen.
     all.sort_by_key(|it| std::cmp::Reverse(it.rounds.len()));
     all
+}
+
+/// A step that was not taken, with nothing said of why.
+fn exclusion(spec: &ForcedSpec, step: usize) -> ExclusionSeen {
+    let (thread, drawn) = match &spec.what {
+        Forced::Diagram { threads, steps, .. } => {
+            let drawn = steps.get(step);
+            (drawn.and_then(|drawn| threads.get(drawn.thread)).cloned(), drawn)
+        }
+        Forced::Sweep { .. } => (None, None),
+    };
+    ExclusionSeen {
+        step,
+        thread,
+        text: drawn.map(|drawn| drawn.text.trim().to_owned()),
+        row: drawn.map(|drawn| drawn.row),
+        function: None,
+        absent: None,
+        for_ms: None,
+        rounds: Vec::new(),
+        threads: Vec::new(),
+    }
 }

@@ -94,7 +94,16 @@ fn caveat(it: &Comparison, pair: &ForcedComparison) -> Option<String> {
         ForcedVerdict::NotClosed if it.verdict == Verdict::NotReproduced => {
             Some(format!("the patched kernel corrupts when the {what} {} is forced, the base never did", pair.name))
         }
-        ForcedVerdict::Inconclusive => Some(format!("the {what} {} says nothing of this pair", pair.name)),
+        ForcedVerdict::NotInKernel => Some(format!(
+            "the patched kernel does not have the point at which the {what} {} holds: it rules that order out, and says \
+             nothing of the code that took its place",
+            pair.name
+        )),
+        ForcedVerdict::Inconclusive => Some(format!(
+            "the {what} {} says nothing of this pair: {}",
+            pair.name,
+            pair.unclear.unwrap_or("too little is known")
+        )),
         _ => None,
     }
 }

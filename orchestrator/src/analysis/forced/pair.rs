@@ -15,6 +15,9 @@ pub enum ForcedVerdict {
     Closed,
     /// A sweep that is not complete: no point that was tried corrupts any more, but some were not.
     ClosedSoFar,
+    /// The patched kernel's code does not have a point of the drawing, which the base has and corrupts at: the drawn
+    /// way is not gone any more. Nothing is known of the ways that took its place.
+    NotInKernel,
     /// The patched kernel lets the drawn interleaving happen, and it does no harm.
     Harmless,
     /// Fewer points of the sweep corrupt, but some do.
@@ -35,6 +38,7 @@ impl ForcedVerdict {
         match self {
             Self::Closed => "closed",
             Self::ClosedSoFar => "closed so far",
+            Self::NotInKernel => "not in this kernel",
             Self::Harmless => "harmless",
             Self::Narrowed => "narrowed",
             Self::NotClosed => "not closed",
@@ -66,6 +70,8 @@ pub struct ForcedComparison {
     pub sweep: bool,
     /// What can be said.
     pub verdict: ForcedVerdict,
+    /// Why it is inconclusive, as a clause; none where it is not.
+    pub unclear: Option<&'static str>,
     /// A forced round or a point of the patched kernel corrupts.
     pub patched_corrupts: bool,
     /// One of the base does.
@@ -78,15 +84,17 @@ pub struct ForcedComparison {
 pub(in crate::analysis) fn pairs(forced: &[ForcedResult], sweeps: &[SweepResult]) -> Vec<ForcedComparison> {
     let diagrams = forced.iter().filter_map(|patched| {
         let base = forced.iter().find(|base| is_base(&base.spec, &patched.spec))?;
-        let told =
-            Told { sweep: false, verdict: diagram(base, patched), corrupt: [base.corrupts(), patched.corrupts()] };
+        let (verdict, unclear) = told(diagram(base, patched));
+        let corrupt = [base.corrupts(), patched.corrupts()];
+        let told = Told { sweep: false, verdict, unclear, corrupt };
         Some(comparison(&base.spec, &patched.spec, told, Vec::new()))
     });
     let swept = sweeps.iter().filter_map(|patched| {
         let base = sweeps.iter().find(|base| is_base(&base.spec, &patched.spec))?;
         let corrupt = [base, patched].map(|it| it.counts.corrupt > 0);
         let left = patched.corrupting().map(|it| it.point.clone()).collect();
-        Some(comparison(&base.spec, &patched.spec, Told { sweep: true, verdict: sweep(base, patched), corrupt }, left))
+        let (verdict, unclear) = told(sweep(base, patched));
+        Some(comparison(&base.spec, &patched.spec, Told { sweep: true, verdict, unclear, corrupt }, left))
     });
     diagrams.chain(swept).collect()
 }
@@ -95,8 +103,17 @@ pub(in crate::analysis) fn pairs(forced: &[ForcedResult], sweeps: &[SweepResult]
 struct Told {
     sweep: bool,
     verdict: ForcedVerdict,
+    unclear: Option<&'static str>,
     /// Base, patched.
     corrupt: [bool; 2],
+}
+
+/// A verdict, or why there is none.
+fn told(judged: Result<ForcedVerdict, &'static str>) -> (ForcedVerdict, Option<&'static str>) {
+    match judged {
+        Ok(verdict) => (verdict, None),
+        Err(why) => (ForcedVerdict::Inconclusive, Some(why)),
+    }
 }
 
 fn is_base(base: &ForcedSpec, patched: &ForcedSpec) -> bool {
@@ -116,53 +133,76 @@ fn comparison(base: &ForcedSpec, patched: &ForcedSpec, told: Told, left: Vec<Swe
         name: patched.name.clone(),
         sweep: told.sweep,
         verdict: told.verdict,
+        unclear: told.unclear,
         patched_corrupts,
         base_corrupts,
         left,
     }
 }
 
+const SAME_CODE: &str = "both kernels run the same code";
+const NO_BASE_ROUND: &str = "no round of the base counts";
+const NO_PATCHED_ROUND: &str = "no round of the patched kernel counts";
+
 /// The rules for a drawn interleaving, in the order in which they decide. Lost rounds never count.
-fn diagram(base: &ForcedResult, patched: &ForcedResult) -> ForcedVerdict {
-    if base.held.judged() == 0 || patched.held.judged() == 0 || same_code(&base.build, &patched.build) {
-        return ForcedVerdict::Inconclusive;
+/// Fails with the reason for which nothing can be said.
+fn diagram(base: &ForcedResult, patched: &ForcedResult) -> Result<ForcedVerdict, &'static str> {
+    if same_code(&base.build, &patched.build) {
+        return Err(SAME_CODE);
+    }
+    if base.held.judged() == 0 {
+        return Err(if base.is_absent() { "the base's code does not have the drawn point" } else { NO_BASE_ROUND });
+    }
+    if patched.held.judged() == 0 && !patched.is_absent() {
+        return Err(NO_PATCHED_ROUND);
     }
     let harmed = base.held.corrupt + base.held.crashed;
     if patched.crashes() && !base.crashes() {
-        ForcedVerdict::Broken
+        Ok(ForcedVerdict::Broken)
     } else if patched.corrupts() || (patched.held.crashed > 0 && base.held.crashed > 0) {
-        ForcedVerdict::NotClosed
+        Ok(ForcedVerdict::NotClosed)
     } else if harmed == 0 {
-        ForcedVerdict::NotReproduced
-    } else if harmed < base.held.judged() || base.control.crashed > 0 || patched.crashes() {
-        // What the base does only now and then, the patched kernel may have been spared by chance. What kills a kernel
-        // without the hold is not what is drawn.
-        ForcedVerdict::Inconclusive
+        Ok(ForcedVerdict::NotReproduced)
+    } else if harmed < base.held.judged() {
+        Err("the base comes to harm in some of its rounds only, so chance may have spared the patched kernel")
+    } else if base.control.crashed > 0 {
+        Err("the base dies without the hold too, so it is not the drawn order that kills it")
+    } else if patched.crashes() {
+        Err("the patched kernel dies without the hold")
+    } else if patched.is_absent() {
+        Ok(ForcedVerdict::NotInKernel)
     } else if patched.held.excluded > 0 {
-        ForcedVerdict::Closed
+        Ok(ForcedVerdict::Closed)
     } else {
-        ForcedVerdict::Harmless
+        Ok(ForcedVerdict::Harmless)
     }
 }
 
 /// The same for a sweep.
-fn sweep(base: &SweepResult, patched: &SweepResult) -> ForcedVerdict {
+fn sweep(base: &SweepResult, patched: &SweepResult) -> Result<ForcedVerdict, &'static str> {
     let (was, is) = (&base.counts, &patched.counts);
-    if was.judged() == 0 || is.judged() == 0 || same_code(&base.build, &patched.build) {
-        ForcedVerdict::Inconclusive
+    if same_code(&base.build, &patched.build) {
+        Err(SAME_CODE)
+    } else if was.judged() == 0 {
+        Err(NO_BASE_ROUND)
+    } else if is.judged() == 0 {
+        Err(NO_PATCHED_ROUND)
     } else if is.crashed > 0 && was.crashed == 0 {
-        ForcedVerdict::Broken
+        Ok(ForcedVerdict::Broken)
     } else if is.corrupt > 0 {
         // What is missing counts against the patch.
-        if is.corrupt + is.missing() < was.corrupt { ForcedVerdict::Narrowed } else { ForcedVerdict::NotClosed }
+        let narrower = is.corrupt + is.missing() < was.corrupt;
+        Ok(if narrower { ForcedVerdict::Narrowed } else { ForcedVerdict::NotClosed })
+    } else if was.corrupt == 0 && base.complete {
+        Ok(ForcedVerdict::NotReproduced)
     } else if was.corrupt == 0 {
-        if base.complete { ForcedVerdict::NotReproduced } else { ForcedVerdict::Inconclusive }
+        Err("no point of the base corrupts so far, and not all were tried")
     } else if is.crashed > 0 {
-        ForcedVerdict::Inconclusive
+        Err("both kernels die at some point")
     } else if patched.complete {
-        ForcedVerdict::Closed
+        Ok(ForcedVerdict::Closed)
     } else {
-        ForcedVerdict::ClosedSoFar
+        Ok(ForcedVerdict::ClosedSoFar)
     }
 }
 

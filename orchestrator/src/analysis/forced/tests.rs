@@ -302,7 +302,12 @@ fn rounds_without_a_hold_meet_no_expectation() {
 fn what_could_not_be_tried_says_whose_fault_it_is() {
     let failed = |plan| {
         let case = alone(&[spec("base", "drawn", diagram(Expect::Corrupt))]);
-        case.with(Entry::ForcedFailed(ForcedFailed { cell: DRAWN_BASE.into(), reason: "no function".into(), plan }))
+        case.with(Entry::ForcedFailed(ForcedFailed {
+            cell: DRAWN_BASE.into(),
+            reason: "no function".into(),
+            plan,
+            absent: None,
+        }))
     };
     assert_eq!(exit_code(&failed(true).results()), 2);
     assert_eq!(exit_code(&failed(false).results()), 3);
@@ -313,13 +318,61 @@ fn what_could_not_be_tried_says_whose_fault_it_is() {
         alone(&drawn(Expect::Corrupt, Expect::Excluded)),
         &[(DRAWN_BASE, &corrupt()), (DRAWN_PATCHED, &corrupt())],
     );
-    let failure = ForcedFailed { cell: DRAWN_BASE.into(), reason: "late".into(), plan: true };
+    let failure = ForcedFailed { cell: DRAWN_BASE.into(), reason: "late".into(), plan: true, absent: None };
     assert_eq!(exit_code(&both.with(Entry::ForcedFailed(failure)).results()), 1);
     let built = BuildFailed { kernel: "k".into(), variant: "base".into(), reason: "cc".into() };
     let case = alone(&[spec("base", "drawn", diagram(Expect::Any))]).with(Entry::BuildFailed(built));
     assert_eq!(exit_code(&case.results()), 3);
     let finished = RunFinished { finished: "x".into(), interrupted: true };
     assert_eq!(exit_code(&failed(true).with(Entry::RunFinished(finished)).results()), 130);
+}
+
+/// `cell` lacks the point of its first step.
+fn absent(cell: &str) -> Entry {
+    let reason = "`do_swap_page` does not call `swap_readpage`".into();
+    Entry::ForcedFailed(ForcedFailed { cell: cell.into(), reason, plan: true, absent: Some(0) })
+}
+
+#[test]
+fn a_point_that_only_one_variant_lacks_is_an_exclusion() {
+    let case = |expect| {
+        let case = alone(&drawn(Expect::Corrupt, expect));
+        case.with(round(DRAWN_BASE, 1, true, corrupt())).with(absent(DRAWN_PATCHED))
+    };
+    let results = case(Expect::Excluded).results();
+    assert_eq!(exit_code(&results), 0);
+    let patched = &results.forced[1];
+    assert_eq!((patched.state, patched.met), (ForcedState::Excluded, Met::Yes));
+    assert!(patched.failures.is_empty());
+    let seen = &patched.exclusions[0];
+    assert_eq!((seen.thread.as_deref(), seen.text.as_deref()), (Some("victim"), Some("read page")));
+    assert!(seen.absent.as_ref().is_some_and(|why| why.contains("does not call")));
+    assert_eq!(word(&case(Expect::Excluded)), ForcedVerdict::NotInKernel);
+    assert_eq!(exit_code(&case(Expect::Clean).results()), 0);
+    assert_eq!(exit_code(&case(Expect::Corrupt).results()), 1);
+
+    // Nothing can be learnt of a patch where the base lacks the point.
+    let reversed = alone(&drawn(Expect::Any, Expect::Any)).with(absent(DRAWN_BASE)).with(round(
+        DRAWN_PATCHED,
+        1,
+        true,
+        ForcedOutcome::Clean,
+    ));
+    let results = reversed.results();
+    assert_eq!(results.forced_comparisons[0].verdict, ForcedVerdict::Inconclusive);
+    assert_eq!(results.forced_comparisons[0].unclear, Some("the base's code does not have the drawn point"));
+}
+
+#[test]
+fn a_point_that_no_variant_has_is_the_plans_error() {
+    let case = alone(&drawn(Expect::Any, Expect::Any)).with(absent(DRAWN_BASE)).with(absent(DRAWN_PATCHED));
+    assert_eq!(exit_code(&case.results()), 2);
+    assert_eq!(word(&case), ForcedVerdict::Inconclusive);
+    // Another drawing of the same kernel says nothing of this one's points.
+    let mut specs = drawn(Expect::Any, Expect::Any);
+    specs.push(spec("base", "other", diagram(Expect::Any)));
+    let case = alone(&specs).with(absent(DRAWN_PATCHED)).with(round("k.base.g.other", 1, true, corrupt()));
+    assert_eq!(exit_code(&case.results()), 2);
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Assembly {
                 let real =
                     file.canonicalize().map_err(|source| Error::Io { action: "read", path: file.clone(), source })?;
                 let called = guest_name(Path::new(file.file_name().unwrap_or_default()))?.to_owned();
-                bench.copy(&real, &format!("{FILES_DIR}/{name}/{called}"), None)?;
+                bench.copy(&real, &real, &format!("{FILES_DIR}/{name}/{called}"), None)?;
             }
         }
         skeleton::fill(&mut bench.tree)?;
@@ -155,6 +155,37 @@ impl Assembly {
 
 fn advice(package: &str, key: &str) -> String {
     format!("install it (Debian and Ubuntu: package `{package}`), or give its path in the recipe: `{key}: /path/to/it`")
+}
+
+/// The real path of `from`, which a recipe in `folder` names: either it lies in that folder, or every user of this machine
+/// may read it. A plan that somebody sent cannot carry the user's keys into a guest, nor root's.
+fn public(from: &Path, folder: &Path) -> Result<PathBuf, Error> {
+    let failed = |source| Error::Io { action: "read", path: from.to_path_buf(), source };
+    let real = from.canonicalize().map_err(failed)?;
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    if real.starts_with(folder.canonicalize().map_err(failed)?) {
+        return Ok(real);
+    }
+    for (above, at) in real.ancestors().enumerate() {
+        let mode = at.metadata().map_err(failed)?.permissions().mode();
+        // What lies in a folder is reached by those who may search it.
+        let wanted = if above > 0 {
+            0o001
+        } else if at.is_dir() {
+            0o005
+        } else {
+            0o004
+        };
+        if mode & wanted != wanted {
+            return Err(Error::Private { path: real.clone(), closed: at.to_path_buf() });
+        }
+    }
+    Ok(real)
+}
+
+/// An entry of a copied folder: what is a link stays one, so nothing behind it is read.
+fn public_entry(from: &Path, folder: &Path) -> Result<PathBuf, Error> {
+    if from.is_symlink() { Ok(from.to_path_buf()) } else { public(from, folder) }
 }
 
 fn locate(wanted: &ProgramRef, folder: &Path, host: &Host, hint: &str) -> Result<PathBuf, Error> {
@@ -225,11 +256,11 @@ impl Bench<'_> {
         }
         let from = folder.join(file.from.as_deref().unwrap_or(Path::new("")));
         // Links are followed here alone: a link inside a copied folder stays a link.
-        let real = from.canonicalize().map_err(|source| Error::Io { action: "read", path: from, source })?;
-        self.copy(&real, &file.to, file.mode.map(|mode| mode.0))
+        let real = public(&from, folder)?;
+        self.copy(&real, folder, &file.to, file.mode.map(|mode| mode.0))
     }
 
-    fn copy(&mut self, from: &Path, to: &str, mode: Option<u32>) -> Result<(), Error> {
+    fn copy(&mut self, from: &Path, folder: &Path, to: &str, mode: Option<u32>) -> Result<(), Error> {
         let failed = |source| Error::Io { action: "read", path: from.to_path_buf(), source };
         let data = from.symlink_metadata().map_err(failed)?;
         if data.is_symlink() {
@@ -242,7 +273,12 @@ impl Bench<'_> {
             }
             for entry in from.read_dir().map_err(failed)? {
                 let name = PathBuf::from(entry.map_err(failed)?.file_name());
-                self.copy(&from.join(&name), &format!("{to}/{}", guest_name(&name)?), mode)?;
+                self.copy(
+                    &public_entry(&from.join(&name), folder)?,
+                    folder,
+                    &format!("{to}/{}", guest_name(&name)?),
+                    mode,
+                )?;
             }
             return Ok(());
         }
@@ -315,6 +351,44 @@ mod tests {
             let refused = Assembly::prepare(&recipe, (&[], &[]), &[], bare, &CancellationToken::new()).await;
             let message = refused.expect_err("is missing").to_string();
             assert!(message.contains(package) && message.contains("/path/to/it"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_recipe_takes_from_elsewhere_only_what_everyone_may_read() {
+        let home = tempfile::Builder::new().prefix("home").tempdir_in("/tmp").expect("a scratch folder");
+        let at = |name: &str| home.path().join(name);
+        let chmod = |name: &str, mode| {
+            std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).expect("sets");
+        };
+        for folder in ["plan", "open", "closed"] {
+            std::fs::create_dir(at(folder)).expect("makes");
+            for (name, mode) in [("key", 0o600), ("text", 0o644)] {
+                std::fs::write(at(folder).join(name), name).expect("writes");
+                chmod(&format!("{folder}/{name}"), mode);
+            }
+        }
+        for (folder, mode) in [("", 0o755), ("open", 0o755), ("closed", 0o700), ("plan", 0o700)] {
+            chmod(folder, mode);
+        }
+        std::os::unix::fs::symlink("../open/key", at("plan/link")).expect("links");
+        let taken = |from: &str| {
+            let mut bench = Bench {
+                host: &Host::default(),
+                contents: Contents::default(),
+                tree: Tree::default(),
+                scripts: Vec::new(),
+            };
+            let file = File { from: Some(from.into()), content: None, to: "/x".to_owned(), mode: None };
+            bench.add_file(&file, &at("plan")).map_err(|error| error.to_string())
+        };
+        for allowed in ["key", "text", "../open/text", "../plan/key", "/etc/passwd"] {
+            taken(allowed).expect(allowed);
+        }
+        // A folder that everyone may read can hold a file that is private.
+        for refused in ["../open/key", "link", "../open", "../closed/text", "../closed", "/etc/shadow"] {
+            let message = taken(refused).expect_err(refused);
+            assert!(message.contains("not readable by every user"), "{refused}: {message}");
         }
     }
 

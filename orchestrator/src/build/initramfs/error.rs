@@ -32,6 +32,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The recipe asks for a file that is not for everyone.
+    #[error("the image recipe asks for `{}`, which lies outside its folder and is not readable by every user of this \
+             machine (see the permissions of `{}`); copy it into the recipe's folder if the guest may have it",
+             path.display(), closed.display())]
+    Private {
+        /// The file or folder.
+        path: PathBuf,
+        /// The part of its path that is closed to others.
+        closed: PathBuf,
+    },
     /// No folder of guest programs holds the program.
     #[error("no guest program `{name}` in {}; there is {}", list(looked_in), or_nothing(available))]
     UnknownProgram {

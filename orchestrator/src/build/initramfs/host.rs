@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Error;
 use super::libraries::Libraries;
+use crate::nofollow;
 
 /// Folders of system programs, which a user's `PATH` may leave out.
 const SYSTEM_FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -75,7 +76,7 @@ impl Contents {
             return Ok(Arc::clone(known));
         }
         let bytes =
-            std::fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_path_buf(), source })?;
+            nofollow::read(path).map_err(|source| Error::Io { action: "read", path: path.to_path_buf(), source })?;
         let bytes = Arc::new(bytes);
         self.read.insert(path.to_path_buf(), Arc::clone(&bytes));
         Ok(bytes)

@@ -23,6 +23,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, Key, Kind};
@@ -97,12 +98,15 @@ pub async fn build(
     let filled = cache
         .fill(Kind::Images, &key, cancel, async |dir: &Path| {
             let path = dir.join(ARCHIVE);
-            tokio::fs::write(&path, archive.as_slice()).await.map_err(|source| Error::Io {
-                action: "write",
-                path,
-                source,
-            })
+            write_private(&path, &archive).await.map_err(|source| Error::Io { action: "write", path, source })
         })
         .await?;
     Ok(Image { path: filled.dir.join(ARCHIVE), key, bytes: archive.len() as u64, spares: Spares::default() })
+}
+
+/// Writes an archive that nobody else may read: it can hold a file that its owner keeps private.
+async fn write_private(path: &Path, archive: &[u8]) -> std::io::Result<()> {
+    let mut file = tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await?;
+    file.write_all(archive).await?;
+    file.flush().await
 }

@@ -35,6 +35,8 @@ pub fn git(repository: &Path) -> Command {
 fn fetching(mirror: &Path) -> Command {
     let mut command = plain(mirror);
     command.env("GIT_ALLOW_PROTOCOL", "https:http:ssh:git:file");
+    // A server that is silent for a minute is given up (git-config(1), http.lowSpeedLimit).
+    command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1024").env("GIT_HTTP_LOW_SPEED_TIME", "60");
     command
 }
 

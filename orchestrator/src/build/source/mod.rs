@@ -237,7 +237,7 @@ async fn untar_some(
     let tops: Vec<PathBuf> = below.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     for file in files {
         let found = std::iter::once(apart.path().to_path_buf()).chain(tops.iter().cloned()).map(|top| top.join(file));
-        if let Some(bytes) = found.into_iter().find_map(|path| std::fs::read(path).ok()) {
+        if let Some(bytes) = found.into_iter().find_map(|path| crate::nofollow::read(&path).ok()) {
             put(dest, file, &bytes)?;
         }
     }
@@ -257,6 +257,13 @@ async fn untar(archive: &Path, dest: &Path, cancel: &CancellationToken) -> Resul
     command.env("LC_ALL", "C").args(["--extract", "--no-same-owner", "--no-same-permissions", "--file"]).arg(archive);
     command.arg("--directory").arg(dest);
     process::capture(command, cancel).await?;
+    let unpacked = dest.to_path_buf();
+    let strange = tokio::task::spawn_blocking(move || strangers(&unpacked)).await;
+    if let Some((path, what)) = strange.ok().transpose().map_err(Error::io("look through", dest))?.flatten() {
+        let reason =
+            format!("its archive holds {what}, which no kernel tree has; use an archive from a source you trust");
+        return Err(Error::Tree { path, reason });
+    }
     let entries: Vec<PathBuf> = std::fs::read_dir(dest)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .map_err(Error::io("list", dest))?;
@@ -264,6 +271,31 @@ async fn untar(archive: &Path, dest: &Path, cancel: &CancellationToken) -> Resul
         [only] if only.is_dir() => only.clone(),
         _ => dest.to_path_buf(),
     })
+}
+
+/// The first thing below `top` that is neither a folder, a file nor a link to something below `top`: whoever reads it would
+/// wait for ever, or be led out of the tree.
+fn strangers(top: &Path) -> std::io::Result<Option<(PathBuf, &'static str)>> {
+    let top = top.canonicalize()?;
+    let mut folders = vec![top.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;
+            let kind = entry?;
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_symlink() {
+                // A dangling link leads nowhere, unless what is missing is outside.
+                let target = path.read_link()?;
+                if target.is_absolute() || path.canonicalize().is_ok_and(|real| !real.starts_with(&top)) {
+                    return Ok(Some((path, "a link that leads out of it")));
+                }
+            } else if !kind.is_file() {
+                return Ok(Some((path, "a device, a socket or a FIFO")));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Something that can be built out of tree.
@@ -289,4 +321,43 @@ fn short(text: &str) -> String {
 /// The first `length` bytes of a digest; all of it where it is shorter, or no digest.
 fn head(digest: &str, length: usize) -> &str {
     digest.get(..length).unwrap_or(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_archive_that_leads_out_of_its_tree_or_holds_more_than_files_is_refused() {
+        type Plant = fn(&Path) -> std::io::Result<()>;
+        let cancel = CancellationToken::new();
+        let plants: [(&str, Option<&str>, Plant); 5] = [
+            ("inner link", None, |at| symlink("Makefile", at)),
+            ("dangling link", None, |at| symlink("no/such/file", at)),
+            ("fifo", Some("FIFO"), |at| Ok(nix::unistd::mkfifo(at, Mode::S_IRWXU)?)),
+            ("zero", Some("leads out"), |at| symlink("/dev/zero", at)),
+            ("up", Some("leads out"), |at| symlink("../../../../../../../../etc/passwd", at)),
+        ];
+        for (name, reason, plant) in plants {
+            let dir = tempfile::tempdir().expect("a scratch folder");
+            let at = |name: &str| dir.path().join(name);
+            std::fs::create_dir_all(at("linux-6.1/mm")).expect("makes");
+            std::fs::write(at("linux-6.1/mm/Makefile"), "").expect("writes");
+            plant(&at("linux-6.1/mm/planted")).expect("plants");
+            let mut tar = Command::new("tar");
+            tar.arg("--create").arg("--file").arg(at("a.tar")).arg("--directory").arg(dir.path()).arg("linux-6.1");
+            process::capture(tar, &cancel).await.expect("packs");
+            std::fs::create_dir(at("out")).expect("makes");
+            let unpacked = untar(&at("a.tar"), &at("out"), &cancel).await;
+            match (unpacked, reason) {
+                (Ok(tree), None) => assert!(tree.ends_with("linux-6.1"), "{name}"),
+                (Err(error), Some(reason)) => assert!(error.to_string().contains(reason), "{name}: {error}"),
+                (unpacked, _) => panic!("{name}: {unpacked:?}"),
+            }
+        }
+    }
 }

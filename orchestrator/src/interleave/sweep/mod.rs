@@ -93,7 +93,7 @@ pub async fn run(task: SweepTask, entries: &mpsc::Sender<Entry>, cancel: &Cancel
 }
 
 fn failed(cell: &str, error: &Error) -> ForcedFailed {
-    ForcedFailed { cell: cell.to_owned(), reason: super::chain(error), plan: error.is_the_plans() }
+    ForcedFailed { cell: cell.to_owned(), reason: super::chain(error), plan: error.is_the_plans(), absent: None }
 }
 
 enum Failure {

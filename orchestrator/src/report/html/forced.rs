@@ -147,7 +147,8 @@ fn verdict(results: &Results, it: &ForcedComparison) -> Verdict {
         tone: match it.verdict {
             ForcedVerdict::Closed | ForcedVerdict::Harmless => "good",
             ForcedVerdict::NotClosed | ForcedVerdict::Broken => "bad",
-            ForcedVerdict::ClosedSoFar
+            ForcedVerdict::NotInKernel
+            | ForcedVerdict::ClosedSoFar
             | ForcedVerdict::Narrowed
             | ForcedVerdict::NotReproduced
             | ForcedVerdict::Inconclusive => "open",

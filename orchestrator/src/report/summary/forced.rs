@@ -61,8 +61,11 @@ pub struct ExclusionSummary {
     pub thread: Option<String>,
     /// Its words.
     pub text: Option<String>,
-    /// Function the thread waited in; null where the operation took another way.
+    /// Function the thread waited in; null where the operation took another way or the kernel has no such point.
     pub blocked_in: Option<String>,
+    /// Why the kernel has no such point, where another variant has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_in_kernel: Option<String>,
     /// Shortest time it was watched waiting, in milliseconds.
     pub watched_ms: Option<u64>,
     /// Rounds that showed it.
@@ -302,6 +305,7 @@ fn exclusion(it: &ExclusionSeen) -> ExclusionSummary {
         thread: it.thread.clone(),
         text: it.text.clone(),
         blocked_in: it.function.clone(),
+        not_in_kernel: it.absent.clone(),
         watched_ms: it.for_ms,
         rounds: it.rounds.clone(),
         threads: it.threads.iter().map(thread).collect(),

@@ -115,7 +115,8 @@ fn colour(it: &ForcedComparison) -> u8 {
     match it.verdict {
         ForcedVerdict::Closed | ForcedVerdict::Harmless => 32,
         ForcedVerdict::NotClosed | ForcedVerdict::Broken => 31,
-        ForcedVerdict::ClosedSoFar
+        ForcedVerdict::NotInKernel
+        | ForcedVerdict::ClosedSoFar
         | ForcedVerdict::Narrowed
         | ForcedVerdict::NotReproduced
         | ForcedVerdict::Inconclusive => 33,

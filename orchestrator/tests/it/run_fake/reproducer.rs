@@ -2,7 +2,7 @@
 
 use twinboot::journal::entry::RoundOutcome;
 
-use super::house::{House, no_guest};
+use super::house::{HONEST, House, RECORDS, no_guest};
 
 /// The shape that reproducers of lost writes have: endless, a line now and then, exit status 1 at the first loss.
 const ENDLESS: &str = r#"
@@ -89,4 +89,46 @@ fn a_binary_of_this_machine_brings_its_libraries() {
         .expect("writes");
     let seen = house.run(1);
     assert_eq!((seen.outcome(), seen.only().corruptions_received), (&RoundOutcome::Finished, 1));
+}
+
+#[test]
+fn enough_failures_end_the_round_before_its_time() {
+    if no_guest() {
+        return;
+    }
+    let script = "#!/bin/sh\nwhile :; do echo pass; echo LOST; sleep 0.01; done\n";
+    let house = House::single("fake.ssh=guest", "", "");
+    let keys = "stop: {at_most: 1h, corruptions: 3}, oracle: {output: {corrupt: '^LOST$', exposure: '^pass$'}}";
+    house.reproducer("loop.sh", script, keys);
+    let seen = house.run(1);
+    assert_eq!(*seen.outcome(), RoundOutcome::Finished);
+    let summary = seen.only().summary.as_ref().expect("it counts");
+    assert!(summary.counts.corruptions >= 3 && summary.counts.exposures >= 3, "{summary:?}");
+    assert_eq!(summary.stopped_by, twinboot_protocol::StopReason::Corruptions);
+}
+
+#[test]
+fn a_program_that_speaks_records_may_end_with_a_failure_when_it_found_one() {
+    if no_guest() {
+        return;
+    }
+    for (wish, then, outcome, code) in [
+        ("fake.kernel=corrupt", "exit 1", "Finished", 1),
+        ("fake.kernel=clean", "", "Finished", 0),
+        (
+            "fake.kernel=clean",
+            "exit 1",
+            "TestFailed { reason: \"`speaks` ended with exit status 1 after its summary\" }",
+            75,
+        ),
+    ] {
+        let house = House::single(&format!("fake.ssh=guest {wish}"), "", "");
+        house.reproducer("speaks", &format!("{RECORDS}{HONEST}{then}\n"), "oracle: records");
+        let plan = std::fs::read_to_string(house.file("plan.yaml")).expect("was written");
+        // Nothing is compared with a cell that runs alone.
+        std::fs::write(house.file("plan.yaml"), plan.replace("expect: clean", "expect: clean, alone: true"))
+            .expect("writes");
+        let seen = house.run(code);
+        assert_eq!(format!("{:?}", seen.outcome()), outcome, "{wish} {then}");
+    }
 }
