@@ -136,9 +136,9 @@ fn counted(context: Context, path: &KeyPath, raw: &schema::Counted) -> Option<Co
         let kind = context.check_value(&path.key("complaint"), validate::complaint(kind))?;
         Some(Counted::Complaint(Some(kind)))
     });
-    let output = raw.output.as_ref().and_then(|text| {
+    let output = raw.output.as_ref().map(|text| {
         context.check(&path.key("output"), validate::output(text));
-        Some(Counted::Output(text.clone()))
+        Counted::Output(text.clone())
     });
     let exit = raw.exit.map(|status| Counted::Exit(Some(i32::from(status))));
     let keys = [raw.complaint.is_some(), raw.exit.is_some(), raw.output.is_some()];
