@@ -1,4 +1,4 @@
-//! Verdicts of tests that count rounds that fail.
+//! Verdicts of tests that count rounds that fail, and known trouble.
 
 use super::tests::{BASE, PATCHED, built, end, start};
 use super::{CellOutcome, Met, Reason, Results, Verdict, exit_code};
@@ -6,6 +6,7 @@ use crate::crash::{CrashKind, CrashReport};
 use crate::journal::Entry;
 use crate::journal::entry::{RoundFinished, RoundOutcome, RunFinished, Stage};
 use crate::journal::failure::Counted;
+use crate::journal::known::Known;
 use crate::journal::rules::Rule;
 
 /// What a round does.
@@ -129,4 +130,65 @@ fn each_way_to_fail_is_told_from_the_others() {
     let mut said = round(BASE, 1, Does::Ends);
     said.matched = vec!["page 3: LOST".into()];
     assert!(Counted::Output("LOST".into()).is_shown_by(&said) && !Counted::Output("lost".into()).is_shown_by(&said));
+}
+
+/// A fix whose kernel complains in one round, which ends by `outcome`, under a plan that knows `known`.
+fn complains(known: &[Known], outcome: RoundOutcome) -> Results {
+    let mut first = start("tcg");
+    if let Entry::RunStarted(run) = &mut first {
+        for cell in &mut run.cells {
+            cell.known = known.to_vec();
+        }
+    }
+    let mut entries = vec![first, built("base", "one"), built("patched", "two")];
+    for number in 1..=5 {
+        entries.push(Entry::RoundFinished(Box::new(end(BASE, number, 2000, 500))));
+        let mut patched = end(PATCHED, number, 2000, 0);
+        if number == 2 {
+            patched.outcome = outcome.clone();
+            patched.problems = vec![CrashReport {
+                kind: CrashKind::Warning,
+                fingerprint: vec!["WARNING: CPU: N PID: N at mm/zswap.c:77 zswap_load".into(), "zswap_load".into()],
+                excerpt: vec!["WARNING: CPU: 0 PID: 7 at mm/zswap.c:77 zswap_load+0x1/0x2".into()],
+                count: 1,
+                note: None,
+            }];
+        }
+        entries.push(Entry::RoundFinished(Box::new(patched)));
+    }
+    Results::fold(entries)
+}
+
+fn known(class: Option<CrashKind>, function: Option<&str>, pattern: Option<&str>) -> Known {
+    Known { class, function: function.map(Into::into), pattern: pattern.map(Into::into), reason: "bug 77".into() }
+}
+
+#[test]
+fn known_trouble_is_let_pass_and_told() {
+    let fits = [
+        known(Some(CrashKind::Warning), None, None),
+        known(None, Some("zswap_load"), None),
+        known(None, None, Some("mm/zswap.c:77")),
+        known(Some(CrashKind::Warning), Some("zswap_load"), Some("zswap")),
+    ];
+    for known in fits {
+        let results = complains(&[known], RoundOutcome::Finished);
+        let it = &results.comparisons[0];
+        assert_eq!((it.verdict, results.cells[1].outcome), (Verdict::Fixed, CellOutcome::Clean));
+        let told =
+            "known trouble of the patched kernel was let pass in 1 round: WARNING: CPU: 0 PID: 7 at mm/zswap.c:77";
+        assert!(it.caveats.iter().any(|it| it.starts_with(told) && it.ends_with("(bug 77)")), "{:?}", it.caveats);
+    }
+    let others = [
+        known(Some(CrashKind::Bug), None, None),
+        known(None, Some("zswap_store"), None),
+        known(None, None, Some("mm/zswap.c:78")),
+        known(Some(CrashKind::Warning), Some("zswap_store"), None),
+    ];
+    assert_eq!(complains(&others, RoundOutcome::Finished).comparisons[0].verdict, Verdict::Broken);
+    assert_eq!(complains(&[], RoundOutcome::Finished).comparisons[0].verdict, Verdict::Broken);
+    // What ended a round took the rest of it away.
+    let died = RoundOutcome::GuestDied { reason: "reset".into() };
+    let results = complains(&[known(Some(CrashKind::Warning), None, None)], died);
+    assert_eq!(results.comparisons[0].verdict, Verdict::Broken);
 }

@@ -126,6 +126,7 @@ impl CellResult {
             met: Met::Undecided,
             stopped: None,
         };
+        trouble::mark_known(&mut cell.trouble, &cell.rounds, &cell.spec.known);
         cell.outcome = cell.judge();
         cell
     }
@@ -245,7 +246,7 @@ impl CellResult {
     /// words.
     pub fn kernel_trouble(&self) -> impl Iterator<Item = &Trouble> {
         let beside = |trouble: &&Trouble| trouble.rounds.iter().any(|round| !self.failed.contains(round));
-        self.trouble.iter().filter(|trouble| trouble.kind.is_kernels()).filter(beside)
+        self.trouble.iter().filter(|it| it.kind.is_kernels() && it.known.is_none()).filter(beside)
     }
 
     /// The built kernel, where there is one.

@@ -202,6 +202,17 @@ fn same_code(base: &CellResult, patched: &CellResult) -> bool {
 
 pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&Numbers>) -> Vec<String> {
     let mut found = Vec::new();
+    for (cell, side) in [(base, "base"), (patched, "patched kernel")] {
+        for trouble in &cell.trouble {
+            if let Some(reason) = &trouble.known {
+                let count = rounds(trouble.rounds.len());
+                found.push(format!(
+                    "known trouble of the {side} was let pass in {count}: {} ({reason})",
+                    trouble.headline
+                ));
+            }
+        }
+    }
     for trouble in base.kernel_trouble() {
         found.push(format!(
             "the base showed a {} too, in {}: {}",

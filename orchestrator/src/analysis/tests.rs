@@ -27,6 +27,7 @@ pub(super) fn spec(variant: &str, expect: Expectation) -> CellSpec {
         oracle: None,
         expect,
         counts: Vec::new(),
+        known: Vec::new(),
         rounds: 5,
         round_s: 0,
         rule: None,

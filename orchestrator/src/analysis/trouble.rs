@@ -3,6 +3,7 @@
 use super::round::{Round, RoundState};
 use crate::crash::{CrashKind, CrashReport};
 use crate::journal::entry::{RoundOutcome, Stage};
+use crate::journal::known::Known;
 
 /// One kind of trouble, with equal fingerprints counted once.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,8 @@ pub struct Trouble {
     pub excerpt: Vec<String>,
     /// Rounds that showed it, ascending.
     pub rounds: Vec<u32>,
+    /// Why the plan lets it pass, where it does.
+    pub known: Option<String>,
 }
 
 /// Kinds of trouble.
@@ -88,6 +91,22 @@ pub(super) fn of_rounds(rounds: &[Round]) -> Vec<Trouble> {
     all
 }
 
+/// Marks what the plan lets pass: complaints that fit, of rounds that came to their end. One that ended its round took the
+/// rest of it away, and is not let pass.
+pub(super) fn mark_known(trouble: &mut [Trouble], rounds: &[Round], known: &[Known]) {
+    let finished = |number: &u32| {
+        let round = rounds.iter().find(|round| round.number == *number).and_then(Round::end);
+        round.is_some_and(|end| end.outcome == RoundOutcome::Finished)
+    };
+    let reports = || rounds.iter().filter_map(Round::end).flat_map(|end| &end.problems);
+    for it in trouble {
+        let TroubleKind::Console(kind) = it.kind else { continue };
+        let mut same = reports().filter(|report| report.kind == kind && report.fingerprint == it.fingerprint);
+        let fits = same.next().and_then(|first| known.iter().find(|known| known.fits(first)));
+        it.known = fits.filter(|_| it.rounds.iter().all(finished)).map(|known| known.reason.clone());
+    }
+}
+
 /// Whether two troubles are one: equal fingerprints where there are any, equal headlines otherwise.
 pub(super) fn same(a: &Trouble, b: &Trouble) -> bool {
     a.kind == b.kind && a.fingerprint == b.fingerprint && (!a.fingerprint.is_empty() || a.headline == b.headline)
@@ -103,6 +122,7 @@ pub(super) fn of_problems<'a>(problems: impl Iterator<Item = (u32, &'a CrashRepo
             fingerprint: problem.fingerprint.clone(),
             excerpt: problem.excerpt.clone(),
             rounds: vec![number],
+            known: None,
         };
         match all.iter_mut().find(|known| same(known, &trouble)) {
             Some(known) if known.rounds.contains(&number) => {}
@@ -120,6 +140,7 @@ fn of_round(round: &Round) -> Vec<Trouble> {
         fingerprint: Vec::new(),
         excerpt: Vec::new(),
         rounds: vec![round.number],
+        known: None,
     };
     let RoundState::Ended(end) = &round.state else {
         return vec![plain(TroubleKind::Lost, "began and never reported an end".to_owned())];

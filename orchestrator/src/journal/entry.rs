@@ -8,6 +8,7 @@ use crate::crash::CrashReport;
 
 use super::failure::Counted;
 use super::interleaving::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
+use super::known::Known;
 use super::load::Load;
 use super::name;
 use super::oracle::Oracle;
@@ -175,6 +176,9 @@ pub struct CellSpec {
     /// What fails a round; empty where only corruptions count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<Counted>,
+    /// Trouble that the plan lets pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<Known>,
     /// Rounds planned.
     pub rounds: u32,
     /// Seconds that a round is expected to take at most, its boot included; 0 where the journal does not tell.

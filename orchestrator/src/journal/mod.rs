@@ -5,6 +5,7 @@ mod failed;
 pub mod failure;
 pub mod interleaving;
 mod kernel;
+pub mod known;
 mod load;
 pub mod merge;
 #[cfg(test)]

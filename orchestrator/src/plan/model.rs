@@ -12,6 +12,7 @@ pub use super::source::{Location, Source};
 use crate::diagram::Diagram;
 use crate::journal::failure::Counted;
 use crate::journal::interleaving::ForcedExpectation;
+use crate::journal::known::Known;
 use crate::journal::oracle::Oracle;
 use crate::journal::rules::{Expectation, Warmth};
 use kernel_debug::Names;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub tests: Vec<Test>,
     /// Every kernel × variant × guest × test that is to run, in plan order.
     pub cells: Vec<Cell>,
+    /// Trouble that is let pass.
+    pub known: Vec<Known>,
     /// Which cells are compared with which, in plan order.
     pub comparisons: Vec<Comparison>,
     /// Drawn interleavings, in plan order.

@@ -196,6 +196,7 @@ pub fn run_started(world: &World, rule: &Rule, seed: u64) -> RunStarted {
         oracle: None,
         expect: Expectation::Any,
         counts: Vec::new(),
+        known: Vec::new(),
         rounds: rule.rounds,
         round_s: 0,
         rule: Some(*rule),

@@ -205,6 +205,24 @@ fn guests_and_tests() {
 }
 
 #[test]
+fn what_fails_a_round_and_what_is_let_pass() {
+    let test = "- {name: anon, run: swap-race, args: {memory: anon}, rounds: 10, stop: {alpha: 1e-6, at_most: 60s}}";
+    let counting = |counts: &str| format!("- {{name: anon, run: a, counts: {counts}}}");
+    let knowing = |known: &str| format!("known: {known}\ntests:\n{test}");
+    let tests = format!("tests:\n{test}");
+    insta::assert_snapshot!(after(&[
+        (test, &counting("hangs")),
+        (test, &counting("[crash, {complaint: lockdeb}]")),
+        (test, &counting("[{exit: 1, output: LOST}]")),
+        (test, &counting("[{output: ''}]")),
+        (test, &counting("[{exit: 300}]")),
+        (&tests, &knowing("[{class: warnin, reason: r}]")),
+        (&tests, &knowing("[{class: warning}]")),
+        (&tests, &knowing("[{reason: r}]")),
+    ]));
+}
+
+#[test]
 fn matrix() {
     let tests = "tests:\n";
     let matrix = |body: &str| format!("matrix:\n{body}\ntests:\n");

@@ -6,6 +6,7 @@ use super::context::Context;
 use super::interleavings;
 use super::programs;
 use crate::journal::failure::Counted;
+use crate::journal::known::Known;
 use crate::plan::model::{Deadlines, Guest, Stop, Swap, Test};
 use crate::plan::schema::{OneOrMany, OrText, SwapDevice, SwapSetting};
 use crate::plan::yaml::KeyPath;
@@ -116,6 +117,33 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
             shutdown: deadlines.shutdown.0,
         },
     }
+}
+
+/// Trouble that is let pass.
+pub(super) fn known(context: Context, raw: &[schema::Known]) -> Vec<Known> {
+    let mut known = Vec::new();
+    for (index, item) in raw.iter().enumerate() {
+        let path = KeyPath::keys(&["known"]).index(index);
+        let class = item.class.as_ref();
+        let class = class.and_then(|word| context.check_value(&path.key("class"), validate::complaint(word)));
+        for (key, text) in [("function", &item.function), ("pattern", &item.pattern)] {
+            if let Some(text) = text {
+                context.check(&path.key(key), validate::output(text));
+            }
+        }
+        if item.reason.trim().is_empty() && !context.document.damaged(&path) {
+            let hint = "say why it is let pass: `reason: …`".to_owned();
+            context.document.missing(&path, "reason", Some(hint));
+        }
+        if item.class.is_none() && item.function.is_none() && item.pattern.is_none() && !context.document.damaged(&path)
+        {
+            let hint = "name at least one of `class`, `function` and `pattern`".to_owned();
+            context.document.error(&path, "this would let every complaint pass", Some(hint));
+        }
+        let (function, pattern, reason) = (item.function.clone(), item.pattern.clone(), item.reason.clone());
+        known.push(Known { class, function, pattern, reason });
+    }
+    known
 }
 
 /// What fails a round.

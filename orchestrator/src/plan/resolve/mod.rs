@@ -68,6 +68,7 @@ pub fn resolve(
     let left_out = variants::resolve(context, &raw.variants, &written, &mut kernels);
     let guest = guests::resolve(context, &raw.guest);
     let tests = guests::resolve_tests(context, raw);
+    let known = guests::known(context, &raw.known);
     let (interleavings, sweeps) = interleavings::resolve(context, raw, &kernels, &tests);
     let has_forced = !interleavings.is_empty() || !sweeps.is_empty();
     let mut points = matrix::expand(context, &raw.matrix, &kernels, &guest, &tests, has_forced);
@@ -92,6 +93,7 @@ pub fn resolve(
         tests: points.tests,
         cells,
         comparisons,
+        known,
         interleavings,
         sweeps,
         forced,

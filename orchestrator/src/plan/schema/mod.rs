@@ -20,6 +20,6 @@ pub use interleaving::{At, ByThread, Expect, Interleaving, Sweep};
 pub use kernel::{BaseConfig, Debian, Git, Image, Kernel, PatchFile, Source, Tarball, Variant};
 pub use kernel::{Catalogue, CatalogueEntry};
 pub use matrix::{ARGS_OF_ALL, Axis, GUEST_AXES, Matrix};
-pub use plan::{Defaults, Plan};
+pub use plan::{Defaults, Known, Plan};
 pub use program::{Arguments, Build, Exit, Oracle, Patterns};
 pub use value::{Interval, OneOrMany, OrText, Scalar, Size};

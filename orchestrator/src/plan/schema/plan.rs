@@ -47,10 +47,28 @@ pub struct Plan {
     pub interleaving: OneOrMany<Interleaving>,
     /// What `twinboot sweep` sweeps: one, or a list; drawn from the interleavings unless given.
     pub sweep: OneOrMany<Sweep>,
+    /// Complaints of the kernels that have nothing to do with the patch: those that come in rounds that finish are let pass, and
+    /// reports say how often.
+    pub known: Vec<Known>,
     /// Settings that take several values in turn.
     pub matrix: Matrix,
     /// Values for tests that do not have their own.
     pub defaults: Defaults,
+}
+
+/// Known trouble: a `reason`, and one or more of the other keys, all of which must fit.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["reason"], "minProperties" = 2))]
+pub struct Known {
+    /// Class of the complaint: `warning`, `bug`, `lockdep`, `hang`, `oom`, `panic`, `data_loss` or `leak`.
+    pub class: Option<String>,
+    /// Function among the innermost four of its call trace.
+    pub function: Option<String>,
+    /// Text in one of its lines.
+    pub pattern: Option<String>,
+    /// Why it is let pass, such as the address of its report.
+    pub reason: String,
 }
 
 /// Values for tests that do not have their own.
