@@ -83,6 +83,9 @@ fn decide(
     }
     let Some((numbers, coverage)) = known else { return inconclusive(Reason::NoRounds) };
     let two_rounds = base.counted_rounds() >= FEWEST_ROUNDS && patched.counted_rounds() >= FEWEST_ROUNDS;
+    if patched.counts_rounds() {
+        return by_rounds(base, patched, numbers, rule);
+    }
     if patched.corruptions_seen > 0 {
         let ratio_alpha = rule.ratio_alpha(base.is_used_up() && patched.is_used_up());
         // Corruptions of rounds that did not come to their end are in no rate, so no rate can be called lower.
@@ -115,6 +118,41 @@ fn decide(
         inconclusive(Reason::NotCovered)
     } else {
         (Verdict::Fixed, Reason::CleanAndExposed)
+    }
+}
+
+/// The rules for tests that count rounds that fail, whatever the way. A patched kernel without a failed round is `fixed` by
+/// the exact test over rounds, with which the boots must agree.
+fn by_rounds(base: &CellResult, patched: &CellResult, numbers: &Numbers, rule: &Rule) -> (Verdict, Reason) {
+    let inconclusive = |reason| (Verdict::Inconclusive, reason);
+    let two_rounds = base.counted_rounds() >= FEWEST_ROUNDS && patched.counted_rounds() >= FEWEST_ROUNDS;
+    if !patched.failed.is_empty() {
+        let alpha = rule.ratio_alpha(base.is_used_up() && patched.is_used_up());
+        let shown = |direction| two_rounds && numbers.carrying(direction, alpha).is_some();
+        return if shown(Direction::Higher) {
+            (Verdict::Regressed, Reason::MoreFailures)
+        } else if base.failed.is_empty() {
+            (Verdict::NotReproduced, Reason::BaseClean)
+        } else if shown(Direction::Lower) {
+            (Verdict::Reduced, Reason::FewerFailures)
+        } else {
+            (Verdict::NotFixed, Reason::StillFails)
+        };
+    }
+    if base.failed.is_empty() {
+        (Verdict::NotReproduced, Reason::BaseClean)
+    } else if base.was_exposed() && !patched.was_exposed() {
+        inconclusive(Reason::NoExposures)
+    } else if patched.trouble.iter().any(|trouble| trouble.kind.hides_evidence()) {
+        inconclusive(Reason::RoundsLost)
+    } else if !two_rounds {
+        inconclusive(Reason::TooFewRounds)
+    } else if numbers.carrying(Direction::Lower, rule.alpha).is_some() {
+        (Verdict::Fixed, Reason::NoFailures)
+    } else if numbers.evidence_of(EvidenceKind::Rounds).is_some_and(|it| it.p_lower.below(rule.alpha)) {
+        inconclusive(Reason::TooFewBoots)
+    } else {
+        inconclusive(Reason::TooFewRounds)
     }
 }
 
@@ -206,7 +244,7 @@ pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&
         ));
     }
     for (cell, side) in [(base, "base"), (patched, "patched kernel")] {
-        let gone = cell.rounds.iter().filter(|round| round.counts().is_none()).count();
+        let gone = cell.rounds.iter().filter(|round| !cell.is_counted(round)).count();
         if gone > 0 {
             found.push(format!("{} of the {side} out of {} did not count", rounds(gone), cell.rounds.len()));
         }
@@ -221,8 +259,8 @@ pub(super) fn caveats(base: &CellResult, patched: &CellResult, numbers: Option<&
     let told = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion);
     if let Some(dispersion) = told.filter(|dispersion| dispersion.p.below(PLAIN_TO_SEE)) {
         found.push(format!(
-            "rounds scatter {:.1} times as much as independent exposures would ({}), so the p-value takes \
-             each round as a cluster of its own",
+            "rounds scatter {:.1} times as much as independent exposures would ({}): models of exposures among the \
+             details allow for that, and the exact test over rounds does not depend on it",
             dispersion.index, dispersion.p
         ));
     }

@@ -1,5 +1,7 @@
 //! The journal folded into results, and results into verdicts. Pure.
 
+#[cfg(test)]
+mod by_rounds_tests;
 mod cell;
 mod compare;
 mod control;

@@ -166,7 +166,10 @@ impl Evidence {
 
 impl Numbers {
     pub(super) fn of(base: &CellResult, patched: &CellResult, rule: &Rule) -> Self {
-        let (first, second) = (total(base), total(patched));
+        if patched.counts_rounds() {
+            return Self::of_rounds(base, patched);
+        }
+        let (first, second) = (base.total(), patched.total());
         let (base_rounds, patched_rounds) = (base.counts_per_round(), patched.counts_per_round());
         let dispersion = dispersion::index(&[&base_rounds, &patched_rounds]);
         let by_rounds = base.spec.counts_rounds() || patched.spec.counts_rounds();
@@ -272,6 +275,31 @@ impl Numbers {
             boots_differ,
             exact: rule.exact,
             unit: if by_rounds { Unit::Rounds } else { Unit::Exposures },
+        }
+    }
+
+    /// The numbers of tests that count rounds: the exact tests over rounds and boots, and no model.
+    fn of_rounds(base: &CellResult, patched: &CellResult) -> Self {
+        let (base_rounds, patched_rounds) = (base.counts_per_round(), patched.counts_per_round());
+        let boots = Boots::of(base, patched, None);
+        Self {
+            base: Rate::of(base),
+            patched: Rate::of(patched),
+            ratio: None,
+            base_rate_low: None,
+            p_zero: None,
+            p_residual: None,
+            dispersion: None,
+            overdispersed: false,
+            evidence: unit_evidence(true, (&base_rounds, &patched_rounds), (base, patched), &boots),
+            exposures_enough: None,
+            base_corruptions_a_round: mean_events(&base_rounds),
+            base_corrupt_rounds: base.corrupt_and_clean_rounds().0,
+            base_units: units(&base_rounds, &boots.base),
+            patched_units: units(&patched_rounds, &boots.patched),
+            boots_differ: false,
+            exact: true,
+            unit: Unit::Rounds,
         }
     }
 
@@ -420,10 +448,6 @@ pub(super) fn rates(units: &[Count]) -> Vec<f64> {
 
 fn units(rounds: &[Count], boots: &[Count]) -> Units {
     Units { rounds: rates(rounds).len(), boots: rates(boots).len() }
-}
-
-fn total(cell: &CellResult) -> Count {
-    Count { events: cell.totals.corruptions, exposures: cell.totals.exposures }
 }
 
 /// A whole number of exposures; what doesn't fit is as good as never.

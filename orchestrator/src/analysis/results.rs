@@ -239,14 +239,14 @@ fn met(cell: &CellResult, comparisons: &[Comparison]) -> Met {
         Expectation::Any if cell.counted_rounds() > 0 || cell.outcome == CellOutcome::Broken => Met::Yes,
         Expectation::Any => unknown,
         Expectation::Corrupt => match cell.outcome {
-            CellOutcome::Corrupted => Met::Yes,
+            CellOutcome::Corrupted | CellOutcome::Fails => Met::Yes,
             CellOutcome::Clean | CellOutcome::Unexposed | CellOutcome::Broken if !unmeasured => Met::No,
             _ => unknown,
         },
         Expectation::Clean => match cell.outcome {
             // Where the base got through no round either, the trouble is not known to be the patched kernel's.
             CellOutcome::Broken if own.clone().any(|comparison| comparison.verdict != Verdict::Broken) => unknown,
-            CellOutcome::Corrupted | CellOutcome::Broken => Met::No,
+            CellOutcome::Corrupted | CellOutcome::Fails | CellOutcome::Broken => Met::No,
             CellOutcome::Clean => {
                 own.map(|comparison| clean_by(comparison, unknown)).max_by_key(|&met| weight(met)).unwrap_or(Met::Yes)
             }

@@ -2,6 +2,7 @@
 
 use twinboot_protocol::Counts;
 
+use crate::journal;
 use crate::journal::entry::{RoundFinished, RoundOutcome};
 
 /// One round as the journal left it.
@@ -54,11 +55,7 @@ impl Round {
 
     /// Corruptions this round showed, whether or not it counts towards a rate.
     pub(super) fn corruptions_seen(&self) -> u64 {
-        self.end().map_or(0, |end| {
-            let told = end.summary.as_ref().map_or(0, |summary| summary.counts.corruptions);
-            let progress = end.progress.iter().map(|progress| progress.counts.corruptions).max().unwrap_or(0);
-            told.max(progress).max(end.corruptions_received)
-        })
+        self.end().map_or(0, journal::corruptions_seen)
     }
 }
 

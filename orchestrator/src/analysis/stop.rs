@@ -17,8 +17,10 @@ const NO_REDUCTION: f64 = 0.5;
 /// Whether a cell's rate is known well enough for others to be held against it.
 pub fn rate_known(cell: &CellResult) -> bool {
     let min_rounds = cell.spec.rule.map_or(1, |rule| rule.min_rounds);
+    // A failed round is all that there is to know of it.
+    let corruptions = if cell.counts_rounds() { 0 } else { KNOWN_CORRUPTIONS };
     cell.counted_rounds() >= u64::from(min_rounds)
-        && cell.totals.corruptions >= KNOWN_CORRUPTIONS
+        && cell.totals.corruptions >= corruptions
         && cell.corrupt_and_clean_rounds().0 >= KNOWN_CORRUPT_ROUNDS
 }
 
@@ -73,7 +75,8 @@ fn settled(base: &CellResult, patched: &CellResult, it: &Comparison, rule: &Rule
         Verdict::Regressed => measured.then_some(Why::Regressed),
         Verdict::NotFixed => (measured && as_often(base, patched, it)).then_some(Why::StillCorrupts),
         Verdict::NotReproduced => {
-            (tried && base.is_used_up() && patched.corruptions_seen == 0).then_some(Why::BaseClean)
+            (tried && base.is_used_up() && patched.corruptions_seen == 0 && patched.failed.is_empty())
+                .then_some(Why::BaseClean)
         }
         Verdict::Inconclusive => (tried && it.reason == Reason::IdenticalKernels).then_some(Why::IdenticalKernels),
         Verdict::NoDifference | Verdict::Difference => None,
@@ -86,10 +89,7 @@ fn as_often(base: &CellResult, patched: &CellResult, it: &Comparison) -> bool {
     let numbers = it.numbers.as_ref();
     let dispersion = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion);
     let inflation = dispersion.map_or(1.0, |dispersion| dispersion.index.max(1.0));
-    let count = |cell: &CellResult| Count {
-        events: deflated(cell.totals.corruptions, inflation),
-        exposures: cell.totals.exposures,
-    };
+    let count = |cell: &CellResult| Count { events: deflated(cell.total().events, inflation), ..cell.total() };
     ratio::compare(count(base), count(patched))
         .is_some_and(|ratio| ratio.lower95 > NO_REDUCTION && ratio.upper95 < NO_REDUCTION.recip())
 }

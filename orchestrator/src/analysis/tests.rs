@@ -26,6 +26,7 @@ pub(super) fn spec(variant: &str, expect: Expectation) -> CellSpec {
         strategy: None,
         oracle: None,
         expect,
+        counts: Vec::new(),
         rounds: 5,
         round_s: 0,
         rule: None,
@@ -99,6 +100,8 @@ pub(super) fn end(cell: &str, round: u32, exposures: u64, corruptions: u64) -> R
         boot: Vec::new(),
         clone: Warmth::default(),
         saved_boot: None,
+        exit: None,
+        matched: Vec::new(),
     }
 }
 

@@ -26,7 +26,7 @@ pub enum TroubleKind {
     Console(CrashKind),
     /// The guest's kernel died.
     Died,
-    /// A stage after QEMU's start overran its deadline: the guest hung.
+    /// A stage after QEMU's start overran its deadline: the guest hung, or, at the login, the host or the network was slow.
     TimedOut(Stage),
     /// The test program gave up or crashed.
     TestFailed,
@@ -39,19 +39,24 @@ pub enum TroubleKind {
 impl TroubleKind {
     /// Whether the kernel under test has to answer for it.
     pub fn is_kernels(self) -> bool {
-        matches!(self, Self::Console(_) | Self::Died | Self::TimedOut(_))
+        match self {
+            Self::Console(_) | Self::Died => true,
+            // The guest had said that it was ready, and a kernel in trouble says so on its console.
+            Self::TimedOut(stage) => stage != Stage::Ssh,
+            Self::TestFailed | Self::Infrastructure(_) | Self::Lost => false,
+        }
     }
 
     /// Whether it took a round's evidence away without telling anything about the kernel. QEMU that never started is
     /// left out: no guest ran, so nothing can have been hidden.
     pub fn hides_evidence(self) -> bool {
-        matches!(self, Self::TestFailed | Self::Lost)
+        matches!(self, Self::TestFailed | Self::Lost | Self::TimedOut(Stage::Ssh))
             || matches!(self, Self::Infrastructure(stage) if stage != Stage::Start)
     }
 
     /// Whether a retry on a healthy host could cure it.
     pub fn is_infrastructure(self) -> bool {
-        matches!(self, Self::Infrastructure(_) | Self::Lost)
+        matches!(self, Self::Infrastructure(_) | Self::Lost | Self::TimedOut(Stage::Ssh))
     }
 
     /// A word or two for tables.
@@ -59,6 +64,7 @@ impl TroubleKind {
         match self {
             Self::Console(kind) => kind.label(),
             Self::Died => "guest died",
+            Self::TimedOut(Stage::Ssh) => "late login",
             Self::TimedOut(_) => "timed out",
             Self::TestFailed => "test failed",
             Self::Infrastructure(_) => "infrastructure",
@@ -128,7 +134,8 @@ fn of_round(round: &Round) -> Vec<Trouble> {
         })
         .collect();
     found.extend(match &end.outcome {
-        RoundOutcome::Finished if end.summary.is_some() => None,
+        // A program without records has said all by its exit status.
+        RoundOutcome::Finished if end.summary.is_some() || end.exit.is_some() => None,
         RoundOutcome::Finished => {
             Some(plain(TroubleKind::TestFailed, "the test ended without its summary record".to_owned()))
         }

@@ -60,6 +60,14 @@ pub enum Reason {
     MoreCorruptions,
     /// `broken`: the kernel died, hung or complained.
     KernelTrouble,
+    /// `fixed`: no round failed, in enough rounds; of tests that count rounds.
+    NoFailures,
+    /// `not-fixed`: rounds still fail.
+    StillFails,
+    /// `reduced`: significantly fewer rounds fail.
+    FewerFailures,
+    /// `regressed`: significantly more rounds fail.
+    MoreFailures,
     /// `not-reproduced`: the base is clean.
     BaseClean,
     /// `inconclusive`: a kernel could not be built.

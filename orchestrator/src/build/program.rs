@@ -91,6 +91,7 @@ mod tests {
 
     fn test(path: &Path, kind: ProgramKind) -> Test {
         Test {
+            counts: Vec::new(),
             name: "repro".to_owned(),
             run: "repro".to_owned(),
             program: Some(Program::plain(path.to_path_buf(), kind)),

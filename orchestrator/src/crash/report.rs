@@ -28,7 +28,7 @@ impl CrashReport {
 }
 
 /// Kinds of complaints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CrashKind {
     /// `WARN_ON` and its relatives, failed allocations, failed writes to a swap device.

@@ -6,6 +6,7 @@ use twinboot_protocol::{Corruption, Preflight, Progress, Summary};
 
 use crate::crash::CrashReport;
 
+use super::failure::Counted;
 use super::interleaving::{ForcedFailed, ForcedRound, ForcedSpec, SweepTraced, SweepTried};
 use super::load::Load;
 use super::name;
@@ -171,6 +172,9 @@ pub struct CellSpec {
     pub oracle: Option<Oracle>,
     /// What the plan's author expects.
     pub expect: Expectation,
+    /// What fails a round; empty where only corruptions count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Counted>,
     /// Rounds planned.
     pub rounds: u32,
     /// Seconds that a round is expected to take at most, its boot included; 0 where the journal does not tell.
@@ -336,6 +340,12 @@ pub struct RoundFinished {
     /// The saved boot that a warm guest went on from, from 1; missing for a cold one and in older journals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved_boot: Option<u32>,
+    /// Exit status of the test program; missing where it did not end by itself, and in older journals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// Lines of the test program that the plan counts as a failure, at most [`SAMPLES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matched: Vec<String>,
 }
 
 /// In [`RoundFinished::boot`]: the SSH session is there.

@@ -10,6 +10,7 @@ use serde::Serialize;
 pub use super::source::{Location, Source};
 
 use crate::diagram::Diagram;
+use crate::journal::failure::Counted;
 use crate::journal::interleaving::ForcedExpectation;
 use crate::journal::oracle::Oracle;
 use crate::journal::rules::{Expectation, Warmth};
@@ -237,6 +238,8 @@ pub struct Test {
     pub args: BTreeMap<String, String>,
     /// Rounds (fresh guests) per cell.
     pub rounds: u32,
+    /// What fails a round; empty where only corruptions count.
+    pub counts: Vec<Counted>,
     /// When a round ends.
     pub stop: Stop,
     /// Deadlines of the stages around it.

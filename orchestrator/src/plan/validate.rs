@@ -1,6 +1,7 @@
 //! Checks of single values, independent of their place in the plan and of the disk.
 
 use super::schema::Size;
+use crate::journal::failure::{Counted, CrashKind};
 use crate::suggest;
 
 /// Slots of the smallest swap area that mkswap makes, header included (`mkswap(8)` refuses less
@@ -135,6 +136,53 @@ pub fn algorithm(algorithm: &str) -> Check {
 /// Rounds for each cell.
 pub fn rounds(rounds: u32) -> Check {
     if rounds == 0 { problem("0 rounds".to_owned(), "a cell needs at least one") } else { Ok(()) }
+}
+
+/// A way to fail that takes no value.
+pub fn counted(word: &str) -> Result<Counted, Problem> {
+    match word {
+        "corruption" => Ok(Counted::Corruption),
+        "crash" => Ok(Counted::Crash),
+        "hang" => Ok(Counted::Hang),
+        "complaint" => Ok(Counted::Complaint(None)),
+        "exit" => Ok(Counted::Exit(None)),
+        _ => {
+            let known = ["corruption", "crash", "hang", "complaint", "exit"];
+            let hint = suggest::did_you_mean_or(word, known, "known").unwrap_or_default();
+            Err(Problem { message: format!("'{word}' is no way to fail"), hint: Some(hint) })
+        }
+    }
+}
+
+/// Kinds of kernel complaints, as plans spell them.
+const COMPLAINTS: [(&str, CrashKind); 8] = [
+    ("warning", CrashKind::Warning),
+    ("bug", CrashKind::Bug),
+    ("lockdep", CrashKind::Lockdep),
+    ("hang", CrashKind::Hang),
+    ("oom", CrashKind::Oom),
+    ("panic", CrashKind::Panic),
+    ("data_loss", CrashKind::DataLoss),
+    ("leak", CrashKind::Leak),
+];
+
+/// A kind of kernel complaint.
+pub fn complaint(word: &str) -> Result<CrashKind, Problem> {
+    let kind = COMPLAINTS.into_iter().find(|(name, _)| *name == word).map(|(_, kind)| kind);
+    kind.ok_or_else(|| {
+        let known = COMPLAINTS.map(|(name, _)| name);
+        let hint = suggest::did_you_mean_or(word, known, "known").unwrap_or_default();
+        Problem { message: format!("there is no class of complaints '{word}'"), hint: Some(hint) }
+    })
+}
+
+/// A text that a line of a program is searched for.
+pub fn output(text: &str) -> Check {
+    if text.trim().is_empty() || text.contains('\n') {
+        problem("this text is blank or has several lines".to_owned(), "write a part of one line that tells a failure")
+    } else {
+        Ok(())
+    }
 }
 
 /// Virtual CPUs for each of the host's.

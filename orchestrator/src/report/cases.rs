@@ -161,6 +161,15 @@ fn headline(cell: &CellResult) -> String {
         crate::journal::rules::Expectation::Clean => "none",
         crate::journal::rules::Expectation::Any => "nothing in particular",
     };
+    if cell.counts_rounds() {
+        let expected = if expected == "corruption" { "a failure" } else { expected };
+        return format!(
+            "{}: {}, {} planned; expected: {expected}",
+            table::outcome_word(cell.outcome),
+            story::failed_words(cell),
+            count(u64::from(cell.spec.rounds))
+        );
+    }
     format!(
         "{}: {} in {}, {} of {}; expected: {expected}",
         table::outcome_word(cell.outcome),

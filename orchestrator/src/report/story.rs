@@ -124,9 +124,26 @@ pub(super) fn incomplete(results: &Results) -> Option<&'static str> {
     }
 }
 
+/// `failed in 4 of 4 rounds (a hang)`, of a test that counts rounds.
+pub(super) fn failed_words(cell: &CellResult) -> String {
+    let ways: Vec<String> = cell
+        .spec
+        .counts
+        .iter()
+        .filter(|way| cell.rounds.iter().filter_map(|round| round.end()).any(|end| way.is_shown_by(end)))
+        .map(|way| clipped(&one_line(&way.words()), 60))
+        .collect();
+    let ways = if ways.is_empty() { String::new() } else { format!(" ({})", ways.join(", ")) };
+    let rounds = counted(cell.counted_rounds(), "round", "rounds");
+    format!("failed in {} of {rounds}{ways}", count(cell.failed.len() as u64))
+}
+
 fn base_words(cell: &CellResult) -> String {
     if cell.counted_rounds() == 0 {
         return nothing_counts(cell);
+    }
+    if cell.counts_rounds() {
+        return failed_words(cell);
     }
     let (one, more) = corruptions(cell);
     let words = format!("{} in {}", counted(cell.totals.corruptions, one, more), duration(cell.seconds));
@@ -139,6 +156,8 @@ fn base_words(cell: &CellResult) -> String {
 fn patched_words(cell: &CellResult, it: &Comparison) -> String {
     let counts = if cell.counted_rounds() == 0 {
         nothing_counts(cell)
+    } else if cell.counts_rounds() {
+        failed_words(cell)
     } else {
         format!("{} in {}", count(cell.totals.corruptions), counted(cell.totals.exposures, "exposure", "exposures"))
     };
@@ -221,6 +240,12 @@ pub(super) fn reason(it: &Comparison) -> String {
         Reason::StillCorrupts => "the patched kernel still corrupts, and not provably less often".to_owned(),
         Reason::FewerCorruptions => "the patched kernel corrupts significantly less often, but it does".to_owned(),
         Reason::MoreCorruptions => "the patched kernel corrupts significantly more often".to_owned(),
+        Reason::NoFailures => {
+            "the base failed in this run, and the patched kernel did not, over enough rounds".to_owned()
+        }
+        Reason::StillFails => "rounds of the patched kernel still fail, and not provably fewer".to_owned(),
+        Reason::FewerFailures => "significantly fewer rounds of the patched kernel fail, but some do".to_owned(),
+        Reason::MoreFailures => "significantly more rounds of the patched kernel fail".to_owned(),
         Reason::KernelTrouble => "the patched kernel died, hung or complained".to_owned(),
         Reason::BaseClean => {
             "the base did not reproduce the race in this run, so nothing can be said of the patch".to_owned()

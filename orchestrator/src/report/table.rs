@@ -110,6 +110,7 @@ pub(super) fn rate(rate: &Rate) -> String {
 pub(super) fn outcome_word(outcome: CellOutcome) -> &'static str {
     match outcome {
         CellOutcome::Corrupted => "corrupted",
+        CellOutcome::Fails => "fails",
         CellOutcome::Clean => "clean",
         CellOutcome::Unexposed => "unexposed",
         CellOutcome::Broken => "broken",

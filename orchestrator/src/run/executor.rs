@@ -14,7 +14,8 @@ use super::{reproducer, test_command};
 use crate::causes::chain;
 use crate::crash::CrashReport;
 use crate::journal::Entry;
-use crate::journal::entry::{FIRST_RECORD, LOGIN, RoundFinished, RoundId, RoundOutcome, Stage, StageTime};
+use crate::journal::entry::{FIRST_RECORD, LOGIN, RoundFinished, RoundId, RoundOutcome, SAMPLES, Stage, StageTime};
+use crate::journal::failure::{self, Counted};
 use crate::journal::oracle::Speech;
 use crate::journal::rules::Warmth;
 use crate::plan::model::Test;
@@ -61,6 +62,8 @@ pub(super) struct Round<'a> {
     problems: Vec<CrashReport>,
     stages: Vec<StageTime>,
     pub(super) boot: Vec<(String, f64)>,
+    exit: Option<i32>,
+    matched: Vec<String>,
     pub(super) clone: Warmth,
     pub(super) news: Vec<Entry>,
 }
@@ -76,12 +79,14 @@ pub async fn run(task: &RoundTask, observer: &Observer, cancel: &CancellationTok
         problems: Vec::new(),
         stages: Vec::new(),
         boot: Vec::new(),
+        exit: None,
+        matched: Vec::new(),
         clone: Warmth::Cold,
         news: Vec::new(),
     };
     let outcome = round.whole().await;
     round.records.sync()?;
-    let Round { records, problems, stages, boot, clone, news, .. } = round;
+    let Round { records, problems, stages, boot, exit, matched, clone, news, .. } = round;
     let round = RoundFinished {
         id: task.id.clone(),
         seed: task.seed,
@@ -96,6 +101,8 @@ pub async fn run(task: &RoundTask, observer: &Observer, cancel: &CancellationTok
         boot,
         clone,
         saved_boot: Some(task.origin.number).filter(|_| clone == Warmth::Warm),
+        exit,
+        matched,
     };
     Ok(FinishedRound { round, news })
 }
@@ -132,6 +139,8 @@ impl Round<'_> {
         self.problems.clear();
         self.stages.clear();
         self.boot.clear();
+        self.exit = None;
+        self.matched.clear();
     }
 
     /// Start, boot, test, shutdown. The guest is always ended before this returns.
@@ -249,6 +258,9 @@ impl Round<'_> {
                 () = &mut overrun => return timed_out(Stage::Test, deadline),
                 () = self.cancel.cancelled() => return RoundOutcome::Interrupted,
             };
+            if let Some(ssh::Event::Out(line) | ssh::Event::Err(line)) = &event {
+                self.match_line(line);
+            }
             match event {
                 Some(ssh::Event::Out(line)) => match self.records.take(&line) {
                     Ok(None) => {
@@ -267,7 +279,12 @@ impl Round<'_> {
                         stderr.push('\n');
                     }
                 }
-                Some(ssh::Event::Exit(exit)) => return self.test_ended(&exit, stderr.trim_end()),
+                Some(ssh::Event::Exit(exit)) => {
+                    if let ssh::Exit::Code(status) = &exit {
+                        self.exit = Some(*status);
+                    }
+                    return self.test_ended(&exit, stderr.trim_end());
+                }
                 lost @ (None | Some(ssh::Event::Lost(_))) => {
                     let reason = match lost {
                         Some(ssh::Event::Lost(reason)) => reason,
@@ -287,6 +304,10 @@ impl Round<'_> {
             (Some(failure), _) if failure.stuck => return RoundOutcome::Stuck { reason: failure.message.clone() },
             (Some(failure), _) => failure.message.clone(),
             (None, Some(_)) if *exit == ssh::Exit::Code(0) => return RoundOutcome::Finished,
+            // A program without records has said all there is by how it ended.
+            (None, _) if self.exit.is_some() && failure::counts_program(&self.task.test.counts) => {
+                return RoundOutcome::Finished;
+            }
             // A reproducer may well end with a failure when it has found one; a guest test of ours does not.
             (None, Some(summary)) if self.task.test.program.is_some() && summary.counts.corruptions > 0 => {
                 return RoundOutcome::Finished;
@@ -298,6 +319,15 @@ impl Round<'_> {
             (None, _) => format!("`{}` ended with {exit}: {stderr}", self.task.test.run),
         };
         RoundOutcome::TestFailed { reason }
+    }
+
+    /// Keeps a line of the test program that the plan counts as a failure.
+    fn match_line(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let is_counted = |way: &Counted| matches!(way, Counted::Output(text) if line.contains(text.as_str()));
+        if self.matched.len() < SAMPLES && self.task.test.counts.iter().any(is_counted) {
+            self.matched.push(clipped(&line));
+        }
     }
 
     fn enter(&self, stage: Stage) -> Instant {
@@ -331,4 +361,9 @@ pub(super) fn infrastructure(stage: Stage, error: &dyn std::error::Error) -> Rou
 
 pub(super) fn timed_out(stage: Stage, after: Duration) -> RoundOutcome {
     RoundOutcome::TimedOut { stage, after_s: after.as_secs_f64() }
+}
+
+/// The first 500 characters: what a report shows of a line.
+fn clipped(line: &str) -> String {
+    line.chars().take(500).collect()
 }

@@ -87,6 +87,7 @@ fn cell_spec(plan: &Plan, cell: &Cell) -> CellSpec {
         strategy: test.args.get("strategy").cloned(),
         oracle: test.program.as_ref().map(|program| program.oracle.clone()),
         expect: variant.expect,
+        counts: test.counts.clone(),
         rounds: test.rounds,
         // Whole seconds: it is only an estimate.
         round_s: test.round().as_secs(),

@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 use super::comparison_group::{self, Group};
 use super::schedule::Schedule;
 use crate::analysis::stop;
-use crate::journal::Entry;
 use crate::journal::entry::{RoundFinished, RoundId, RoundOutcome, RunStarted, Stopped};
+use crate::journal::failure::{self, Counted};
 use crate::journal::rules::Why;
+use crate::journal::{self, Entry};
 
 /// Rounds in a row without a result after which a cell is given up: it will not get better, and hung guests cost minutes.
 const GIVE_UP_AFTER: u32 = 3;
@@ -26,6 +27,8 @@ pub struct Sequence {
     kernels: Kernels,
     /// Rounds in a row without a result, by cell.
     fruitless: HashMap<String, u32>,
+    /// What fails a round of each cell.
+    counts: HashMap<String, Vec<Counted>>,
     /// Cells whose end was told.
     told: HashSet<String>,
 }
@@ -59,6 +62,7 @@ impl Sequence {
             read: 0,
             kernels: Kernels { awaited: kernels_of(run), ..Kernels::default() },
             fruitless: HashMap::new(),
+            counts: run.cells.iter().map(|cell| (cell.id.clone(), cell.counts.clone())).collect(),
             told: HashSet::new(),
         }
     }
@@ -131,7 +135,10 @@ impl Sequence {
 
     fn give_up(&mut self, round: &RoundFinished) -> Vec<Entry> {
         let cell = &round.id.cell;
-        let fruitful = matches!(round.outcome, RoundOutcome::Finished | RoundOutcome::Interrupted);
+        // A round that failed as its test counts is a result.
+        let counts = self.counts.get(cell).map_or(&[][..], Vec::as_slice);
+        let failed = failure::counts_rounds(counts) && journal::failed(counts, round).is_some();
+        let fruitful = failed || matches!(round.outcome, RoundOutcome::Finished | RoundOutcome::Interrupted);
         let count = self.fruitless.entry(cell.clone()).or_default();
         *count = if fruitful { 0 } else { *count + 1 };
         if *count != GIVE_UP_AFTER {

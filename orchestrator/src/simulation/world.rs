@@ -172,6 +172,8 @@ impl World {
             boot: Vec::new(),
             clone: Warmth::Warm,
             saved_boot: u32::try_from(boot + 1).ok(),
+            exit: None,
+            matched: Vec::new(),
         }
     }
 }
@@ -193,6 +195,7 @@ pub fn run_started(world: &World, rule: &Rule, seed: u64) -> RunStarted {
         strategy: None,
         oracle: None,
         expect: Expectation::Any,
+        counts: Vec::new(),
         rounds: rule.rounds,
         round_s: 0,
         rule: Some(*rule),

@@ -30,6 +30,17 @@ impl Context<'_> {
         }
     }
 
+    /// The value at `path` as it was understood; none, with an error, where it was not.
+    pub(super) fn check_value<T>(&self, path: &KeyPath, value: Result<T, Problem>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.check(path, Err(problem));
+                None
+            }
+        }
+    }
+
     /// Checks that the map at `path` has a legal name that is not in `seen`, and adds it there.
     pub(super) fn name<'n>(&self, path: &KeyPath, name: &'n str, what: &str, seen: &mut BTreeMap<&'n str, usize>) {
         let at = path.key("name");

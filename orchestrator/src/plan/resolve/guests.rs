@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::context::Context;
 use super::interleavings;
 use super::programs;
+use crate::journal::failure::Counted;
 use crate::plan::model::{Deadlines, Guest, Stop, Swap, Test};
-use crate::plan::schema::{SwapDevice, SwapSetting};
+use crate::plan::schema::{OneOrMany, OrText, SwapDevice, SwapSetting};
 use crate::plan::yaml::KeyPath;
 use crate::plan::{schema, validate};
 
@@ -95,6 +96,10 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
         context.check(&path.key("deadlines").key(key), validate::interval(interval.0));
     }
     let rounds = raw.rounds.unwrap_or(defaults.rounds);
+    if program.is_some() && context.document.has(&path.key("counts")) {
+        let hint = "a program says with `oracle` what fails a round".to_owned();
+        context.document.error(&path.key("counts"), "`counts` is for tests with `run`", Some(hint));
+    }
     let by_rounds = program.as_ref().is_some_and(|program| !program.oracle.tells_exposures());
     Test {
         name: raw.name.clone(),
@@ -102,6 +107,7 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
         program,
         args,
         rounds,
+        counts: counts(context, &path.key("counts"), &raw.counts),
         stop: stop(context, &path.key("stop"), &raw.stop, (rounds, by_rounds), defaults),
         deadlines: Deadlines {
             boot: deadlines.boot.0,
@@ -110,6 +116,39 @@ fn test(context: Context, path: &KeyPath, raw: &schema::Test, defaults: &schema:
             shutdown: deadlines.shutdown.0,
         },
     }
+}
+
+/// What fails a round.
+fn counts(context: Context, path: &KeyPath, raw: &OneOrMany<OrText<schema::Counted>>) -> Vec<Counted> {
+    let mut counts = Vec::new();
+    for (index, item) in raw.items() {
+        let path = index.map_or_else(|| path.clone(), |index| path.index(index));
+        match item {
+            OrText::Text(word) => counts.extend(context.check_value(&path, validate::counted(word))),
+            OrText::Full(way) => counts.extend(counted(context, &path, way)),
+        }
+    }
+    counts
+}
+
+fn counted(context: Context, path: &KeyPath, raw: &schema::Counted) -> Option<Counted> {
+    let complaint = raw.complaint.as_ref().and_then(|kind| {
+        let kind = context.check_value(&path.key("complaint"), validate::complaint(kind))?;
+        Some(Counted::Complaint(Some(kind)))
+    });
+    let output = raw.output.as_ref().map(|text| {
+        context.check(&path.key("output"), validate::output(text));
+        Counted::Output(text.clone())
+    });
+    let exit = raw.exit.map(|status| Counted::Exit(Some(i32::from(status))));
+    let keys = [raw.complaint.is_some(), raw.exit.is_some(), raw.output.is_some()];
+    let given = keys.into_iter().filter(|given| *given).count();
+    if given != 1 && !context.document.damaged(path) {
+        let message = format!("found {given} ways to fail, expected one");
+        let hint = "write one of `complaint: CLASS`, `exit: STATUS`, `output: TEXT` in each item of the list";
+        context.document.error(path, message, Some(hint.to_owned()));
+    }
+    complaint.or(exit).or(output)
 }
 
 fn stop(

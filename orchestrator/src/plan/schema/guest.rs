@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::program::{Arguments, Build, Oracle};
-use super::value::{Interval, OrText, Scalar, Size};
+use super::value::{Interval, OneOrMany, OrText, Scalar, Size};
 use crate::journal::rules::Warmth;
 use crate::plan::model;
 
@@ -184,10 +184,28 @@ pub struct Test {
     /// Rounds for each cell, each in a fresh guest; `defaults.rounds` unless given.
     #[schemars(range(min = 1))]
     pub rounds: Option<u32>,
+    /// What fails a round: `corruption` (the default), `crash`, `hang`, `complaint`, `exit` or maps, one or a list of them.
+    /// With anything but `corruption` whole rounds are what is counted, and what fails a round makes no kernel `broken`. Lost
+    /// data always fails one.
+    pub counts: OneOrMany<OrText<Counted>>,
     /// When a round ends.
     pub stop: Stop,
     /// How long each stage around a round may take before the round counts as lost.
     pub deadlines: Deadlines,
+}
+
+/// A way to fail that takes a value: exactly one of the keys below.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub struct Counted {
+    /// The kernel complains on its console, of this kind: `warning`, `bug`, `lockdep`, `hang`, `oom`, `panic`, `data_loss` or
+    /// `leak`.
+    pub complaint: Option<String>,
+    /// The test program ends with this status, between 0 and 255; `exit` alone is any but 0.
+    pub exit: Option<u8>,
+    /// The test program prints a line with this text in it.
+    pub output: Option<String>,
 }
 
 /// When a round ends, whichever comes first, and when a cell needs no more rounds.

@@ -15,7 +15,7 @@ mod value;
 
 pub use generate::{catalogue_schema, json_schema, reference};
 pub use guest::{Brd, Guest, SwapDevice, SwapSetting, Zram};
-pub use guest::{Deadlines, Stop, Test};
+pub use guest::{Counted, Deadlines, Stop, Test};
 pub use interleaving::{At, ByThread, Expect, Interleaving, Sweep};
 pub use kernel::{BaseConfig, Debian, Git, Image, Kernel, PatchFile, Source, Tarball, Variant};
 pub use kernel::{Catalogue, CatalogueEntry};

@@ -98,6 +98,8 @@ fn cell(cell: &CellResult) -> CellSummary {
         rounds: cell.counted_rounds(),
         rounds_planned: spec.rounds,
         rounds_started: cell.rounds.len() as u64,
+        counts: spec.counts.clone(),
+        rounds_failed: cell.counts_rounds().then_some(cell.failed.len() as u64),
         rounds_corrupt: cell.corrupt_and_clean_rounds().0,
         tries: totals.tries,
         landings: totals.landings,

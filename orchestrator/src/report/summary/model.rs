@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::forced::{ForcedComparisonSummary, ForcedSummary, SweepSummary};
 use crate::analysis::{CellOutcome, Coverage, EvidenceKind, Met, Reason, Units, Verdict};
+use crate::journal::failure::Counted;
 use crate::journal::rules::Why;
 use crate::journal::rules::{Expectation, Warmth};
 
@@ -119,6 +120,12 @@ pub struct CellSummary {
     pub rounds_planned: u32,
     /// Rounds that began.
     pub rounds_started: u64,
+    /// What fails a round; empty where only corruptions count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Counted>,
+    /// Rounds that failed so; null where only corruptions count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds_failed: Option<u64>,
     /// Finished rounds with at least one corruption.
     pub rounds_corrupt: u64,
     /// Attempts at the race.

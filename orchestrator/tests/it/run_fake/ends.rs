@@ -73,9 +73,10 @@ fn a_panic_while_booting_breaks_the_kernel() {
 #[test]
 fn a_guest_that_lets_nobody_in_overruns_the_login() {
     for way in ["refused", "silent", "closing"] {
-        let seen = House::single(&format!("fake.ssh={way}"), HONEST, "deadlines: {ssh: 1s}").run(1);
+        let seen = House::single(&format!("fake.ssh={way}"), HONEST, "deadlines: {ssh: 1s}").run(75);
         assert_eq!(*seen.outcome(), timed_out(Stage::Ssh, 1.0), "{way}");
-        assert_eq!(seen.trouble(), "timed out", "{way}");
+        assert_eq!(seen.cell(0), "failed", "{way}");
+        assert_eq!(seen.trouble(), "late login", "{way}");
     }
 }
 
@@ -183,4 +184,40 @@ fn a_kernel_that_complains_is_broken_although_the_test_was_clean() {
 
 fn timed_out(stage: Stage, after_s: f64) -> RoundOutcome {
     RoundOutcome::TimedOut { stage, after_s }
+}
+
+#[test]
+fn a_hang_that_the_test_counts_is_what_a_fix_is_judged_by() {
+    if no_guest() {
+        return;
+    }
+    let program = "case $FAKE_KERNEL in hang) sleep 1000 ;; *) echo \"$clean\" ;; esac";
+    let kernels = [
+        ("unpatched", "fake.ssh=guest fake.kernel=hang", "expect: corrupt"),
+        ("patched", "fake.ssh=guest fake.kernel=clean", "expect: clean"),
+    ];
+    let test = "counts: hang, deadlines: {test: 1s}, stop: {at_most: 1s, alpha: 0.05}";
+    let seen = House::new(&kernels, program, 4, test).run(0);
+    assert_eq!((seen.cell(0), seen.cell(1)), ("fails", "clean"));
+    assert_eq!(seen.summary["comparisons"][0]["verdict"], "fixed", "{}", seen.summary);
+    let sentence = seen.summary["comparisons"][0]["sentence"].as_str().expect("told");
+    assert!(sentence.contains("failed in 4 of 4 rounds (a hang)"), "{sentence}");
+}
+
+#[test]
+fn a_program_without_records_is_judged_by_its_exit_status_and_its_output() {
+    if no_guest() {
+        return;
+    }
+    let program = "case $FAKE_KERNEL in bad) echo \"page 3: LOST\"; exit 1 ;; *) echo fine ;; esac";
+    let kernels = [
+        ("unpatched", "fake.ssh=guest fake.kernel=bad", "expect: corrupt"),
+        ("patched", "fake.ssh=guest fake.kernel=clean", "expect: clean"),
+    ];
+    for counts in ["exit", "[{exit: 1}]", "[{output: LOST}]"] {
+        let test = format!("counts: {counts}, stop: {{at_most: 1s, alpha: 0.05}}");
+        let seen = House::new(&kernels, program, 4, &test).run(0);
+        assert_eq!((seen.cell(0), seen.cell(1)), ("fails", "clean"), "{counts}");
+        assert_eq!(seen.summary["comparisons"][0]["verdict"], "fixed", "{counts}");
+    }
 }
