@@ -133,7 +133,7 @@ fn each_way_to_fail_is_told_from_the_others() {
 }
 
 /// A fix whose kernel complains in one round, which ends by `outcome`, under a plan that knows `known`.
-fn complains(known: &[Known], outcome: RoundOutcome) -> Results {
+fn complains(known: &[Known], outcome: &RoundOutcome) -> Results {
     let mut first = start("tcg");
     if let Entry::RunStarted(run) = &mut first {
         for cell in &mut run.cells {
@@ -172,7 +172,7 @@ fn known_trouble_is_let_pass_and_told() {
         known(Some(CrashKind::Warning), Some("zswap_load"), Some("zswap")),
     ];
     for known in fits {
-        let results = complains(&[known], RoundOutcome::Finished);
+        let results = complains(&[known], &RoundOutcome::Finished);
         let it = &results.comparisons[0];
         assert_eq!((it.verdict, results.cells[1].outcome), (Verdict::Fixed, CellOutcome::Clean));
         let told =
@@ -185,10 +185,10 @@ fn known_trouble_is_let_pass_and_told() {
         known(None, None, Some("mm/zswap.c:78")),
         known(Some(CrashKind::Warning), Some("zswap_store"), None),
     ];
-    assert_eq!(complains(&others, RoundOutcome::Finished).comparisons[0].verdict, Verdict::Broken);
-    assert_eq!(complains(&[], RoundOutcome::Finished).comparisons[0].verdict, Verdict::Broken);
+    assert_eq!(complains(&others, &RoundOutcome::Finished).comparisons[0].verdict, Verdict::Broken);
+    assert_eq!(complains(&[], &RoundOutcome::Finished).comparisons[0].verdict, Verdict::Broken);
     // What ended a round took the rest of it away.
     let died = RoundOutcome::GuestDied { reason: "reset".into() };
-    let results = complains(&[known(Some(CrashKind::Warning), None, None)], died);
+    let results = complains(&[known(Some(CrashKind::Warning), None, None)], &died);
     assert_eq!(results.comparisons[0].verdict, Verdict::Broken);
 }
