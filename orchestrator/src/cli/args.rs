@@ -154,6 +154,10 @@ pub struct CompareArgs {
     /// Run this reproducer instead of the tests: C source, a program or a script, as it came.
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
+    /// The program of --program goes on for ever unless it sees a failure: still running when its
+    /// time is up is clean.
+    #[arg(long, requires = "program")]
+    pub endless: bool,
     /// A configuration fragment by name or path, on top of what the test needs; a whole `.config` goes below it (may be
     /// repeated).
     #[arg(long, value_name = "FILE|FRAGMENT")]

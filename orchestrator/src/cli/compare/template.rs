@@ -28,7 +28,11 @@ pub fn find(args: &CompareArgs, roots: &Roots) -> Result<Template, Failure> {
         let path = path
             .canonicalize()
             .map_err(|error| Failure::say(USAGE, format!("cannot open the program `{}`: {error}", path.display())))?;
-        plan.insert("tests".to_owned(), json!([{"name": "program", "program": path}]));
+        let mut test = json!({"name": "program", "program": path});
+        if args.endless {
+            test["oracle"] = json!({"still_running": "clean"});
+        }
+        plan.insert("tests".to_owned(), json!([test]));
         plan.remove("interleaving");
     }
     if let Some(path) = &args.interleave {

@@ -129,6 +129,9 @@ fn the_plan_names_commits_and_brings_its_patches() {
     let own = desk.plan_of(&["--tree", "linux", "HEAD~1..HEAD", "--program", "race.txt"]);
     let file = desk.house.file("race.txt");
     assert!(own.contains(&format!("program: {}", file.display())) && !own.contains("run: race"), "{own}");
+    assert!(!own.contains("still_running"), "{own}");
+    let endless = desk.plan_of(&["--tree", "linux", "HEAD~1..HEAD", "--program", "race.txt", "--endless"]);
+    assert!(endless.contains("still_running: clean"), "{endless}");
     for words in ["debian: linux-source-6.1", "- ./own.config", "base_config: ./whole.config", "read page", "race.txt"]
     {
         assert!(plan.contains(words), "{words}: {plan}");
