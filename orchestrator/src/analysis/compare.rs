@@ -84,7 +84,7 @@ fn decide(
     let Some((numbers, coverage)) = known else { return inconclusive(Reason::NoRounds) };
     let two_rounds = base.counted_rounds() >= FEWEST_ROUNDS && patched.counted_rounds() >= FEWEST_ROUNDS;
     if patched.counts_rounds() {
-        return by_rounds(base, patched, numbers, rule);
+        return by_rounds(base, patched, numbers, two_rounds, rule);
     }
     if patched.corruptions_seen > 0 {
         let ratio_alpha = rule.ratio_alpha(base.is_used_up() && patched.is_used_up());
@@ -123,9 +123,14 @@ fn decide(
 
 /// The rules for tests that count rounds that fail, whatever the way. A patched kernel without a failed round is `fixed` by
 /// the exact test over rounds, with which the boots must agree.
-fn by_rounds(base: &CellResult, patched: &CellResult, numbers: &Numbers, rule: &Rule) -> (Verdict, Reason) {
+fn by_rounds(
+    base: &CellResult,
+    patched: &CellResult,
+    numbers: &Numbers,
+    two_rounds: bool,
+    rule: &Rule,
+) -> (Verdict, Reason) {
     let inconclusive = |reason| (Verdict::Inconclusive, reason);
-    let two_rounds = base.counted_rounds() >= FEWEST_ROUNDS && patched.counted_rounds() >= FEWEST_ROUNDS;
     if !patched.failed.is_empty() {
         let alpha = rule.ratio_alpha(base.is_used_up() && patched.is_used_up());
         let shown = |direction| two_rounds && numbers.carrying(direction, alpha).is_some();

@@ -172,7 +172,7 @@ impl Numbers {
         let (first, second) = (base.total(), patched.total());
         let (base_rounds, patched_rounds) = (base.counts_per_round(), patched.counts_per_round());
         let dispersion = dispersion::index(&[&base_rounds, &patched_rounds]);
-        let by_rounds = base.spec.counts_rounds() || patched.spec.counts_rounds();
+        let by_rounds = base.spec.tells_no_exposures() || patched.spec.tells_no_exposures();
         // Rounds that fail once or not at all are no counts that could scatter.
         let overdispersed = !by_rounds && dispersion.is_some_and(|it| it.index > 1.0 && it.p.below(OVERDISPERSED_P));
         let (inflation, spread) = clustering(dispersion.filter(|_| overdispersed));
@@ -309,8 +309,10 @@ impl Numbers {
     pub(super) fn carrying(&self, direction: Direction, alpha: f64) -> Option<Evidence> {
         let proof = |kind: EvidenceKind| self.evidence_of(kind).filter(|it| it.p(direction).below(alpha));
         // Where rounds are the unit, the test over them is all there is.
-        let plain =
-            if self.unit == Unit::Rounds { proof(EvidenceKind::Rounds)? } else { proof(EvidenceKind::Exposures)? };
+        let plain = proof(match self.unit {
+            Unit::Exposures => EvidenceKind::Exposures,
+            Unit::Rounds => EvidenceKind::Rounds,
+        })?;
         if self.exact {
             let rounds = proof(EvidenceKind::Rounds)?;
             let over_boots = !self.boots_differ || proof(EvidenceKind::BootClusters).is_some();

@@ -89,7 +89,10 @@ fn as_often(base: &CellResult, patched: &CellResult, it: &Comparison) -> bool {
     let numbers = it.numbers.as_ref();
     let dispersion = numbers.filter(|numbers| numbers.overdispersed).and_then(|numbers| numbers.dispersion);
     let inflation = dispersion.map_or(1.0, |dispersion| dispersion.index.max(1.0));
-    let count = |cell: &CellResult| Count { events: deflated(cell.total().events, inflation), ..cell.total() };
+    let count = |cell: &CellResult| {
+        let total = cell.total();
+        Count { events: deflated(total.events, inflation), ..total }
+    };
     ratio::compare(count(base), count(patched))
         .is_some_and(|ratio| ratio.lower95 > NO_REDUCTION && ratio.upper95 < NO_REDUCTION.recip())
 }

@@ -94,6 +94,9 @@ pub(super) fn of_rounds(rounds: &[Round]) -> Vec<Trouble> {
 /// Marks what the plan lets pass: complaints that fit, of rounds that came to their end. One that ended its round took the
 /// rest of it away, and is not let pass.
 pub(super) fn mark_known(trouble: &mut [Trouble], rounds: &[Round], known: &[Known]) {
+    if known.is_empty() {
+        return;
+    }
     let finished = |number: &u32| {
         let round = rounds.iter().find(|round| round.number == *number).and_then(Round::end);
         round.is_some_and(|end| end.outcome == RoundOutcome::Finished)

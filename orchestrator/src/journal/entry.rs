@@ -204,8 +204,8 @@ pub struct CellSpec {
 }
 
 impl CellSpec {
-    /// Whether a round is the unit of all counts, since the program tells no exposures.
-    pub fn counts_rounds(&self) -> bool {
+    /// Whether its program tells no exposures, so that each round stands for one.
+    pub fn tells_no_exposures(&self) -> bool {
         self.oracle.as_ref().is_some_and(|oracle| !oracle.tells_exposures())
     }
 }

@@ -138,20 +138,18 @@ pub fn rounds(rounds: u32) -> Check {
     if rounds == 0 { problem("0 rounds".to_owned(), "a cell needs at least one") } else { Ok(()) }
 }
 
+/// Ways to fail that take no value, as plans spell them.
+const WAYS: [(&str, Counted); 5] = [
+    ("corruption", Counted::Corruption),
+    ("crash", Counted::Crash),
+    ("hang", Counted::Hang),
+    ("complaint", Counted::Complaint(None)),
+    ("exit", Counted::Exit(None)),
+];
+
 /// A way to fail that takes no value.
 pub fn counted(word: &str) -> Result<Counted, Problem> {
-    match word {
-        "corruption" => Ok(Counted::Corruption),
-        "crash" => Ok(Counted::Crash),
-        "hang" => Ok(Counted::Hang),
-        "complaint" => Ok(Counted::Complaint(None)),
-        "exit" => Ok(Counted::Exit(None)),
-        _ => {
-            let known = ["corruption", "crash", "hang", "complaint", "exit"];
-            let hint = suggest::did_you_mean_or(word, known, "known").unwrap_or_default();
-            Err(Problem { message: format!("'{word}' is no way to fail"), hint: Some(hint) })
-        }
-    }
+    named(word, WAYS, || format!("'{word}' is no way to fail"))
 }
 
 /// Kinds of kernel complaints, as plans spell them.
@@ -168,11 +166,15 @@ const COMPLAINTS: [(&str, CrashKind); 8] = [
 
 /// A kind of kernel complaint.
 pub fn complaint(word: &str) -> Result<CrashKind, Problem> {
-    let kind = COMPLAINTS.into_iter().find(|(name, _)| *name == word).map(|(_, kind)| kind);
-    kind.ok_or_else(|| {
-        let known = COMPLAINTS.map(|(name, _)| name);
-        let hint = suggest::did_you_mean_or(word, known, "known").unwrap_or_default();
-        Problem { message: format!("there is no class of complaints '{word}'"), hint: Some(hint) }
+    named(word, COMPLAINTS, || format!("there is no class of complaints '{word}'"))
+}
+
+/// What `word` stands for in `known`; a problem with this message, and the nearest word, where it is not there.
+fn named<T, const N: usize>(word: &str, known: [(&str, T); N], message: impl Fn() -> String) -> Result<T, Problem> {
+    let words = known.each_ref().map(|(name, _)| *name);
+    known.into_iter().find(|(name, _)| *name == word).map(|(_, value)| value).ok_or_else(|| {
+        let hint = suggest::did_you_mean_or(word, words, "known").unwrap_or_default();
+        Problem { message: message(), hint: Some(hint) }
     })
 }
 

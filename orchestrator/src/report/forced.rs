@@ -174,7 +174,7 @@ pub(super) fn exclusion(it: &ExclusionSeen) -> String {
     let text = it.text.as_ref().map_or_else(|| format!("step {}", it.step + 1), |text| format!("\"{text}\""));
     let rounds = counted(it.rounds.len() as u64, "round", "rounds");
     let why = match (&it.function, &it.absent) {
-        (None, Some(absent)) => return one_line(&format!("{thread} cannot do {text}: not in this kernel: {absent}")),
+        (None, Some(absent)) => format!("not in this kernel: {absent}"),
         (Some(function), _) => {
             let watched = it.for_ms.map_or_else(String::new, |ms| format!(", watched for {} ms or more", count(ms)));
             format!(

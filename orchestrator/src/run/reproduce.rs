@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::executor::{LAST_WORDS, Round, died, infrastructure, timed_out};
+use super::executor::{Round, connection_lost, infrastructure, timed_out};
 use super::messages::Event;
 use super::reproducer::{End, Listener, signal, start};
 use crate::journal::entry::{FIRST_RECORD, RoundOutcome, Stage};
@@ -92,16 +92,7 @@ impl Round<'_> {
                 }
                 Some(ssh::Event::Exit(exit)) if ending == Ending::Not => break Ok(End::Exited(exit)),
                 Some(ssh::Event::Exit(_)) => break Ok(why),
-                lost @ (None | Some(ssh::Event::Lost(_))) => {
-                    let reason = match lost {
-                        Some(ssh::Event::Lost(reason)) => reason,
-                        _ => "the session ended without saying why".to_owned(),
-                    };
-                    break Err(match tokio::time::timeout(LAST_WORDS, vm.died()).await {
-                        Ok(death) => died(Stage::Test, &death),
-                        Err(_) => RoundOutcome::Infrastructure { stage: Stage::Test, reason },
-                    });
-                }
+                lost @ (None | Some(ssh::Event::Lost(_))) => break Err(connection_lost(vm, lost).await),
             }
         };
         drop(sending);

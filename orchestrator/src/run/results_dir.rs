@@ -11,8 +11,9 @@ use crate::nofollow;
 /// Folder in a results folder with the plan that `twinboot compare` has written for the run.
 pub const PLAN: &str = "plan";
 
-/// Makes the folder of a run. `out` is taken as it stands and must hold nothing but [`PLAN`]; otherwise the folder is made under `results`
-/// in the working directory, named by plan and time, and `latest` points to it.
+/// Makes the folder of a run. `out` is taken as it stands and must hold nothing but [`PLAN`];
+/// otherwise the folder is made under `results` in the working directory, named by plan and time,
+/// and `latest` points to it.
 pub fn create(out: Option<&Path>, plan: &str, utc: &jiff::Timestamp) -> Result<PathBuf, Error> {
     if let Some(out) = out {
         make(out)?;

@@ -161,11 +161,11 @@ impl ForcedResult {
         result
     }
 
-    /// Takes "no such point" as an exclusion if `elsewhere`, another variant of the same kernel has
-    /// the point: this variant does not go the drawn way. Otherwise the drawing is wrong.
-    pub(super) fn accept_absence(&mut self, elsewhere: bool) {
+    /// Takes "no such point" as an exclusion, since another variant of the same kernel has the
+    /// point: the drawing is right, and this variant does not go the drawn way.
+    pub(super) fn accept_absence(&mut self) {
         let absent = self.failures.iter().find_map(|failed| Some((failed.absent?, failed.reason.clone())));
-        let (true, Some((step, reason))) = (elsewhere && self.rounds.is_empty(), absent) else { return };
+        let (true, Some((step, reason))) = (self.rounds.is_empty(), absent) else { return };
         self.failures.retain(|failed| failed.absent.is_none());
         self.exclusions.push(ExclusionSeen { absent: Some(reason), ..exclusion(&self.spec, step) });
         self.state = ForcedState::Excluded;
@@ -228,16 +228,12 @@ impl ForcedResult {
         let held = &self.held;
         let harm = held.damaged() + held.crashed > 0;
         let told = match self.expect() {
-            ForcedExpectation::Any | ForcedExpectation::Clean | ForcedExpectation::Excluded if self.is_absent() => {
-                return Met::Yes;
-            }
-            ForcedExpectation::Corrupt | ForcedExpectation::Crash if self.is_absent() => return Met::No,
-            _ if held.judged() == 0 => return Met::Unmeasured,
+            _ if held.judged() == 0 && !self.is_absent() => return Met::Unmeasured,
             ForcedExpectation::Any => true,
             ForcedExpectation::Corrupt => held.corrupt > 0,
             ForcedExpectation::Crash => held.crashed > 0,
             ForcedExpectation::Clean => !harm,
-            ForcedExpectation::Excluded => !harm && held.excluded > 0,
+            ForcedExpectation::Excluded => !harm && (held.excluded > 0 || self.is_absent()),
         };
         // A lost round takes nothing back that was seen, but it may have hidden what was not.
         if told {

@@ -71,9 +71,12 @@ impl ForcedFold {
             }
         }
         // A drawing whose points some variant of a kernel has is right, whatever the others lack.
-        let found: Vec<bool> = forced.iter().map(|it| forced.iter().any(|other| resolved_for(it, other))).collect();
-        for (it, elsewhere) in forced.iter_mut().zip(found) {
-            it.accept_absence(elsewhere);
+        for index in 0..forced.len() {
+            let it = &forced[index];
+            let lacks = it.failures.iter().any(|failed| failed.absent.is_some());
+            if lacks && forced.iter().any(|other| resolved_for(it, other)) {
+                forced[index].accept_absence();
+            }
         }
         (forced, sweeps)
     }

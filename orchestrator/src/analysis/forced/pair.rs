@@ -15,8 +15,8 @@ pub enum ForcedVerdict {
     Closed,
     /// A sweep that is not complete: no point that was tried corrupts any more, but some were not.
     ClosedSoFar,
-    /// The patched kernel's code does not have a point of the drawing, which the base has and corrupts at: the drawn
-    /// way is not gone any more. Nothing is known of the ways that took its place.
+    /// The patched kernel's code does not have a point of the drawing at which the base corrupts, so it cannot follow
+    /// the drawing. Nothing is known of the code that took the point's place.
     NotInKernel,
     /// The patched kernel lets the drawn interleaving happen, and it does no harm.
     Harmless,

@@ -4,7 +4,7 @@
 use twinboot::crash::CrashKind;
 use twinboot::journal::entry::{RoundOutcome, Stage};
 
-use super::house::{HONEST, House, no_guest};
+use super::house::{HONEST, House, Seen, no_guest};
 
 #[test]
 fn a_fix_is_seen_in_a_run_from_plan_to_verdict() {
@@ -186,20 +186,28 @@ fn timed_out(stage: Stage, after_s: f64) -> RoundOutcome {
     RoundOutcome::TimedOut { stage, after_s }
 }
 
+/// Four rounds of `program` on a kernel that is called `base` in the guest and on one that is called `clean`: the first must
+/// fail, and the second be fixed.
+fn judged_fixed(base: &str, program: &str, test: &str) -> Seen {
+    let unpatched = format!("fake.ssh=guest fake.kernel={base}");
+    let kernels = [
+        ("unpatched", unpatched.as_str(), "expect: corrupt"),
+        ("patched", "fake.ssh=guest fake.kernel=clean", "expect: clean"),
+    ];
+    let seen = House::new(&kernels, program, 4, test).run(0);
+    assert_eq!((seen.cell(0), seen.cell(1)), ("fails", "clean"), "{test}");
+    assert_eq!(seen.summary["comparisons"][0]["verdict"], "fixed", "{test}: {}", seen.summary);
+    seen
+}
+
 #[test]
 fn a_hang_that_the_test_counts_is_what_a_fix_is_judged_by() {
     if no_guest() {
         return;
     }
     let program = "case $FAKE_KERNEL in hang) sleep 1000 ;; *) echo \"$clean\" ;; esac";
-    let kernels = [
-        ("unpatched", "fake.ssh=guest fake.kernel=hang", "expect: corrupt"),
-        ("patched", "fake.ssh=guest fake.kernel=clean", "expect: clean"),
-    ];
     let test = "counts: hang, deadlines: {test: 1s}, stop: {at_most: 1s, alpha: 0.05}";
-    let seen = House::new(&kernels, program, 4, test).run(0);
-    assert_eq!((seen.cell(0), seen.cell(1)), ("fails", "clean"));
-    assert_eq!(seen.summary["comparisons"][0]["verdict"], "fixed", "{}", seen.summary);
+    let seen = judged_fixed("hang", program, test);
     let sentence = seen.summary["comparisons"][0]["sentence"].as_str().expect("told");
     assert!(sentence.contains("failed in 4 of 4 rounds (a hang)"), "{sentence}");
 }
@@ -210,14 +218,8 @@ fn a_program_without_records_is_judged_by_its_exit_status_and_its_output() {
         return;
     }
     let program = "case $FAKE_KERNEL in bad) echo \"page 3: LOST\"; exit 1 ;; *) echo fine ;; esac";
-    let kernels = [
-        ("unpatched", "fake.ssh=guest fake.kernel=bad", "expect: corrupt"),
-        ("patched", "fake.ssh=guest fake.kernel=clean", "expect: clean"),
-    ];
     for counts in ["exit", "[{exit: 1}]", "[{output: LOST}]"] {
         let test = format!("counts: {counts}, stop: {{at_most: 1s, alpha: 0.05}}");
-        let seen = House::new(&kernels, program, 4, &test).run(0);
-        assert_eq!((seen.cell(0), seen.cell(1)), ("fails", "clean"), "{counts}");
-        assert_eq!(seen.summary["comparisons"][0]["verdict"], "fixed", "{counts}");
+        judged_fixed("bad", program, &test);
     }
 }
